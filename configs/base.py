@@ -1,0 +1,156 @@
+"""Every field that all methods share, once, with its unit. A method's config adds `config.method`.
+
+A field that is `None` here is filled from the preset `SIZES[config.size]`, unless the command line sets it.
+"""
+
+from ml_collections import ConfigDict, config_dict
+
+SIZES = {
+    # 2 CPU cores, minutes.
+    "tiny": {
+        "model.width": 16,
+        "model.depth": 4,
+        "model.dtype": "float32",
+        "train.steps": 1500,
+        "train.patch": 96,
+        "train.batch_labelled": 4,
+        "train.batch_unlabelled": 4,
+    },
+    # One small GPU or a Colab TPU, about an hour.
+    "small": {
+        "model.width": 32,
+        "model.depth": 5,
+        "model.dtype": "bfloat16",
+        "train.steps": 8000,
+        "train.patch": 256,
+        "train.batch_labelled": 8,
+        "train.batch_unlabelled": 8,
+    },
+    # A data-centre GPU or a TPU slice, hours.
+    "base": {
+        "model.width": 64,
+        "model.depth": 5,
+        "model.dtype": "bfloat16",
+        "train.steps": 40000,
+        "train.patch": 512,
+        "train.batch_labelled": 8,
+        "train.batch_unlabelled": 8,
+    },
+}
+
+
+def get_config(arg: str = "phantom,1/32") -> ConfigDict:
+    """`arg` is `data set[,labelled share]`: `lucchi,1/32`, `own,5`, `vnc,all`."""
+    name, _, labelled = arg.partition(",")
+    config = ConfigDict()
+    config.size = "tiny"  # preset: tiny, small or base (see SIZES)
+    config.seed = 0  # every random number derives from it
+    config.data = _data(name, labelled or "1/32")
+    config.augment = _augment()
+    config.model = _model()
+    config.train = _train()
+    config.predict = _predict()
+    return config
+
+
+def _data(name: str, labelled: str) -> ConfigDict:
+    return ConfigDict(
+        {
+            "name": name,  # phantom, phantom_b, lucchi, lucchi_pp, mitoem_r, mitoem_h, vnc or own
+            "dir": "data",  # folder that holds the public data sets, one folder each (data/lucchi, ...)
+            "labelled": labelled,  # share of the training slices whose labels are used: 1/32, 1/2, all, or a count
+            "partition": "uniform",  # how labelled slices are chosen: uniform (in z) or random
+            "partition_seed": 0,  # for partition = random
+            "partition_file": "",  # a partition.json of an earlier run, used as it is
+            "train_slices": "",  # z range of the training block, "0:128"; empty: the data set's own
+            "validation_slices": "",  # z range of the validation block, "133:165"; empty: the data set's own
+            "pixel_nm": 0.0,  # in-plane pixel size for training, nm; 0: that of the training volume
+            "image": "",  # own: path of the volume
+            "label": "",  # own: path of its labels, a stack or a folder of some slices
+            "labelled_slices": "",  # own: z of each label slice, "3,40"; empty: from file names, or non-empty slices
+            "unlabelled": "",  # own: further volumes without labels, separated by commas
+            "voxel_nm": "",  # own: voxel size "z,y,x" in nm where the file does not say
+            "label_kind": "binary",  # own, test_label: binary (two values), instances (> 0) or grey (> 127)
+            "ignore_value": -1,  # own, test_label: label value of pixels to leave out; -1: none
+            "test_image": "",  # any labelled volume to test on, by path
+            "test_label": "",  # its labels
+            "test_voxel_nm": "",  # its voxel size "z,y,x" in nm where the file does not say
+            "source": "files",  # files, or tfds (a data set made by `tfds build`)
+            "tfds_dir": "",  # where tfds keeps its data sets; empty: its default
+            "pipeline": "auto",  # resident (volume on the device), tf (tf.data), or auto: resident if it fits
+            "resident_limit_mib": 4096,  # auto: largest volume kept on the device, MiB
+            "cache_mib": 1024,  # tf: decoded slices kept in memory, MiB
+            "foreground_share": 0.2,  # share of labelled crops centred near a mitochondrion; 0: uniform crops
+        }
+    )
+
+
+def _augment() -> ConfigDict:
+    return ConfigDict(
+        {
+            "flips": True,  # mirror and quarter turns, every crop
+            "scale": (1.0, 1.0),  # zoom drawn log-uniformly from this range; (1, 1): off
+            "elastic_px": 0.0,  # standard deviation of a smooth displacement field, pixels; 0: off
+            "elastic_grid_px": 32,  # spacing of that field's control points, pixels
+            # Photometric, on an intensity range of 0..1. Weak views use `weak` times these strengths.
+            "weak": 0.0,  # strength of the weak view relative to the strong one
+            "brightness": 0.25,  # added offset, uniform in +-
+            "contrast": 0.5,  # factor around the mean, log-uniform in [1/(1 + c), 1 + c]
+            "gamma": 0.5,  # exponent, log-uniform in [1/(1 + g), 1 + g]
+            "blur_px": 1.5,  # largest standard deviation of a Gaussian blur, pixels
+            "noise": 0.1,  # largest standard deviation of added Gaussian noise
+            "probability": 0.8,  # chance that each photometric change is applied
+        }
+    )
+
+
+def _model() -> ConfigDict:
+    return ConfigDict(
+        {
+            "width": config_dict.placeholder(int),  # channels at full resolution, doubled at each level
+            "depth": config_dict.placeholder(int),  # levels, the bottom included
+            "norm": "group",  # group or batch
+            "dtype": config_dict.placeholder(str),  # of the computation; parameters and losses are float32
+        }
+    )
+
+
+def _train() -> ConfigDict:
+    return ConfigDict(
+        {
+            "steps": config_dict.placeholder(int),  # optimiser steps
+            "patch": config_dict.placeholder(int),  # side of a square crop, pixels
+            "batch_labelled": config_dict.placeholder(int),  # labelled crops a step, over all devices
+            "batch_unlabelled": config_dict.placeholder(int),  # unlabelled crops a step, over all devices
+            "learning_rate": 2e-3,  # peak of AdamW
+            "warmup_steps": 50,  # linear rise to the peak, then cosine decay to 0
+            "weight_decay": 1e-4,  # decoupled, per step times the learning rate
+            "clip_norm": 1.0,  # largest global norm of the gradient
+            "ema": 0.99,  # decay of the teacher's parameters a step
+            "log_every_steps": 20,  # scalars to metrics.jsonl and TensorBoard
+            "eval_every_steps": 250,  # validation, with pictures
+            "eval_slices": 8,  # validation slices scored while training, spread over z; 0: all
+            "checkpoint_every_steps": 250,  # a checkpoint a restart continues from
+            "keep_checkpoints": 2,  # newest ones kept, beside the best by validation
+            "devices": 0,  # number of devices used; 0: all
+        }
+    )
+
+
+def _predict() -> ConfigDict:
+    return ConfigDict(
+        {
+            "input": "",  # a volume to segment; empty: the data set's test volume
+            "output": "",  # .tif or .zarr of the mask; empty: <workdir>/prediction/mask.tif
+            "voxel_nm": "",  # voxel size "z,y,x" in nm of the input where the file does not say
+            "probability": True,  # also write the probability, 8-bit, beside the mask
+            "threshold": 0.5,  # probability above which a pixel is a mitochondrion
+            "weights": "teacher",  # teacher (averaged) or student
+            "output_of": "default",  # which of the method's predictions: default (the method's choice), head, ...
+            "checkpoint": "last",  # last, or best (by validation)
+            "tile": 256,  # side of a tile, pixels at the training pixel size
+            "overlap": 64,  # blended border shared by neighbouring tiles, pixels
+            "batch": 4,  # tiles at a time
+            "flips": False,  # average over the 8 flips and turns: 8 times slower
+        }
+    )

@@ -1,0 +1,34 @@
+"""DualRel. Every value here is ours: the paper's supplement gives none of them (docs/method.md)."""
+
+from dualrel_jax.configs import base
+from ml_collections import ConfigDict
+
+
+def get_config(arg: str = "phantom,1/32"):
+    config = base.get_config(arg)
+    config.method = ConfigDict(
+        {
+            "name": "dualrel",
+            # Module 1: reliable pixel aggregation.
+            "feature_level": 2,  # decoder level the prototypes read: features at stride 2^level
+            "num_prototypes": 16,  # K, the first half for mitochondria
+            "num_references": 64,  # N of Eq. 5, reference points an image
+            "dim": 32,  # C, channels of prototypes
+            "rectification": "add",  # direct + gain * referential; or gate, referential, direct (ablation)
+            "temperature": 0.1,  # tau of the activation maps
+            # Module 2: reliable prototype selection.
+            "consistency": "map",  # what two views must agree in: map, descriptor or both
+            "reliability": "uncertainty",  # uncertainty, softmax or uniform (ablation)
+            # Pseudo-labels from two opinions, the teacher's head and its reliable prototypes.
+            "pixel_target": "hard",  # hard (label both agree on) or soft (mean probability)
+            "pixel_confidence": 0.8,  # hard: both must be this sure
+            # Weights of the terms beside the supervised one.
+            "prototype_weight": 0.5,  # segmentation by prototypes on labelled crops
+            "diversity_weight": 0.1,
+            "consistency_weight": 0.1,  # ramped
+            "pixel_weight": 0.5,  # ramped
+            "ramp_share": 0.3,  # share of the steps over which the ramp rises to 1
+            "predict_from": "head",  # default prediction: head, prototypes or mean
+        }
+    )
+    return config

@@ -1,0 +1,135 @@
+"""Augmentation in pure JAX, on the device: one geometry a crop, then weak and strong photometric views of it."""
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+
+class RawBatch(NamedTuple):
+    """uint8 crops as the pipelines deliver them."""
+
+    image: Any  # b y x, labelled crops
+    label: Any  # b y x, 0, 1 or 255 = ignore
+    unlabelled: Any  # u y x (u = 0 for a method that reads none)
+
+
+class Batch(NamedTuple):
+    """What a loss sees: augmented crops on the device, images about -1..1."""
+
+    image: jax.Array  # b y x 1, labelled crops
+    label: jax.Array  # b y x int32: 0, 1 or losses.IGNORE
+    weak: jax.Array  # u y x 1, unlabelled crops, weak view (u = 0 for a method without unlabelled crops)
+    strong: jax.Array  # s u y x 1, the same crops in s strong views, the same geometry
+
+
+def crop_size(augment: ConfigDict, patch: int) -> int:
+    """Side of the crop that is cut so that zoom and elastic deformation leave a whole patch, pixels."""
+    smallest_zoom = min(1.0, augment.scale[0])
+    return math.ceil(patch / smallest_zoom) + 2 * math.ceil(2 * augment.elastic_px)
+
+
+def to_float(image: jax.Array) -> jax.Array:
+    """What a network sees: uint8 b y x -> float32 b y x 1, grey 0.5 at 0 and 0.25 a unit."""
+    return normalise(image.astype(jnp.float32) / 255)[..., None]
+
+
+def normalise(image: jax.Array) -> jax.Array:
+    return (image - 0.5) / 0.25
+
+
+def augment_batch(key: jax.Array, raw: RawBatch, augment: ConfigDict, patch: int, strong_views: int) -> Batch:
+    """uint8 crops -> the batch a loss sees. Labelled crops are seen strongly; each crop has its own random stream."""
+    label_key, unlabelled_key = jax.random.split(key)
+
+    def labelled(key, image, label):
+        geometry, photometry = jax.random.split(key)
+        image, label = deform(geometry, image.astype(jnp.float32) / 255, label, augment, patch)
+        return normalise(photometric(photometry, image, augment, 1.0)), label.astype(jnp.int32)
+
+    def unlabelled(key, image):
+        geometry, *photometry = jax.random.split(key, 2 + strong_views)
+        image, _ = deform(geometry, image.astype(jnp.float32) / 255, None, augment, patch)
+        weak = photometric(photometry[0], image, augment, augment.weak) if augment.weak > 0 else image
+        strong = [photometric(k, image, augment, 1.0) for k in photometry[1:]]
+        return normalise(weak), [normalise(view) for view in strong]
+
+    image, label = jax.vmap(labelled)(jax.random.split(label_key, len(raw.image)), raw.image, raw.label)
+    if len(raw.unlabelled) == 0:
+        nothing = jnp.zeros((0, patch, patch, 1))
+        return Batch(image[..., None], label, nothing, nothing[None])
+    keys = jax.random.split(unlabelled_key, len(raw.unlabelled))
+    weak, strong = jax.vmap(unlabelled)(keys, raw.unlabelled)
+    return Batch(image[..., None], label, weak[..., None], jnp.stack(strong)[..., None])
+
+
+def deform(key: jax.Array, image: jax.Array, label: jax.Array | None, augment: ConfigDict, patch: int):
+    """One geometry for image and label y x: zoom and elastic deformation about the centre, then flips and turns."""
+    turn_key, zoom_key, elastic_key = jax.random.split(key, 3)
+    if tuple(augment.scale) != (1.0, 1.0) or augment.elastic_px > 0:
+        where = _coordinates(zoom_key, elastic_key, image.shape[0], augment, patch)
+        sample = lambda x, order: jax.scipy.ndimage.map_coordinates(x, where, order, mode="reflect")  # noqa: E731
+        image = sample(image, 1)
+        label = None if label is None else sample(label, 0)
+    if augment.flips:
+        image = turn(turn_key, image)
+        label = None if label is None else turn(turn_key, label)
+    return image, label
+
+
+def turn(key: jax.Array, x: jax.Array) -> jax.Array:
+    """One of the 8 mirrored quarter turns of a square y x."""
+    down, right, transpose = jax.random.bernoulli(key, shape=(3,))
+    x = jnp.where(down, x[::-1], x)
+    x = jnp.where(right, x[:, ::-1], x)
+    return jnp.where(transpose, x.T, x)
+
+
+def _coordinates(zoom_key, elastic_key, crop: int, augment: ConfigDict, patch: int) -> jax.Array:
+    """Where in the crop each pixel of the patch is read: 2 y x, pixels."""
+    low, high = augment.scale
+    zoom = jnp.exp(jax.random.uniform(zoom_key, minval=jnp.log(low), maxval=jnp.log(high)))
+    axis = (jnp.arange(patch) - (patch - 1) / 2) / zoom + (crop - 1) / 2
+    where = jnp.stack(jnp.meshgrid(axis, axis, indexing="ij"))
+    if augment.elastic_px > 0:
+        points = patch // augment.elastic_grid_px + 2
+        field = jax.random.normal(elastic_key, (2, points, points)) * augment.elastic_px
+        where += jax.image.resize(field, where.shape, "cubic")
+    return where
+
+
+def photometric(key: jax.Array, image: jax.Array, augment: ConfigDict, strength: float) -> jax.Array:
+    """Contrast, brightness, gamma, blur and noise on y x in 0..1, each with its own chance; `strength` scales them."""
+    keys = jax.random.split(key, 6)
+    applied = jax.random.bernoulli(keys[0], augment.probability, (5,)).astype(jnp.float32) * strength
+
+    def factor(key, largest, on):
+        """Log-uniform in [1 / (1 + largest), 1 + largest]; 1 where off."""
+        return jnp.exp(jax.random.uniform(key, minval=-1.0, maxval=1.0) * on * jnp.log1p(largest))
+
+    mean = image.mean()
+    image = (image - mean) * factor(keys[1], augment.contrast, applied[0]) + mean
+    image = image + jax.random.uniform(keys[2], minval=-1.0, maxval=1.0) * applied[1] * augment.brightness
+    image = jnp.clip(image, 1e-3, 1.0) ** factor(keys[3], augment.gamma, applied[2])
+    sigma_key, level_key, noise_key = jax.random.split(keys[4], 3)
+    image = blur(image, jax.random.uniform(sigma_key) * applied[3] * augment.blur_px, augment.blur_px)
+    level = jax.random.uniform(level_key) * applied[4] * augment.noise
+    return image + level * jax.random.normal(noise_key, image.shape)
+
+
+def blur(image: jax.Array, sigma: jax.Array, largest_sigma: float) -> jax.Array:
+    """Gaussian blur of y x with a traced sigma, pixels; the kernel is cut at 2.5 times the largest sigma."""
+    radius = math.ceil(2.5 * largest_sigma)
+    if radius == 0:
+        return image
+    offsets = jnp.arange(-radius, radius + 1)
+    kernel = jnp.exp(-0.5 * jnp.square(offsets / jnp.maximum(sigma, 1e-3)))
+    kernel = kernel / kernel.sum()
+    for axis in (0, 1):
+        padded = jnp.pad(image, [(radius, radius) if a == axis else (0, 0) for a in (0, 1)], mode="reflect")
+        # Shifted sums, not a convolution: every image has its own kernel.
+        size = image.shape[axis]
+        image = sum(kernel[i] * jax.lax.slice_in_dim(padded, i, i + size, axis=axis) for i in range(2 * radius + 1))
+    return image

@@ -1,0 +1,31 @@
+"""Chooses the pipeline that feeds the training: resident where the slices fit on the device, tf.data otherwise."""
+
+from ml_collections import ConfigDict
+
+from dualrel_jax.data import augment, resident, sampling
+from dualrel_jax.data.datasets import Dataset
+from dualrel_jax.data.partitions import Partition
+from dualrel_jax.errors import InputError
+
+
+def create_feed(
+    config: ConfigDict, dataset: Dataset, partition: Partition, read_unlabelled: bool, mesh, start_step: int
+):
+    """A feed: `next(feed)` is what the step takes, `feed.crops(that, key)` its RawBatch inside the step."""
+    crop = augment.crop_size(config.augment, config.train.patch)
+    labelled = sampling.resolve(dataset.train, partition.labelled)
+    unlabelled = sampling.resolve(dataset.train, partition.unlabelled) if read_unlabelled else []
+    sampling.check_fits(labelled + unlabelled, crop)
+    needed_mib = resident.size_mib(labelled, unlabelled)
+    pipeline = config.data.pipeline
+    if pipeline == "auto":
+        pipeline = "resident" if needed_mib <= config.data.resident_limit_mib else "tf"
+    if pipeline == "resident":
+        print(f"Input: {needed_mib:.0f} MiB of slices kept on the device.")
+        return resident.ResidentFeed(config, labelled, unlabelled, crop, mesh)
+    if pipeline == "tf":
+        from dualrel_jax.data.patches import PatchFeed
+
+        print("Input: crops read from the volumes by tf.data.")
+        return PatchFeed(config, labelled, unlabelled, crop, mesh, start_step)
+    raise InputError(f"config.data.pipeline is {config.data.pipeline!r}; expected auto, resident or tf.")

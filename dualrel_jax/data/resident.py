@@ -1,0 +1,83 @@
+"""The resident pipeline: the training slices live on the device as uint8 and the step cuts its own crops."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from dualrel_jax import parallel
+from dualrel_jax.data import sampling
+from dualrel_jax.data.augment import RawBatch
+from dualrel_jax.data.sampling import SliceOf
+
+
+class Slices(NamedTuple):
+    """Slices on the device, padded to a common size."""
+
+    images: jax.Array  # n y x uint8
+    sizes: jax.Array  # n 2 int32, true size of each slice
+    labels: jax.Array  # n y x uint8; n 0 0 where there are none
+    points: jax.Array  # n POINTS 2 int32, mitochondrion pixels
+    num_points: jax.Array  # n int32
+
+
+def size_mib(labelled: list[SliceOf], unlabelled: list[SliceOf]) -> float:
+    """Memory the resident pipeline needs on every device, MiB."""
+    area = lambda slice_of: int(np.prod(slice_of.part.shape_at_training))  # noqa: E731
+    return (2 * sum(map(area, labelled)) + sum(map(area, unlabelled))) / 2**20
+
+
+class ResidentFeed:
+    """Holds the slices on the devices of `mesh`, whole on each; nothing is read while training."""
+
+    def __init__(self, config: ConfigDict, labelled: list[SliceOf], unlabelled: list[SliceOf], crop: int, mesh):
+        self._crop = crop
+        self._foreground_share = config.data.foreground_share
+        self._batch = config.train.batch_labelled, config.train.batch_unlabelled if unlabelled else 0
+        self._mesh = mesh
+        slices = _load(labelled, with_labels=True, seed=config.seed), _load(unlabelled, with_labels=False, seed=0)
+        self._data = parallel.replicate(slices, mesh)
+
+    def __next__(self) -> tuple[Slices, Slices]:
+        return self._data
+
+    def crops(self, data: tuple[Slices, Slices], key: jax.Array) -> RawBatch:
+        """This step's crops, inside the jitted step: a function of `key` alone."""
+        labelled_key, unlabelled_key = jax.random.split(key)
+        image, label = self._cut(data[0], labelled_key, self._batch[0], self._foreground_share)
+        unlabelled, _ = self._cut(data[1], unlabelled_key, self._batch[1], 0.0)
+        return RawBatch(image, label, unlabelled)
+
+    def _cut(self, slices: Slices, key, batch: int, foreground_share: float):
+        crop = self._crop
+        if batch == 0:
+            return jnp.zeros((0, crop, crop), jnp.uint8), None
+
+        def cut(u):
+            i = sampling.pick(u[0], slices.images.shape[0], jnp)
+            points, num_points = slices.points[i], slices.num_points[i]
+            y, x = sampling.place_crop(u[1:], slices.sizes[i], crop, points, num_points, foreground_share, jnp)
+            window = lambda volume: jax.lax.dynamic_slice(volume, (i, y, x), (1, crop, crop))[0]  # noqa: E731
+            return window(slices.images), window(slices.labels) if slices.labels.size else None
+
+        draws = jax.random.uniform(key, (batch, sampling.DRAWS))
+        return jax.vmap(cut)(parallel.shard_batch(draws, self._mesh))
+
+
+def _load(slices: list[SliceOf], with_labels: bool, seed: int) -> Slices:
+    sizes = np.array([part.shape_at_training for part, _ in slices], np.int32).reshape(-1, 2)
+    height, width = sizes.max(axis=0) if len(slices) else (0, 0)
+    images = np.zeros((len(slices), height, width), np.uint8)
+    labels = np.zeros_like(images) if with_labels else np.zeros((len(slices), 0, 0), np.uint8)
+    points = np.zeros((len(slices), sampling.POINTS if with_labels else 1, 2), np.int32)
+    num_points = np.zeros(len(slices), np.int32)
+    for i, (part, z) in enumerate(slices):
+        y, x = sizes[i]
+        images[i, :y, :x] = part.image_at(z)
+        if with_labels:
+            labels[i, :y, :x] = part.label_at(z)
+            found = sampling.foreground_points(labels[i, :y, :x], seed)
+            points[i, : len(found)], num_points[i] = found, len(found)
+    return Slices(images, sizes, labels, points, num_points)

@@ -1,0 +1,83 @@
+"""What a run tells: scalars to JSON lines and TensorBoard, and one line of progress on the screen."""
+
+import json
+import time
+from pathlib import Path
+
+from dualrel_jax.parallel import is_first_host
+
+
+class MetricLogger:
+    """Appends records {"step": n, name: value, ...} to `metrics.jsonl` and TensorBoard; the first host only.
+
+    Records of steps after `start_step` are of an interrupted run that will be repeated, so they are removed.
+    """
+
+    def __init__(self, workdir: Path, start_step: int):
+        self.path = workdir / "metrics.jsonl"
+        self._active = is_first_host()
+        if not self._active:
+            return
+        from tensorboardX import SummaryWriter
+
+        records = [record for record in read_records(self.path) if record["step"] <= start_step]
+        self.path.write_text("".join(json.dumps(record) + "\n" for record in records))
+        self._writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=start_step + 1)
+
+    def write(self, step: int, scalars: dict[str, float]) -> None:
+        if not self._active:
+            return
+        record = {"step": step, **{name: float(value) for name, value in scalars.items()}}
+        with self.path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        for name, value in record.items():
+            if name != "step":
+                self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        if self._active:
+            self._writer.close()
+
+
+def read_records(path: Path) -> list[dict]:
+    """Records of a `metrics.jsonl`; none if there is no file. A last line cut short by a kill is left out."""
+    records = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return records
+
+
+class Progress:
+    """Prints how far the training is, how it goes and how long it will still take; the first host only."""
+
+    def __init__(self, steps: int, every_s: float = 5.0):
+        self._steps, self._every_s = steps, every_s
+        self._first: tuple[int, float] | None = None
+        self._told_at = -every_s
+
+    def update(self, step: int, text: str) -> None:
+        """At most one line every `every_s` seconds, and one at the end."""
+        now = time.monotonic()
+        if self._first is None:  # The time before it went into compiling.
+            self._first = (step, now)
+        if now - self._told_at < self._every_s and step < self._steps:
+            return
+        self._told_at = now
+        done, seconds = step - self._first[0], now - self._first[1]
+        left = f", {duration(seconds / done * (self._steps - step))} left" if done and step < self._steps else ""
+        self.tell(step, text + left)
+
+    def tell(self, step: int, text: str) -> None:
+        if is_first_host():
+            print(f"step {step}/{self._steps}: {text}", flush=True)
+
+
+def duration(seconds: float) -> str:
+    """4 s, 3 min, 2 h 10 min."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

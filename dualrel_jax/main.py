@@ -1,0 +1,115 @@
+"""The command line, `dualrel` or `python -m dualrel_jax.main`: flags become one call.
+
+  dualrel --config configs/dualrel.py:phantom,1/32 --workdir runs/demo      train, then score the test volume
+  dualrel --workdir runs/demo --mode=predict --config.predict.input=a.tif   segment a volume with a finished run
+  dualrel --workdir runs/demo --mode=evaluate                               score a finished run again
+  dualrel --config configs/dualrel.py:lucchi --mode=download                fetch a public data set
+
+Flags:
+  --config METHOD.py:DATA[,LABELLED]  a config file and its argument: the data set (phantom, phantom_b, lucchi,
+                      lucchi_pp, mitoem_r, mitoem_h, vnc, own) and the labelled slices (1/32, all, or a count).
+                      evaluate and predict use that of the work folder unless given.
+  --config.KEY=VALUE  sets a field; configs/base.py lists them all. --config.size=tiny|small|base is the preset.
+  --workdir DIR       folder of the run: checkpoints, scores, pictures, masks. The same command continues a killed run.
+  --mode MODE         train_and_evaluate (default), train, evaluate, predict or download.
+  --coordinator HOST:PORT --num_processes N --process_id I
+                      several hosts: on every host, the address of the first; `auto` on TPU pods and Slurm.
+"""
+
+import sys
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from dualrel_jax import settings
+from dualrel_jax.errors import InputError
+
+MODES = ("train_and_evaluate", "train", "evaluate", "predict", "download")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command; -> its exit code: 0, or 2 after a sentence about what the user gave."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or {"--help", "-h", "-help"} & set(argv):
+        print(__doc__)
+        return 0
+    try:
+        given, config = parse(argv)
+        run(given, config)
+    except InputError as error:
+        print(f"dualrel: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def run(given: flags.FlagValues, config: ConfigDict) -> None:
+    if given.mode == "download":
+        from dualrel_jax.data.download import download_dataset
+
+        download_dataset(config.data.name, config.data.dir)
+        return
+
+    from dualrel_jax import evaluation, parallel, prediction, train
+
+    parallel.initialize(given.coordinator, given.num_processes, given.process_id)
+    if given.mode == "train_and_evaluate":
+        train.train_and_evaluate(config, given.workdir)
+    elif given.mode == "train":
+        train.train(config, given.workdir)
+    elif given.mode == "evaluate":
+        evaluation.evaluate(given.workdir, config)
+    else:
+        prediction.predict(given.workdir, config)
+
+
+def parse(argv: list[str]) -> tuple[flags.FlagValues, ConfigDict]:
+    """Flags and config of a command line (without the program's name); InputError if they make no sense."""
+    try:
+        given = _flags()
+        rest = given(["dualrel", *argv], known_only=True)
+        argv = _with_config(argv, given)
+        given = _flags()
+        config_flags.DEFINE_config_file("config", flag_values=given, sys_argv=["dualrel", *argv])
+        rest = given(["dualrel", *argv])[1:]
+    except InputError:
+        raise
+    except (flags.Error, AttributeError, KeyError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).strip("'\"").split())
+        if isinstance(error, (AttributeError, KeyError)):
+            reason = f"The config has no field {reason}"
+        raise InputError(f"{reason} (see --help, and configs/base.py for the fields of --config).") from error
+    if rest:
+        raise InputError(f"{rest[0]!r} is not a flag; flags start with -- (see --help).")
+    if not given.workdir and given.mode != "download":
+        raise InputError("--workdir is missing; name a folder for the run, such as --workdir runs/first.")
+    return given, given.config
+
+
+def _flags() -> flags.FlagValues:
+    given = flags.FlagValues()
+    flags.DEFINE_string("workdir", "", "", flag_values=given)
+    flags.DEFINE_enum("mode", MODES[0], MODES, "", flag_values=given)
+    flags.DEFINE_string("coordinator", "", "", flag_values=given)
+    flags.DEFINE_integer("num_processes", None, "", flag_values=given)
+    flags.DEFINE_integer("process_id", None, "", flag_values=given)
+    return given
+
+
+def _with_config(argv: list[str], given: flags.FlagValues) -> list[str]:
+    """argv with the path of its --config found, or with the config of the run in --workdir."""
+    argv = list(argv)
+    for i, word in enumerate(argv):
+        if word == "--config" and i + 1 < len(argv):
+            argv[i : i + 2] = [f"--config={argv[i + 1]}"]
+    for i, word in enumerate(argv):
+        if word.startswith("--config="):
+            path, colon, argument = word.removeprefix("--config=").partition(":")
+            argv[i] = f"--config={settings.find_config(path)}{colon}{argument}"
+            return argv
+    if given.mode not in ("evaluate", "predict"):
+        raise InputError("--config is missing; name one, such as --config configs/dualrel.py:phantom,1/32.")
+    return [f"--config={settings.find_config('configs/run.py')}:{given.workdir}", *argv]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""The protocol of a method: networks, a loss, and predictions. The training loop knows nothing else of it.
+
+A method may have any number of networks. All of them are trained by the gradient of one scalar: a network that must
+not learn from a term is held back there by `stop_gradient`, so that each network's gradient is its own even where they
+are trained in turn elsewhere (GCT: the flaw detector sees detached predictions, the segmenters a frozen detector).
+Each network may have an optimiser of its own, and each has a teacher, its exponential moving average.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from dualrel_jax import schedules
+from dualrel_jax.data.augment import Batch
+from dualrel_jax.models.unet import UNet
+
+Variables = Mapping[str, Mapping[str, Any]]  # network -> its Flax collections ("params", and "batch_stats" if any)
+Diagnostics = Mapping[str, jax.Array]
+
+
+class Method:
+    """Base class of methods; a subclass sets `networks` and writes `loss` and `predict`."""
+
+    strong_views = 0  # strong views of the unlabelled crops that the loss reads; 0: it reads none of them
+
+    def __init__(self, config: ConfigDict):
+        self.config = config.method
+        self.networks: dict[str, nn.Module] = {"student": unet(config.model)}
+
+    def init(self, rng: jax.Array, image: jax.Array) -> Variables:
+        """Initial variables of every network for images b y x 1; one random stream a network, by name."""
+        names = sorted(self.networks)
+        keys = dict(zip(names, jax.random.split(rng, len(names)), strict=True))
+        return {
+            name: network.init(keys[name], *self.example_inputs(name, image)) for name, network in self.networks.items()
+        }
+
+    def example_inputs(self, network: str, image: jax.Array) -> tuple:
+        """Arguments that `network` is initialised with; images unless it takes something else."""
+        return (image,)
+
+    def optimizers(self, train: ConfigDict) -> dict[str, optax.GradientTransformation]:
+        """One optimiser a network; AdamW with warm-up and cosine decay unless the method says otherwise."""
+        return {name: adamw(train) for name in self.networks}
+
+    def loss(
+        self, variables: Variables, teacher: Variables, batch: Batch, rng: jax.Array, step: jax.Array
+    ) -> tuple[jax.Array, tuple[Diagnostics, Variables]]:
+        """-> (scalar, (scalars to log, variables with updated batch statistics)). No gradient reaches `teacher`."""
+        raise NotImplementedError
+
+    def predict(self, variables: Variables, image: jax.Array) -> dict[str, jax.Array]:
+        """Probabilities of mitochondrion, b y x each, for images b y x 1; `default` is the method's choice."""
+        logits = self.networks["student"].apply(variables["student"], image).logits
+        probability = jax.nn.softmax(logits)[..., 1]
+        return {"default": probability, "head": probability}
+
+    def apply_train(self, network: str, variables: Variables, *inputs: jax.Array) -> tuple[Any, Variables]:
+        """One training pass of a network: its output, and all variables with its new batch statistics."""
+        output, updates = self.networks[network].apply(variables[network], *inputs, train=True, mutable=["batch_stats"])
+        return output, {**variables, network: {**variables[network], **updates}}
+
+
+def unet(model: ConfigDict) -> UNet:
+    """The segmentation network of the config, the same for every method."""
+    return UNet(model.width, model.depth, model.norm, jnp.dtype(model.dtype))
+
+
+def adamw(train: ConfigDict) -> optax.GradientTransformation:
+    """AdamW behind a clip of the network's own gradient norm."""
+    rate = schedules.learning_rate(train.learning_rate, train.warmup_steps, train.steps)
+    return optax.chain(optax.clip_by_global_norm(train.clip_norm), optax.adamw(rate, weight_decay=train.weight_decay))

@@ -1,0 +1,1 @@
+"""Networks: Flax modules and the pure functions they are made of; they know nothing of data or of training."""

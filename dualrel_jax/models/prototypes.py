@@ -1,0 +1,157 @@
+"""Module 1, reliable pixel aggregation: from the pixels of an image to its prototypes, and back to a segmentation.
+
+Shapes: b images, k prototypes, i = y * x pixels of the feature map, n reference points, c channels.
+The paper's supplement gives Eq. 5 and the roles of the parts; the formulas are ours (docs/method.md).
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+RECTIFICATIONS = ("add", "gate", "referential", "direct")
+_EPSILON = 1e-6
+
+
+class PrototypeOutput(NamedTuple):
+    prototypes: jax.Array  # b k c, unit length: the image's own prototypes
+    maps: jax.Array  # b k y x: activation maps, cosine similarity / temperature
+    usage: jax.Array  # b y x: Eq. 5
+    references: jax.Array  # b n: flat indices of the reference pixels
+    direct: jax.Array  # b k y x: direct correlation
+    rectified: jax.Array  # b k y x: attention that aggregates the pixels, sums to 1 over y x
+
+
+class PrototypeBank(nn.Module):
+    """K learned queries that gather the pixels of *this* image into K prototypes.
+
+    The first half of the prototypes stands for mitochondria, the second half for background. The learned queries
+    are not added back to the result: with that residual the prototypes hardly depend on the image.
+    """
+
+    num_prototypes: int = 16
+    num_references: int = 64
+    dim: int = 32
+    rectification: str = "add"  # one of RECTIFICATIONS
+    temperature: float = 0.1
+
+    @nn.compact
+    def __call__(self, features: jax.Array) -> PrototypeOutput:
+        """features: b y x c of a decoder level."""
+        b, y, x, _ = features.shape
+        pixels = features.reshape(b, y * x, -1).astype(jnp.float32)
+        bank = self.param("bank", nn.initializers.normal(1.0), (self.num_prototypes, self.dim))
+        queries = nn.Dense(self.dim, use_bias=False, name="query")(bank)
+        keys = nn.Dense(self.dim, use_bias=False, name="key")(pixels)
+        values = unit(nn.Dense(self.dim, use_bias=False, name="value")(pixels))
+        gain = self.param("gain", nn.initializers.ones, ())
+
+        direct = direct_correlation(queries, keys)
+        use = usage(direct)
+        references = reference_points(use, self.num_references)
+        referential = referential_correlation(queries, keys, gather_pixels(keys, references))
+        rectified = rectify(direct, referential, gain, self.rectification)
+        prototypes = aggregate(rectified, values)
+        maps = activation_maps(prototypes, values, self.temperature)
+        as_map = lambda t: t.reshape(*t.shape[:-1], y, x)  # noqa: E731
+        return PrototypeOutput(prototypes, as_map(maps), as_map(use), references, as_map(direct), as_map(rectified))
+
+
+def unit(vectors: jax.Array) -> jax.Array:
+    """Scales the last axis to length 1."""
+    return vectors * jax.lax.rsqrt(jnp.sum(jnp.square(vectors), axis=-1, keepdims=True) + _EPSILON)
+
+
+def direct_correlation(queries: jax.Array, keys: jax.Array) -> jax.Array:
+    """Pairwise correlation s of prototype and pixel: (k c, b i c) -> b k i, a dot product / sqrt(c)."""
+    return jnp.einsum("kc,bic->bki", queries, keys) / jnp.sqrt(queries.shape[-1])
+
+
+def usage(direct: jax.Array) -> jax.Array:
+    """Eq. 5, u_i = sum_k s_{k,i}: b k i -> b i, with s the softmax over *pixels* (over prototypes u would be 1)."""
+    return jax.nn.softmax(direct, axis=-1).sum(axis=1)
+
+
+def reference_points(use: jax.Array, num_references: int) -> jax.Array:
+    """Indices of the pixels of largest usage, b i -> b n; at most as many as there are pixels. No gradient."""
+    return jax.lax.top_k(jax.lax.stop_gradient(use), min(num_references, use.shape[-1]))[1]
+
+
+def gather_pixels(pixels: jax.Array, indices: jax.Array) -> jax.Array:
+    """(b i c, b n) -> b n c."""
+    return jnp.take_along_axis(pixels, indices[..., None], axis=1)
+
+
+def referential_correlation(queries: jax.Array, keys: jax.Array, references: jax.Array) -> jax.Array:
+    """Do a prototype and a pixel agree about the reference points? (k c, b i c, b n c) -> b k i in [-1, 1].
+
+    The profile of a vector v is (v . r_1, ..., v . r_n); the result is the cosine of the two mean-centred profiles.
+    Profiles are linear in v, so with the covariance G of the references it equals q'Gx / sqrt(q'Gq x'Gx):
+    c x c products instead of an i x n matrix.
+    """
+    centred = references - references.mean(axis=1, keepdims=True)
+    covariance = jnp.einsum("bnc,bnd->bcd", centred, centred) / references.shape[1]
+    keys_g = jnp.einsum("bic,bcd->bid", keys, covariance)
+    queries_g = jnp.einsum("kc,bcd->bkd", queries, covariance)
+    key_norm = jnp.sqrt(jnp.sum(keys_g * keys, axis=-1) + _EPSILON)
+    query_norm = jnp.sqrt(jnp.sum(queries_g * queries[None], axis=-1) + _EPSILON)
+    return jnp.einsum("kc,bic->bki", queries, keys_g) / (query_norm[..., None] * key_norm[:, None])
+
+
+def rectify(direct: jax.Array, referential: jax.Array, gain: jax.Array, how: str) -> jax.Array:
+    """Attention over pixels, b k i -> b k i, each row summing to 1.
+
+    add: softmax(direct + gain * referential). gate: softmax(direct) * relu(referential), renormalised.
+    referential, direct: softmax of that one alone (direct is the ablation's floor).
+    """
+    if how == "gate":
+        gated = jax.nn.softmax(direct, axis=-1) * jax.nn.relu(referential)
+        return gated / (gated.sum(axis=-1, keepdims=True) + 1e-12)
+    scores = {"add": direct + gain * referential, "referential": gain * referential, "direct": direct}[how]
+    return jax.nn.softmax(scores, axis=-1)
+
+
+def aggregate(attention: jax.Array, values: jax.Array) -> jax.Array:
+    """The image's prototypes: (b k i, b i c) -> b k c of unit length."""
+    return unit(jnp.einsum("bki,bic->bkc", attention, values))
+
+
+def activation_maps(prototypes: jax.Array, values: jax.Array, temperature: float) -> jax.Array:
+    """Cosine of prototype and pixel / temperature: (b k c, b i c), both of unit length -> b k i."""
+    return jnp.einsum("bkc,bic->bki", prototypes, values) / temperature
+
+
+def fuse(maps: jax.Array, log_weights: jax.Array | None = None) -> jax.Array:
+    """Class logits from activation maps: b k y x -> b y x 2 (background, mitochondrion).
+
+    A class scores the logsumexp over its half of the prototypes. log_weights, b k, favours reliable ones.
+    """
+    if log_weights is not None:
+        maps = maps + log_weights[:, :, None, None]
+    half = maps.shape[1] // 2
+    foreground = jax.nn.logsumexp(maps[:, :half], axis=1)
+    background = jax.nn.logsumexp(maps[:, half:], axis=1)
+    return jnp.stack([background, foreground], axis=-1)
+
+
+def centred_cosine(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Correlation coefficient over the last axis: (... i, ... i) -> ..."""
+    a = a - a.mean(axis=-1, keepdims=True)
+    b = b - b.mean(axis=-1, keepdims=True)
+    norms = jnp.sum(a * a, axis=-1) * jnp.sum(b * b, axis=-1)
+    return jnp.sum(a * b, axis=-1) * jax.lax.rsqrt(norms + _EPSILON)
+
+
+def diversity(maps: jax.Array) -> jax.Array:
+    """Diversity loss, b k y x -> b in [0, 1]: mean over pairs k != l of the cosine between activation maps.
+
+    Compared as assignments, the softmax over prototypes at each pixel: these are positive, so the least is reached
+    by prototypes that share the image out among them. Raw maps of mitochondrion and background must oppose each
+    other, and their cosine would reward each half for collapsing into one map.
+    """
+    assignments = jax.nn.softmax(maps, axis=1)
+    flat = unit(assignments.reshape(*maps.shape[:2], -1))
+    cosine = jnp.einsum("bki,bli->bkl", flat, flat)
+    k = maps.shape[1]
+    return jnp.sum(cosine * (1 - jnp.eye(k))[None], axis=(1, 2)) / (k * (k - 1))

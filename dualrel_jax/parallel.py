@@ -1,0 +1,69 @@
+"""Devices and hosts: one mesh axis, `data`, over which batches are split and everything else is copied."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from dualrel_jax.errors import InputError
+
+
+def initialize(coordinator: str, num_processes: int | None, process_id: int | None) -> None:
+    """Joins the hosts of a run; nothing to do on one host. `auto` lets JAX find its cluster (TPU pod, Slurm)."""
+    if not coordinator:
+        return
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    address = None if coordinator == "auto" else coordinator
+    jax.distributed.initialize(address, num_processes, process_id)
+
+
+def create_mesh(num_devices: int = 0) -> Mesh:
+    """A mesh over the first `num_devices` devices of all hosts; 0: all of them."""
+    devices = jax.devices()
+    if num_devices > len(devices):
+        raise InputError(
+            f"config.train.devices is {num_devices}, but this machine has {len(devices)}; lower it, or use 0 for all."
+        )
+    devices = devices[: num_devices or None]
+    # Auto: the default, Explicit, makes the prototype einsums ambiguous.
+    return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def check_batch(batch: int, key: str, mesh: Mesh) -> None:
+    """InputError if a batch cannot be split evenly over the devices."""
+    if batch < 1 or batch % mesh.size:
+        raise InputError(
+            f"config.{key} is {batch}, which cannot be split evenly over {mesh.size} devices; use a multiple of "
+            f"{mesh.size}, or fewer devices with --config.train.devices."
+        )
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def split(mesh: Mesh) -> NamedSharding:
+    """Sharding that splits the first axis over the devices."""
+    return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def replicate(tree: Any, mesh: Mesh) -> Any:
+    """Host arrays, equal on all hosts, to a whole copy on every device."""
+    sharding = replicated(mesh)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x), np.shape(x)), tree)
+
+
+def shard_batch(tree: Any, mesh: Mesh) -> Any:
+    """Inside jit: splits the first axis over the devices."""
+    return jax.lax.with_sharding_constraint(tree, split(mesh))
+
+
+def from_host_local(tree: Any, mesh: Mesh) -> Any:
+    """Each host's share of a batch to one global array split over the first axis."""
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(split(mesh), x), tree)
+
+
+def is_first_host() -> bool:
+    """Only this host writes files that all share."""
+    return jax.process_index() == 0

@@ -1,0 +1,120 @@
+"""The work folder of a run: what is written beside the training, and opening it again to use the model."""
+
+import dataclasses
+import functools
+import importlib.metadata
+import json
+import platform
+import subprocess
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from dualrel_jax import parallel, settings
+from dualrel_jax.checkpoint import Checkpoints, abstract
+from dualrel_jax.data.datasets import Dataset, Part, load_dataset
+from dualrel_jax.data.partitions import Partition
+from dualrel_jax.errors import InputError
+from dualrel_jax.methods import create_method
+from dualrel_jax.methods.base import Method, Variables
+from dualrel_jax.prediction import Predictor
+from dualrel_jax.state import TrainState, create_optimizer, create_state
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def start(config: ConfigDict, workdir: Path) -> None:
+    """Claims `workdir` for this config; InputError if it holds the run of another."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    path = workdir / "config.json"
+    if path.exists():
+        different = settings.difference(settings.load(path), config)
+        if different:
+            raise InputError(
+                f"{workdir} holds a run with another config ({different}); choose another --workdir, or repeat that "
+                "run's config to continue it."
+            )
+    elif parallel.is_first_host():
+        settings.save(config, path)
+
+
+def describe(workdir: Path, dataset: Dataset, partition: Partition, mesh: jax.sharding.Mesh) -> None:
+    """Writes partition.json and run.json: pixel size, versions, devices and revision. The first host only."""
+    if not parallel.is_first_host():
+        return
+    partition.save(workdir / "partition.json")
+    about = {
+        "pixel_nm": dataset.train[0].pixel_nm,
+        "devices": [str(device) for device in mesh.devices.flat],
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "git_revision": _git_revision(),
+    }
+    (workdir / "run.json").write_text(json.dumps(about, indent=2) + "\n")
+
+
+def _git_revision() -> str | None:
+    """Of the checkout this package runs from; None for an installed one."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def abstract_state(method: Method, config: ConfigDict) -> TrainState:
+    """Shapes and types of the training state, nothing computed."""
+    optimizer = create_optimizer(method, config.train)
+    image = jax.ShapeDtypeStruct((1, config.train.patch, config.train.patch, 1), jnp.float32)
+    return jax.eval_shape(functools.partial(create_state, method, optimizer), jax.random.key(0), image)
+
+
+@dataclasses.dataclass
+class Run:
+    """A trained model, ready to use."""
+
+    workdir: Path
+    config: ConfigDict
+    method: Method
+    predictor: Predictor
+    variables: Variables
+    step: int
+    pixel_nm: tuple[float, float] | None  # training pixel size (y, x)
+
+    @functools.cached_property
+    def dataset(self) -> Dataset:
+        return load_dataset(self.config.data)
+
+    def test_parts(self) -> tuple[Part, ...]:
+        """The test set, or the validation set where there is none; InputError if there is neither."""
+        parts = self.dataset.test or self.dataset.validation
+        if not parts:
+            raise InputError(
+                f"The data set {self.dataset.name} has neither a test nor a validation volume; name one with "
+                "--config.data.test_image=... and --config.data.test_label=..."
+            )
+        return parts
+
+
+def load_run(workdir: str | Path, config: ConfigDict | None = None) -> Run:
+    """The run in `workdir`, from its own config, or `config` if that describes the same training."""
+    workdir = Path(workdir)
+    own = settings.load(workdir / "config.json")
+    config = settings.resolve(config if config is not None else own)
+    different = settings.difference(own, config)
+    if different:
+        raise InputError(f"{workdir} was trained with another config ({different}); leave that field as it was.")
+    mesh = parallel.create_mesh(config.train.devices)
+    method = create_method(config)
+    with Checkpoints(workdir / "checkpoints") as checkpoints:
+        shapes = abstract(abstract_state(method, config), parallel.replicated(mesh))
+        restored = checkpoints.restore(shapes, config.predict.checkpoint)
+    if restored is None:
+        raise InputError(f"{workdir} holds no checkpoint yet; run its training first (--mode=train).")
+    step, state = restored
+    variables = state.teacher if config.predict.weights == "teacher" else state.variables
+    pixel_nm = json.loads((workdir / "run.json").read_text())["pixel_nm"]
+    predictor = Predictor(method, config, mesh)
+    return Run(workdir, config, method, predictor, variables, step, pixel_nm and tuple(pixel_nm))

@@ -1,0 +1,109 @@
+"""Configs: found by name, filled from their preset, checked, saved and compared."""
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from dualrel_jax.errors import InputError
+
+# Fields that may differ between a run and a later command on its work folder: they do not change the training.
+_FREE = ("predict", "data.dir", "data.test_image", "data.test_label", "data.test_voxel_nm", "data.cache_mib")
+_FREE += ("data.tfds_dir", "data.resident_limit_mib", "data.partition_file", "train.devices", "train.keep_checkpoints")
+
+
+def get_config(name: str) -> ConfigDict:
+    """A config by `method:data set,labelled share`, e.g. `dualrel:lucchi,1/32`, as on the command line."""
+    method, _, argument = name.partition(":")
+    path = find_config(f"configs/{method}.py")
+    spec = importlib.util.spec_from_file_location(f"dualrel_config_{method}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(argument) if argument else module.get_config()
+
+
+def find_config(path: str) -> Path:
+    """A config file by path; `configs/NAME.py` is also found among the installed ones, from any directory."""
+    if Path(path).is_file():
+        return Path(path)
+    folder = Path(importlib.util.find_spec("dualrel_jax.configs").origin).parent
+    installed = folder / Path(path).name
+    if Path(path).parent.name in ("configs", "") and installed.is_file():
+        return installed
+    known = ", ".join(sorted(f"configs/{p.name}" for p in folder.glob("*.py") if p.stem not in ("__init__", "base")))
+    raise InputError(f"There is no config {path}; give the path of a config file, or one of {known}.")
+
+
+def resolve(config: ConfigDict) -> ConfigDict:
+    """A locked copy with every empty field filled from the preset `config.size`, and checked."""
+    from dualrel_jax.configs.base import SIZES
+
+    if config.size not in SIZES:
+        raise InputError(f"config.size is {config.size!r}; expected one of {', '.join(SIZES)}.")
+    config = ConfigDict(json.loads(config.to_json_best_effort()))
+    for key, value in SIZES[config.size].items():
+        section, field = key.split(".")
+        if config[section][field] is None:
+            config[section][field] = value
+    _check(config)
+    return config.lock()
+
+
+def _check(config: ConfigDict) -> None:
+    positive = ("train.steps", "train.patch", "model.width", "model.depth", "predict.tile", "predict.batch")
+    for key in positive + ("train.log_every_steps", "train.eval_every_steps", "train.checkpoint_every_steps"):
+        section, field = key.split(".")
+        if config[section][field] < 1:
+            raise InputError(f"config.{key} is {config[section][field]}; expected 1 or more.")
+    choices = {
+        "model.norm": ("group", "batch"),
+        "model.dtype": ("float32", "bfloat16"),
+        "predict.weights": ("teacher", "student"),
+        "predict.checkpoint": ("last", "best"),
+    }
+    for key, allowed in choices.items():
+        section, field = key.split(".")
+        if config[section][field] not in allowed:
+            raise InputError(f"config.{key} is {config[section][field]!r}; expected {' or '.join(allowed)}.")
+    multiple = 2 ** (config.model.depth - 1)
+    if config.train.patch % multiple:
+        raise InputError(
+            f"config.train.patch is {config.train.patch}; a U-Net of depth {config.model.depth} needs a multiple of "
+            f"{multiple}, such as {-(-config.train.patch // multiple) * multiple}."
+        )
+
+
+def save(config: ConfigDict, path: Path) -> None:
+    path.write_text(config.to_json(indent=2) + "\n")
+
+
+def load(path: Path) -> ConfigDict:
+    if not path.is_file():
+        raise InputError(
+            f"{path.parent} holds no finished or started run ({path.name} is missing); train there first, or give the "
+            "folder of a run with --workdir."
+        )
+    return ConfigDict(json.loads(path.read_text()))
+
+
+def difference(a: ConfigDict, b: ConfigDict) -> str:
+    """The first field that makes `a` another training than `b`, as `key: a's value, b's value`; empty if none."""
+    left, right = _flat(a.to_dict()), _flat(b.to_dict())
+    for key in sorted({**left, **right}):
+        free = any(key == name or key.startswith(f"{name}.") for name in _FREE)
+        if not free and _plain(left.get(key)) != _plain(right.get(key)):
+            return f"config.{key}: {left.get(key)!r} there, {right.get(key)!r} now"
+    return ""
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in tree.items():
+        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
+    return flat
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

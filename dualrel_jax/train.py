@@ -1,0 +1,143 @@
+"""train_and_evaluate(config, workdir): the whole story, read top to bottom."""
+
+import functools
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import ConfigDict
+
+from dualrel_jax import parallel, pictures, run, settings
+from dualrel_jax.checkpoint import Checkpoints, abstract
+from dualrel_jax.data import augment
+from dualrel_jax.data.datasets import Dataset, load_dataset
+from dualrel_jax.data.feed import create_feed
+from dualrel_jax.data.partitions import make_partition
+from dualrel_jax.errors import InputError
+from dualrel_jax.evaluation import evaluate, score
+from dualrel_jax.logging import MetricLogger, Progress
+from dualrel_jax.methods import create_method
+from dualrel_jax.methods.base import Method
+from dualrel_jax.prediction import Predictor
+from dualrel_jax.state import TrainState, create_optimizer, create_state, params_of, update_teacher, with_params
+
+
+def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, float]:
+    """Trains in `workdir`, or continues the training there, then scores the result on the test set; -> the scores."""
+    train(config, workdir)
+    return evaluate(workdir, config)
+
+
+def train(config: ConfigDict, workdir: str | Path) -> TrainState:
+    """Trains, or continues, the run in `workdir`; -> the final state."""
+    # ---- Config and devices ------------------------------------------------------------------------------------------
+    config, workdir = settings.resolve(config), Path(workdir)
+    mesh = parallel.create_mesh(config.train.devices)
+    method = create_method(config)
+    parallel.check_batch(config.train.batch_labelled, "train.batch_labelled", mesh)
+    if method.strong_views:
+        parallel.check_batch(config.train.batch_unlabelled, "train.batch_unlabelled", mesh)
+
+    # ---- Data --------------------------------------------------------------------------------------------------------
+    dataset = load_dataset(config.data)
+    partition = make_partition(dataset.train, config.data)
+    run.start(config, workdir)
+    run.describe(workdir, dataset, partition, mesh)
+    print(f"{dataset.name}: {len(partition.labelled)} labelled, {len(partition.unlabelled)} unlabelled slices.")
+
+    # ---- State: new, or that of the last checkpoint ------------------------------------------------------------------
+    optimizer = create_optimizer(method, config.train)
+    with Checkpoints(workdir / "checkpoints", config.train.keep_checkpoints) as checkpoints:
+        shapes = run.abstract_state(method, config)
+        restored = checkpoints.restore(abstract(shapes, parallel.replicated(mesh)))
+        if restored:
+            start_step, state = restored
+            print(f"Continuing at step {start_step}.")
+        else:
+            start_step, state = 0, init_state(method, optimizer, config, mesh)
+
+        # ---- The step ------------------------------------------------------------------------------------------------
+        feed = create_feed(config, dataset, partition, method.strong_views > 0, mesh, start_step)
+        step_fn = make_train_step(method, optimizer, feed, config, mesh)
+        predictor = Predictor(method, config, mesh)
+        logger = MetricLogger(workdir, start_step)
+        progress = Progress(config.train.steps)
+
+        # ---- The loop ------------------------------------------------------------------------------------------------
+        for step in range(start_step + 1, config.train.steps + 1):
+            last = step == config.train.steps
+            state, diagnostics = step_fn(state, next(feed))
+            if last or step % config.train.log_every_steps == 0:
+                scalars = check_finite(jax.device_get(diagnostics), step)
+                logger.write(step, {f"train/{name}": value for name, value in scalars.items()})
+                progress.update(step, f"loss {scalars['loss']:.3f}")
+            scores = None
+            if last or step % config.train.eval_every_steps == 0:
+                scores = validate(predictor, state, dataset, config, workdir, step)
+            if scores:
+                logger.write(step, {f"validation/{name}": value for name, value in scores.items()})
+                progress.tell(step, f"JAC {scores['jac_pooled']:.3f} on validation slices")
+            if last or scores or step % config.train.checkpoint_every_steps == 0:
+                checkpoints.save(step, state, scores)
+
+    # ---- The end -----------------------------------------------------------------------------------------------------
+    logger.close()
+    if parallel.is_first_host():
+        pictures.curves(logger.path, workdir / "pictures" / "curves.png")
+    return state
+
+
+def init_state(method: Method, optimizer, config: ConfigDict, mesh) -> TrainState:
+    """The state at step 0, a copy on every device of the mesh."""
+    image = jnp.zeros((1, config.train.patch, config.train.patch, 1))
+    create = functools.partial(create_state, method, optimizer)
+    return jax.jit(create, out_shardings=parallel.replicated(mesh))(jax.random.key(config.seed), image)
+
+
+def make_train_step(method: Method, optimizer: optax.GradientTransformation, feed, config: ConfigDict, mesh):
+    """One optimiser step: (state, what the feed gives) -> (state, diagnostics). All its randomness is (seed, step)."""
+
+    def train_step(state: TrainState, data):
+        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+        crop_key, augment_key, method_key = jax.random.split(key, 3)
+        raw = parallel.shard_batch(feed.crops(data, crop_key), mesh)
+        batch = augment.augment_batch(augment_key, raw, config.augment, config.train.patch, method.strong_views)
+
+        def loss_fn(params):
+            variables = with_params(state.variables, params)
+            return method.loss(variables, state.teacher, batch, method_key, state.step)
+
+        params = params_of(state.variables)
+        gradients, (diagnostics, variables) = jax.grad(loss_fn, has_aux=True)(params)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, params)
+        variables = with_params(variables, optax.apply_updates(params, updates))
+        teacher = update_teacher(state.teacher, variables, config.train.ema, state.step)
+        diagnostics = {**diagnostics, "gradient_norm": optax.global_norm(gradients)}
+        return TrainState(state.step + 1, variables, teacher, opt_state), diagnostics
+
+    return jax.jit(train_step, donate_argnums=0, out_shardings=parallel.replicated(mesh))
+
+
+def validate(predictor: Predictor, state: TrainState, dataset: Dataset, config: ConfigDict, workdir: Path, step: int):
+    """Scores of the validation block, with a picture of it; None where there is none."""
+    if not dataset.validation:
+        return None
+    variables = state.teacher if config.predict.weights == "teacher" else state.variables
+    threshold, slices = config.predict.threshold, config.train.eval_slices
+    scores, samples = score(predictor, variables, dataset.validation, threshold, slices)
+    if parallel.is_first_host():
+        pictures.mask_sheet(samples, workdir / "pictures" / f"validation_{step:06d}.png")
+    return scores.summary()
+
+
+def check_finite(scalars: dict[str, np.ndarray], step: int) -> dict[str, float]:
+    """Scalars as floats; InputError naming the step if one is not finite."""
+    for name, value in scalars.items():
+        if not np.isfinite(value):
+            raise InputError(
+                f"The {name} is {value} at step {step}: the training diverged; lower --config.train.learning_rate and "
+                "train in a new --workdir."
+            )
+    return {name: float(value) for name, value in scalars.items()}

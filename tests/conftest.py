@@ -1,0 +1,59 @@
+"""Four simulated devices, strict numerics, and a small volume to train on."""
+
+import os
+
+os.environ["XLA_FLAGS"] = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+os.environ["JAX_PLATFORMS"] = "cpu"
+
+import jax
+import numpy as np
+import pytest
+import tifffile
+from scipy import ndimage
+
+import dualrel_jax
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+def blobs(shape=(12, 48, 48), seed=0):
+    """A z y x volume of dark blobs on a noisy ground, uint8, and their labels 0 / 255."""
+    rng = np.random.default_rng(seed)
+    field = ndimage.gaussian_filter(rng.normal(size=shape), (2, 4, 4))
+    label = field > np.quantile(field, 0.85)
+    image = 150 - 70 * label + rng.normal(scale=12, size=shape)
+    return image.clip(0, 255).astype(np.uint8), label.astype(np.uint8) * 255
+
+
+@pytest.fixture(scope="session")
+def volume_files(tmp_path_factory):
+    """Paths of a training volume, its labels, a test volume and its labels."""
+    folder = tmp_path_factory.mktemp("volumes")
+    paths = {}
+    for name, seed in (("train", 0), ("test", 1)):
+        for kind, array in zip(("image", "label"), blobs(seed=seed), strict=True):
+            paths[f"{name}_{kind}"] = folder / f"{name}_{kind}.tif"
+            tifffile.imwrite(paths[f"{name}_{kind}"], array)
+    return paths
+
+
+@pytest.fixture
+def small_config(volume_files):
+    """A function method -> config of a training that takes seconds, on `volume_files`."""
+
+    def config(method="dualrel", labelled="1/3"):
+        config = dualrel_jax.get_config(f"{method}:own,{labelled}")
+        config.data.image = str(volume_files["train_image"])
+        config.data.label = str(volume_files["train_label"])
+        config.data.test_image = str(volume_files["test_image"])
+        config.data.test_label = str(volume_files["test_label"])
+        config.data.train_slices, config.data.validation_slices = "0:9", "10:12"
+        config.model.update({"width": 4, "depth": 3, "dtype": "float32"})
+        config.train.update({"steps": 6, "patch": 32, "batch_labelled": 4, "batch_unlabelled": 4, "devices": 1})
+        config.train.update({"log_every_steps": 1, "eval_every_steps": 3, "eval_slices": 2})
+        config.train.checkpoint_every_steps = 2
+        config.predict.update({"tile": 48, "overlap": 16})
+        return config
+
+    return config

@@ -1,0 +1,71 @@
+"""Reliability: its formulas, what it learns, and where no gradient may go."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dualrel_jax.models import reliability as r
+from dualrel_jax.models.prototypes import PrototypeOutput, unit
+
+B, K, C = 2, 4, 6
+
+
+def output(seed, b=B):
+    keys = jax.random.split(jax.random.key(seed), 2)
+    prototypes, maps = unit(jax.random.normal(keys[0], (b, K, C))), jax.random.normal(keys[1], (b, K, 3, 5))
+    unused = jnp.zeros((b, 1))
+    return PrototypeOutput(prototypes, maps, unused, unused, unused, unused)
+
+
+@pytest.mark.parametrize("how", r.CONSISTENCIES)
+def test_discrepancy_is_one_minus_agreement(how):
+    student, teacher = output(0), output(1)
+    maps = [
+        [1 - np.corrcoef(np.ravel(student.maps[b, k]), np.ravel(teacher.maps[b, k]))[0, 1] for k in range(K)]
+        for b in range(B)
+    ]
+    descriptors = 1 - np.einsum("bkc,bkc->bk", student.prototypes, teacher.prototypes)
+    want = {"map": maps, "descriptor": descriptors, "both": (np.array(maps) + descriptors) / 2}[how]
+    np.testing.assert_allclose(r.discrepancy(student, teacher, how), want, atol=1e-5)
+    np.testing.assert_allclose(r.discrepancy(student, student, how), np.zeros((B, K)), atol=1e-5)
+
+
+def test_no_gradient_reaches_the_teacher():
+    gradient = jax.grad(lambda teacher: r.discrepancy(output(0), teacher, "both").sum(), allow_int=True)(output(1))
+    assert all(not np.any(leaf) for leaf in jax.tree.leaves(gradient))
+
+
+def test_weights_are_larger_for_reliable_prototypes_and_average_one():
+    weights = r.reliability_weights(jnp.array([[-1.0, 0.0, 1.0, 2.0]]))
+    np.testing.assert_allclose(weights.mean(), 1, rtol=1e-6)
+    assert np.all(np.diff(weights[0]) < 0)
+
+
+def test_loss_formulas():
+    d, z = jnp.array([[0.1, 0.3]]), jnp.array([[0.5, -0.5]])
+    relative = np.array([[0.5, 1.5]])
+    np.testing.assert_allclose(r.reliability_loss(d, z), np.exp(-z) * relative + z, rtol=1e-4)
+    np.testing.assert_allclose(r.reliability_loss(d, z, "uniform"), relative, rtol=1e-4)
+    w = np.asarray(r.reliability_weights(z))
+    np.testing.assert_allclose(r.reliability_loss(d, z, "softmax"), w * relative + w * np.log(w), rtol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e-2, 1.0])
+def test_learned_unreliability_is_the_log_of_the_relative_discrepancy_at_any_scale(scale):
+    """Its optimum is z_k = log(d_k / mean d), far from the clamp however small the discrepancies are."""
+    d = scale * jnp.array([[0.5, 0.8, 1.2, 1.5]])
+    gradient = jax.grad(lambda z: r.reliability_loss(d, z).sum())
+    z = jax.lax.fori_loop(0, 100, lambda _, z: z - 0.3 * gradient(z), jnp.zeros((1, 4)))
+    np.testing.assert_allclose(z, np.log(d / d.mean()), atol=0.03)
+
+
+def test_head_is_symmetric_and_does_not_shape_the_prototypes():
+    a, b = output(0).prototypes, output(1).prototypes
+    head = r.ReliabilityHead()
+    variables = head.init(jax.random.key(0), a, b)
+    variables = jax.tree.map(lambda x: x + 0.1, variables)
+    np.testing.assert_allclose(head.apply(variables, a, b), head.apply(variables, b, a), rtol=1e-6)
+    assert np.ptp(head.apply(variables, a, b)) > 1e-3  # reliability is this image's
+    gradient = jax.grad(lambda a: head.apply(variables, a, b).sum())(a)
+    assert not np.any(gradient)

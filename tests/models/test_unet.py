@@ -1,0 +1,38 @@
+"""The U-Net: shapes, precision, and that it sees what it should."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dualrel_jax.models.unet import UNet, max_pool_2x2, upsample_2x
+
+
+@pytest.mark.parametrize(("norm", "dtype"), [("group", "float32"), ("batch", "bfloat16")])
+def test_shapes_precision_and_features(norm, dtype):
+    network = UNet(width=4, depth=3, norm=norm, dtype=jnp.dtype(dtype))
+    image = jax.random.normal(jax.random.key(0), (2, 16, 24, 1))
+    with jax.numpy_dtype_promotion("standard"):  # Flax's normalisations mix bfloat16 and float32 on purpose.
+        variables = jax.jit(network.init)(jax.random.key(1), image)
+        output = jax.jit(network.apply)(variables, image)
+    assert output.logits.shape == (2, 16, 24, 2)
+    assert output.logits.dtype == jnp.float32
+    assert [f.shape for f in output.features] == [(2, 16, 24, 4), (2, 8, 12, 8), (2, 4, 6, 16)]
+    assert output.features[0].dtype == jnp.dtype(dtype)
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(variables))
+    assert ("batch_stats" in variables) == (norm == "batch")
+
+
+def test_an_image_does_not_change_the_prediction_of_another_under_group_norm():
+    network = UNet(width=4, depth=2)
+    images = jax.random.normal(jax.random.key(0), (2, 8, 8, 1))
+    variables = jax.jit(network.init)(jax.random.key(1), images)
+    alone = network.apply(variables, images[:1]).logits
+    np.testing.assert_allclose(network.apply(variables, images).logits[:1], alone, atol=1e-5)
+
+
+def test_pool_and_upsampling():
+    x = jnp.arange(16.0).reshape(1, 4, 4, 1)
+    np.testing.assert_array_equal(max_pool_2x2(x)[0, :, :, 0], [[5, 7], [13, 15]])
+    np.testing.assert_array_equal(max_pool_2x2(upsample_2x(x)), x)
+    np.testing.assert_array_equal(upsample_2x(x)[0, :2, :2, 0], [[0, 0], [0, 0]])
