@@ -63,18 +63,18 @@ def _data(name: str, labelled: str) -> ConfigDict:
             "partition_seed": 0,  # for partition = random
             "partition_file": "",  # a partition.json of an earlier run, used as it is
             "train_slices": "",  # z range of the training block, "0:128"; empty: the data set's own
-            "validation_slices": "",  # z range of the validation block, "133:165"; empty: the data set's own
+            "validation_slices": "",  # z range of the validation block, "133:165", or none; empty: the data set's own
             "pixel_nm": 0.0,  # in-plane pixel size for training, nm; 0: that of the training volume
             "image": "",  # own: path of the volume
             "label": "",  # own: path of its labels, a stack or a folder of some slices
             "labelled_slices": "",  # own: z of each label slice, "3,40"; empty: from file names, or non-empty slices
             "unlabelled": "",  # own: further volumes without labels, separated by commas
-            "voxel_nm": "",  # own: voxel size "z,y,x" in nm where the file does not say
+            "voxel_nm": "",  # own: voxel size "z,y,x" in nm, instead of what the file says
             "label_kind": "binary",  # own, test_label: binary (two values), instances (> 0) or grey (> 127)
             "ignore_value": -1,  # own, test_label: label value of pixels to leave out; -1: none
             "test_image": "",  # any labelled volume to test on, by path
             "test_label": "",  # its labels
-            "test_voxel_nm": "",  # its voxel size "z,y,x" in nm where the file does not say
+            "test_voxel_nm": "",  # its voxel size "z,y,x" in nm, instead of what the file says
             "source": "files",  # files, or tfds (a data set made by `tfds build`)
             "tfds_dir": "",  # where tfds keeps its data sets; empty: its default
             "pipeline": "auto",  # resident (volume on the device), tf (tf.data), or auto: resident if it fits
@@ -142,7 +142,7 @@ def _predict() -> ConfigDict:
         {
             "input": "",  # a volume to segment; empty: the data set's test volume
             "output": "",  # .tif or .zarr of the mask; empty: <workdir>/prediction/mask.tif
-            "voxel_nm": "",  # voxel size "z,y,x" in nm of the input where the file does not say
+            "voxel_nm": "",  # voxel size "z,y,x" in nm of the input, instead of what the file says
             "probability": True,  # also write the probability, 8-bit, beside the mask
             "threshold": 0.5,  # probability above which a pixel is a mitochondrion
             "weights": "teacher",  # teacher (averaged) or student

@@ -41,10 +41,10 @@ class Checkpoints:
         self._checkpointer.close()
 
     def save(self, step: int, state: Any, metrics: dict[str, float] | None = None) -> None:
-        """Starts saving `state`; waits for the save before it. `metrics` (with BEST_BY) make it eligible as best."""
+        """Starts saving `state`, in place of an unreadable checkpoint of that step; waits for the save before it. `metrics` (with BEST_BY) make it eligible as best."""
         try:
             self.wait()
-            self._checkpointer.save_async(step, state, metrics=metrics)
+            self._checkpointer.save_async(step, state, force=True, overwrite=True, metrics=metrics)
         except (OSError, ValueError) as error:
             raise _explained(error, self._folder) from error
 
@@ -69,9 +69,8 @@ class Checkpoints:
         for checkpoint in checkpoints:
             try:
                 return checkpoint.step, self._checkpointer.load(checkpoint.step, abstract_state)
-            except Exception as error:  # Orbax and tensorstore raise many kinds.
-                reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-                print(f"The checkpoint {self._folder / str(checkpoint.step)} cannot be read and is skipped ({reason}).")
+            except Exception:  # Orbax and tensorstore raise many kinds.
+                print(f"The checkpoint {self._folder / str(checkpoint.step)} cannot be read and is skipped.")
         if checkpoints:
             raise InputError(
                 f"None of the {len(checkpoints)} checkpoints in {self._folder} can be read; remove that folder to "

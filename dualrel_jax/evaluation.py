@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from dualrel_jax import metrics, pictures
-from dualrel_jax.data import resample
+from dualrel_jax import metrics, parallel, pictures
+from dualrel_jax.data import augment, resample
 from dualrel_jax.data.datasets import Part
 from dualrel_jax.methods.base import Variables
 from dualrel_jax.prediction import Predictor
@@ -58,26 +59,36 @@ def evaluate_run(run: Run) -> dict[str, float]:
         "weights": run.config.predict.weights,
     }
     summary = {**scores.summary(), **about}
-    metrics.write_metrics(run.workdir, summary, scores.records)
-    pictures.mask_sheet(samples, run.workdir / "pictures" / "masks.png")
-    write_activations(run, parts[0])
+    if parallel.is_first_host():
+        metrics.write_metrics(run.workdir, summary, scores.records)
+        pictures.mask_sheet(samples, run.workdir / "pictures" / "masks.png", run.pixel_nm)
+        write_activations(run, parts[0])
+        text = in_words(summary, run.workdir)
+        (run.workdir / "summary.txt").write_text(text)
+        print(text, end="")
     return summary
+
+
+def in_words(summary: dict, workdir: Path) -> str:
+    """The scores as a biologist would say them, and where everything is."""
+    percent = {key: f"{100 * summary[key]:.0f} %" for key in ("jac_pooled", "precision_pooled", "recall_pooled")}
+    return (
+        f"Compared with the labels of {summary['slices']} slices ({', '.join(summary['part'])}), at step {summary['step']}:\n"
+        f"  {percent['recall_pooled']} of the mitochondrion area is found, {percent['precision_pooled']} of what is found is "
+        f"right; overlap (JAC) {percent['jac_pooled']}, DSC {summary['dsc_pooled']:.3f}.\n"
+        f"  Scores:   {workdir}/metrics.json, a row a slice in {workdir}/slices.csv\n"
+        f"  Pictures: {workdir}/pictures (masks.png: outlines over EM; prototypes.png: what each prototype sees; curves.png)\n"
+    )
 
 
 def write_activations(run: Run, part: Part) -> None:
     """Prototype activation maps of the middle labelled slice, for methods that have prototypes."""
-    import jax
-
-    from dualrel_jax.data import augment
-
     if not hasattr(run.method, "activations"):
         return
     image = part.image_at(part.labelled_zs[len(part.labelled_zs) // 2])
-    tile = run.config.predict.tile
     multiple = 2 ** (run.config.model.depth - 1)
-    image = image[
-        : min(tile, image.shape[0]) // multiple * multiple, : min(tile, image.shape[1]) // multiple * multiple
-    ]
+    y, x = (min(run.config.predict.tile, size) // multiple * multiple for size in image.shape)
+    image = image[:y, :x]
     found = jax.device_get(jax.jit(run.method.activations)(run.variables, augment.to_float(image[None])))
     maps = found["maps"][0]
     is_foreground = np.arange(len(maps)) < len(maps) // 2

@@ -16,9 +16,10 @@ Flags:
                       several hosts: on every host, the address of the first; `auto` on TPU pods and Slurm.
 """
 
+import errno
 import sys
 
-from absl import flags
+from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from dualrel_jax import settings
@@ -39,6 +40,12 @@ def main(argv: list[str] | None = None) -> int:
     except InputError as error:
         print(f"dualrel: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" of {error.filename}" if error.filename else ""
+        print(f"dualrel: The disk{where} is full; make room and run the same command again.", file=sys.stderr)
+        return 2
     return 0
 
 
@@ -51,6 +58,7 @@ def run(given: flags.FlagValues, config: ConfigDict) -> None:
 
     from dualrel_jax import evaluation, parallel, prediction, train
 
+    logging.set_verbosity(logging.ERROR)  # Orbax reports every save
     parallel.initialize(given.coordinator, given.num_processes, given.process_id)
     if given.mode == "train_and_evaluate":
         train.train_and_evaluate(config, given.workdir)

@@ -9,7 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from dualrel_jax import parallel
+from dualrel_jax import parallel, pictures
 from dualrel_jax.data import augment, resample
 from dualrel_jax.data.own import parse_voxel
 from dualrel_jax.data.volumes import Volume, intensity_range, open_volume, to_uint8
@@ -67,13 +67,17 @@ class Predictor:
 
 
 def probabilities(
-    predictor: Predictor, variables: Variables, volume: Volume, pixel_nm: tuple[float, float] | None
+    predictor: Predictor,
+    variables: Variables,
+    volume: Volume,
+    grey: tuple[float, float],
+    pixel_nm: tuple[float, float] | None,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """(z, probability y x float32 at the volume's own pixel size) of every slice; one slice in memory at a time.
 
-    Slices are resampled to the training pixel size (y, x) in nm where both sizes are known.
+    `grey` is the intensity range that becomes 0..255. Slices are resampled to the training pixel size (y, x) in nm
+    where both sizes are known.
     """
-    grey = intensity_range(volume)
     shape = training_shape(volume, pixel_nm)
     for z in range(len(volume)):
         image = resample.resample_image(to_uint8(volume[z], grey), shape)
@@ -90,22 +94,35 @@ def training_shape(volume: Volume, pixel_nm: tuple[float, float] | None) -> tupl
 
 def predict_volume(
     predictor: Predictor, variables: Variables, volume: Volume, pixel_nm, output: Path, settings: ConfigDict
-) -> dict[str, Path]:
-    """Writes the mask (0 / 255) and, if asked for, the probability (0..255) beside it; -> name -> path."""
+) -> tuple[dict[str, Path], float]:
+    """Writes the mask (0 / 255), if asked for the probability (0..255), and a picture of four slices.
+
+    -> (name -> path, share of the volume that is mitochondrion).
+    """
+    if output.exists() and output.resolve() == Path(volume.path).resolve():
+        raise InputError(f"config.predict.output is {output}, the volume itself; choose another name for the mask.")
+    output.parent.mkdir(parents=True, exist_ok=True)
     paths = {"mask": output}
     if settings.probability:
         paths["probability"] = output.with_name(f"{output.stem}_probability{output.suffix}")
+    shown, panels, found = set(np.linspace(0, len(volume) - 1, 4).round().astype(int)), [], 0
+    grey = intensity_range(volume)
     with contextlib.ExitStack() as stack:
         writers = {
             name: stack.enter_context(open_writer(path, volume.shape, np.uint8, volume.voxel_nm))
             for name, path in paths.items()
         }
-        slices = probabilities(predictor, variables, volume, pixel_nm)
+        slices = probabilities(predictor, variables, volume, grey, pixel_nm)
         for z, probability in tqdm(slices, total=len(volume), desc="predict", unit="slice", mininterval=2):
-            writers["mask"].write(z, np.where(probability > settings.threshold, 255, 0).astype(np.uint8))
+            mask = probability > settings.threshold
+            found += np.count_nonzero(mask)
+            writers["mask"].write(z, np.where(mask, 255, 0).astype(np.uint8))
             if settings.probability:
                 writers["probability"].write(z, np.round(probability * 255).astype(np.uint8))
-    return paths
+            if z in shown:
+                panels.append((to_uint8(volume[z], grey), mask, None, f"z = {z}"))
+    paths["picture"] = pictures.mask_sheet(panels, output.with_name(f"{output.stem}.png"))
+    return paths, found / np.prod(volume.shape)
 
 
 def predict(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, Path]:
@@ -119,7 +136,8 @@ def predict(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, 
     else:
         volume = run.test_parts()[0].image
     output = Path(settings.output or Path(workdir) / "prediction" / "mask.tif")
-    paths = predict_volume(run.predictor, run.variables, volume, run.pixel_nm, output, settings)
+    paths, share = predict_volume(run.predictor, run.variables, volume, run.pixel_nm, output, settings)
+    print(f"Mitochondria fill {100 * share:.1f} % of the {len(volume)} slices of {volume.path}.")
     for name, path in paths.items():
-        print(f"{name}: {path}")
+        print(f"  {name}: {path}")
     return paths

@@ -106,15 +106,22 @@ def load_run(workdir: str | Path, config: ConfigDict | None = None) -> Run:
     different = settings.difference(own, config)
     if different:
         raise InputError(f"{workdir} was trained with another config ({different}); leave that field as it was.")
-    mesh = parallel.create_mesh(config.train.devices)
+    step, state = load_state(workdir, config)
     method = create_method(config)
-    with Checkpoints(workdir / "checkpoints") as checkpoints:
-        shapes = abstract(abstract_state(method, config), parallel.replicated(mesh))
-        restored = checkpoints.restore(shapes, config.predict.checkpoint)
-    if restored is None:
-        raise InputError(f"{workdir} holds no checkpoint yet; run its training first (--mode=train).")
-    step, state = restored
+    mesh = parallel.create_mesh(config.train.devices)
     variables = state.teacher if config.predict.weights == "teacher" else state.variables
     pixel_nm = json.loads((workdir / "run.json").read_text())["pixel_nm"]
     predictor = Predictor(method, config, mesh)
     return Run(workdir, config, method, predictor, variables, step, pixel_nm and tuple(pixel_nm))
+
+
+def load_state(workdir: Path, config: ConfigDict) -> tuple[int, TrainState]:
+    """(step, state) of the checkpoint of `workdir` that `config.predict.checkpoint` names; InputError without one."""
+    config = settings.resolve(config)
+    shapes = abstract_state(create_method(config), config)
+    sharding = parallel.replicated(parallel.create_mesh(config.train.devices))
+    with Checkpoints(workdir / "checkpoints") as checkpoints:
+        restored = checkpoints.restore(abstract(shapes, sharding), config.predict.checkpoint)
+    if restored is None:
+        raise InputError(f"{workdir} holds no checkpoint yet; run its training first (--mode=train).")
+    return restored

@@ -102,21 +102,17 @@ def _coordinates(zoom_key, elastic_key, crop: int, augment: ConfigDict, patch: i
 
 def photometric(key: jax.Array, image: jax.Array, augment: ConfigDict, strength: float) -> jax.Array:
     """Contrast, brightness, gamma, blur and noise on y x in 0..1, each with its own chance; `strength` scales them."""
-    keys = jax.random.split(key, 6)
-    applied = jax.random.bernoulli(keys[0], augment.probability, (5,)).astype(jnp.float32) * strength
-
-    def factor(key, largest, on):
-        """Log-uniform in [1 / (1 + largest), 1 + largest]; 1 where off."""
-        return jnp.exp(jax.random.uniform(key, minval=-1.0, maxval=1.0) * on * jnp.log1p(largest))
+    draw_key, noise_key = jax.random.split(key)
+    u = jax.random.uniform(draw_key, (10,))  # one draw: each call of the generator costs compile time
+    applied = jnp.where(u[:5] < augment.probability, strength, 0.0)
+    signed = 2 * u[5:8] - 1
 
     mean = image.mean()
-    image = (image - mean) * factor(keys[1], augment.contrast, applied[0]) + mean
-    image = image + jax.random.uniform(keys[2], minval=-1.0, maxval=1.0) * applied[1] * augment.brightness
-    image = jnp.clip(image, 1e-3, 1.0) ** factor(keys[3], augment.gamma, applied[2])
-    sigma_key, level_key, noise_key = jax.random.split(keys[4], 3)
-    image = blur(image, jax.random.uniform(sigma_key) * applied[3] * augment.blur_px, augment.blur_px)
-    level = jax.random.uniform(level_key) * applied[4] * augment.noise
-    return image + level * jax.random.normal(noise_key, image.shape)
+    image = (image - mean) * (1 + augment.contrast) ** (signed[0] * applied[0]) + mean
+    image = image + augment.brightness * signed[1] * applied[1]
+    image = jnp.clip(image, 1e-3, 1.0) ** ((1 + augment.gamma) ** (signed[2] * applied[2]))
+    image = blur(image, augment.blur_px * u[8] * applied[3], augment.blur_px)
+    return image + augment.noise * u[9] * applied[4] * jax.random.normal(noise_key, image.shape)
 
 
 def blur(image: jax.Array, sigma: jax.Array, largest_sigma: float) -> jax.Array:

@@ -104,8 +104,10 @@ def load_dataset(config: ConfigDict) -> Dataset:
         sources["test"] = read_test(config)
     train_zs, validation_zs = _blocks(config, raw)
     pixel_nm = _training_pixel(config, sources)
+    ranges = {split: intensity_range(source.image, source.zs) for split, source in sources.items()}
 
-    def part(name: str, source: Source, zs: Sequence[int]) -> Part:
+    def part(name: str, split: str, zs: Sequence[int]) -> Part:
+        source = sources[split]
         return Part(
             name=f"{config.name}/{name}",
             image=source.image,
@@ -114,15 +116,15 @@ def load_dataset(config: ConfigDict) -> Dataset:
             labelled_zs=tuple(z for z in zs if source.rule and z in source.rule.index),
             rule=source.rule,
             pixel_nm=pixel_nm,
-            range=intensity_range(source.image, source.zs),  # one for all blocks of a volume
+            range=ranges[split],  # one for all blocks of a volume
         )
 
-    train, test = sources.pop("train"), sources.pop("test", None)
+    further = [part(split, split, source.zs) for split, source in sources.items() if split not in ("train", "test")]
     return Dataset(
         name=config.name,
-        train=(part("train", train, train_zs), *(part(name, source, source.zs) for name, source in sources.items())),
-        validation=(part("validation", train, validation_zs),) if validation_zs else (),
-        test=(part("test", test, test.zs),) if test else (),
+        train=(part("train", "train", train_zs), *further),
+        validation=(part("validation", "train", validation_zs),) if validation_zs else (),
+        test=(part("test", "test", sources["test"].zs),) if "test" in sources else (),
     )
 
 

@@ -1,5 +1,6 @@
 """The built-in data set: volumes of EM-like tissue with exact masks of their mitochondria, made from a seed."""
 
+import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from scipy import ndimage
 from dualrel_jax.data.phantom_section import Artist
 from dualrel_jax.data.phantom_tissue import Tissue, grow
 from dualrel_jax.data.volumes import Volume
+from dualrel_jax.data.writers import open_writer
 from dualrel_jax.errors import InputError
 
 SECTIONS = {"train": 148, "test": 24}  # of train: 0..127 for training, 132..147 for validation
@@ -25,10 +27,11 @@ class Microscope:
     white: float = 206.0  # grey of empty resin
     contrast: float = 168.0  # grey lost at an absorbance of 1
     blur_px: float = 0.75  # sigma of the point spread function
+    defocus: float = 0.20  # standard deviation of its logarithm from section to section
     shot: float = 0.045  # standard deviation of counting noise at full brightness
     spread: float = 0.020  # standard deviation of noise shared by neighbouring pixels
     illumination: float = 0.06  # standard deviation of slow unevenness, relative
-    jitter: float = 0.020  # standard deviation of brightness and of contrast from section to section
+    jitter: float = 0.030  # standard deviation of brightness and of contrast from section to section
 
 
 # The second is another laboratory's: thicker sections, smaller pixels, strong membranes, pale mitochondria, faint
@@ -37,7 +40,7 @@ SPECIMENS = {
     "phantom": (Tissue(), Microscope()),
     "phantom_b": (
         Tissue(
-            mito_radius_nm=(85.0, 200.0),
+            mito_radius_nm=(75.0, 170.0),
             matrix=(0.36, 0.66),
             crista_contrast=(0.08, 0.20),
             crista_spacing_nm=(42.0, 65.0),
@@ -123,10 +126,23 @@ def _illumination(sections: int, strength: float, rng: np.random.Generator) -> C
 
 def _expose(ink: np.ndarray, light: np.ndarray, microscope: Microscope, rng: np.random.Generator) -> np.ndarray:
     """Absorbance `y x` to uint8 grey `y x`."""
-    gain, offset = microscope.jitter * rng.standard_normal(2)
-    grey = (microscope.white - microscope.contrast * ndimage.gaussian_filter(ink, microscope.blur_px)) / 255
+    gain, offset, focus = rng.standard_normal(3) * (microscope.jitter, microscope.jitter, microscope.defocus)
+    ink = ndimage.gaussian_filter(ink, microscope.blur_px * np.exp(focus))
+    grey = (microscope.white - microscope.contrast * ink) / 255
     grey = ((1 + gain) * grey + offset) * light
     counts, spread = rng.standard_normal((2, *ink.shape), dtype=np.float32)
     grey += microscope.shot * np.sqrt(np.maximum(grey, 0.05)) * counts
     grey += microscope.spread * 4.25 * ndimage.gaussian_filter(spread, 1.2)
     return np.clip(np.rint(255 * grey), 0, 255).astype(np.uint8)
+
+
+def main(path: str) -> None:
+    """Writes the phantom's test volume as a TIFF stack: something to try `--mode=predict` on."""
+    image, _ = phantom("phantom", "test")
+    with open_writer(path, image.shape, image.dtype, image.voxel_nm) as writer:
+        for z in range(len(image)):
+            writer.write(z, image[z])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

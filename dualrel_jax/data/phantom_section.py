@@ -78,8 +78,11 @@ class Artist:
 
     def _draw_bodies(self, ink: np.ndarray, z: int, body: np.ndarray, clumps: np.ndarray) -> None:
         at = np.nonzero(body < EDGE_NM)
-        owner = self.block.owner[1, z + 1][self.nearest][at]
-        _paint(ink, at, self.block.body[owner] + 0.17 * clumps[at], _within(body[at]))
+        owner, d = self.block.owner[1, z + 1][self.nearest][at], body[at]
+        own = {name: values.astype(np.float32)[owner] for name, values in self.block.body.items()}
+        level = own["level"] + own["clumps"] * clumps[at]
+        level += own["rim"] * (0.92 - level) * _band(d + 7, 7)
+        _paint(ink, at, level, _within(d))
 
     def _draw_mitochondria(self, ink: np.ndarray, z: int, mito, course, gaps, grain) -> None:
         block, at = self.block, np.nonzero(mito < EDGE_NM)

@@ -15,14 +15,16 @@ class Tissue:
     """What the specimen is made of. Absorbance runs from 0 (empty resin) to 1 (the darkest stain)."""
 
     mito_share: float = 0.078  # of the volume
-    mito_radius_nm: tuple[float, float] = (95.0, 235.0)
-    mito_length_nm: tuple[float, float] = (300.0, 3200.0)
-    matrix: tuple[float, float] = (0.42, 0.82)  # absorbance inside mitochondria, one level each
-    crista_contrast: tuple[float, float] = (0.22, 0.42)
+    mito_radius_nm: tuple[float, float] = (90.0, 200.0)
+    mito_length_nm: tuple[float, float] = (300.0, 2400.0)
+    matrix: tuple[float, float] = (0.38, 0.84)  # absorbance inside mitochondria, one level each
+    crista_contrast: tuple[float, float] = (0.18, 0.42)
     crista_spacing_nm: tuple[float, float] = (48.0, 85.0)
-    body_share: float = 0.016  # dense bodies, of the volume
-    body_radius_nm: tuple[float, float] = (65.0, 180.0)
-    body: tuple[float, float] = (0.60, 1.00)  # their absorbance, one level each
+    body_share: float = 0.028  # lysosomes and endosomes, of the volume
+    body_radius_nm: tuple[float, float] = (65.0, 190.0)
+    body_length_nm: tuple[float, float] = (30.0, 600.0)
+    lysosome: tuple[float, float] = (0.55, 1.0)  # absorbance, one level each; dark, clumpy, without a rim
+    endosome: tuple[float, float] = (0.05, 0.35)  # the same; pale, with a single membrane
     axon_radius_nm: float = 330.0  # of the myelinated axon without its sheath
     sheath_nm: float = 130.0  # thickness of the myelin
     lamella_nm: float = 30.0  # period of its layers: wider than in life, so that pixels of 10 nm resolve them
@@ -47,7 +49,7 @@ class Block:
     owner: np.ndarray  # (3, z, y, x) int16: the nearest mitochondrion, body, synapse; -1 where none is near
     cytoplasm: np.ndarray  # (families,) absorbance
     mito: dict[str, np.ndarray]  # for each mitochondrion: matrix, contrast, spacing_nm, normal (n, 3), gap
-    body: np.ndarray  # (bodies,) absorbance
+    body: dict[str, np.ndarray]  # for each lysosome or endosome: level, clumps, rim
     receiver: np.ndarray  # (synapses,) family of the receiving cell
     vesicles_nm: np.ndarray  # (n, 3) centres
     vesicle_cell: np.ndarray  # (n,) family of the cell that holds each
@@ -72,7 +74,7 @@ def grow(
     mito_nm, mito_owner = grid.signed_distance(mito, REACH_NM)
     mito_nm += 14 * grid.noise(rng, 90)  # dents and bulges
     rng = stream("bodies")
-    body = placer.place(rng, tissue.body_share, tissue.body_radius_nm, (STEP_NM, 160.0))
+    body = placer.place(rng, tissue.body_share, tissue.body_radius_nm, tissue.body_length_nm)
     body_nm, body_owner = grid.signed_distance(body, REACH_NM)
     body_nm += 22 * grid.noise(rng, 70)
     snug = np.clip(30 * grid.noise(stream("snug"), 150), -60, 14)
@@ -92,7 +94,7 @@ def grow(
         owner=np.stack([mito_owner, body_owner, synapse_owner]),
         cytoplasm=_cytoplasm(tissue, len(cells), stream("cytoplasm")),
         mito=_interiors(tissue, mito, stream("interiors")),
-        body=stream("body stain").uniform(*tissue.body, len(body)),
+        body=_contents(tissue, len(body), stream("contents")),
         receiver=receiver,
         vesicles_nm=vesicles,
         vesicle_cell=vesicle_cell,
@@ -147,8 +149,15 @@ def _interiors(tissue: Tissue, mito: Tubes, rng: np.random.Generator) -> dict[st
         "contrast": rng.uniform(*tissue.crista_contrast, len(mito)),
         "spacing_nm": rng.uniform(*tissue.crista_spacing_nm, len(mito)),
         "normal": normal / np.linalg.norm(normal, axis=1, keepdims=True),
-        "gap": rng.uniform(-2.2, -0.4, len(mito)),
+        "gap": rng.uniform(-2.2, -0.3, len(mito)),
     }
+
+
+def _contents(tissue: Tissue, bodies: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """How lysosomes and endosomes are stained: their level, the strength of their clumps and of their membrane."""
+    dark = rng.random(bodies) < 0.6
+    level = np.where(dark, rng.uniform(*tissue.lysosome, bodies), rng.uniform(*tissue.endosome, bodies))
+    return {"level": level, "clumps": rng.uniform(0.10, 0.19, bodies), "rim": np.where(dark, 0.0, 0.8)}
 
 
 def _cytoplasm(tissue: Tissue, families: int, rng: np.random.Generator) -> np.ndarray:

@@ -49,7 +49,7 @@ def foreground_points(label: np.ndarray, seed: int) -> np.ndarray:
 
 def pick(u: Any, n: int, xp: Any) -> Any:
     """Index 0..n-1 from u in [0, 1); float rounding cannot reach n."""
-    return xp.minimum((u * n).astype(np.int32), n - 1)
+    return xp.minimum((u * xp.asarray(n, np.float32)).astype(np.int32), n - 1)
 
 
 def place_crop(u: Any, size: Any, crop: int, points: Any, num_points: Any, foreground_share: float, xp: Any) -> Any:

@@ -87,11 +87,12 @@ def test_a_data_set_that_is_not_built_says_how(tmp_path):
 
 
 def test_missing_files_end_the_command_with_a_sentence(tmp_path, capsys):
-    (tmp_path / "other").mkdir()
-    with pytest.raises(SystemExit) as stopped:
-        main(["lucchi", f"--manual_dir={tmp_path}", f"--data_dir={tmp_path / 'tfds'}"])
-    assert stopped.value.code == 2
-    assert "training.tif is missing" in capsys.readouterr().err
+    (tmp_path / "lucchi").mkdir()
+    for folder, said in ((tmp_path, "training.tif is missing"), (tmp_path / "none", "none does not exist")):
+        with pytest.raises(SystemExit) as stopped:
+            main(["lucchi", f"--manual_dir={folder}", f"--data_dir={tmp_path / 'tfds'}"])
+        assert stopped.value.code == 2
+        assert said in capsys.readouterr().err
 
 
 def test_the_path_given_to_tfds_build_holds_one_builder():
@@ -117,7 +118,7 @@ def test_data_sets_load_without_tensorflow():
 def test_real_data(tmp_path, name):
     data = real_data(name)
     build(name, str(data), str(tmp_path))
-    expected, got = read_layout(name, data), read_prepared(name, str(tmp_path))
+    expected, got = read_layout(name, data.parent), read_prepared(name, str(tmp_path))
     assert got.keys() == expected.keys()
     for split, source in expected.items():
         for z in (0, len(source.image) // 2, len(source.image) - 1):

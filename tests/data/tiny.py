@@ -86,3 +86,12 @@ def _vnc(folder):
         if stack == 1:
             grey = np.where(mask, 255, 40).astype(np.uint8)
             write_slices(folder / "stack1" / "mitochondria", grey, [f"{z:02d}.png" for z in range(20)])
+
+
+def write_test_volume(folder, shape=(5, 80, 96), empty=1):
+    """Writes a labelled volume, one slice without foreground; returns the config fields that name it."""
+    image, mask = volume(shape[0], shape[1:], seed=5)
+    mask[empty] = False
+    tifffile.imwrite(folder / "test.tif", image)
+    tifffile.imwrite(folder / "test_label.tif", mask.astype(np.uint8))
+    return {"test_image": str(folder / "test.tif"), "test_label": str(folder / "test_label.tif")}

@@ -7,6 +7,7 @@ TFDS 4.9's command line imports apache_beam and mlcroissant whatever it is asked
 import argparse
 import importlib
 import sys
+from pathlib import Path
 
 from dualrel_jax.data.layouts import LAYOUTS
 from dualrel_jax.errors import InputError
@@ -37,6 +38,8 @@ def build(name: str, manual_dir: str, data_dir: str | None = None, file_format: 
     Raises:
       InputError: files missing or unusable.
     """
+    if not Path(manual_dir).is_dir():
+        raise InputError(f"--manual_dir={manual_dir} does not exist; expected the folder that --mode=download fills.")
     import tensorflow_datasets as tfds
 
     importlib.import_module(f"dualrel_jax.data.tfds_builders.{name}")  # registers the builder

@@ -1,0 +1,31 @@
+# The two commands of the README. PYTHON chooses the interpreter (3.11 to 3.13).
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := runs/demo
+
+.PHONY: demo test lint clean
+
+demo: .venv/installed
+	$(BIN)/dualrel --config configs/dualrel.py:phantom,1/32 --workdir $(DEMO) --config.train.steps=700
+	$(BIN)/python -m dualrel_jax.data.phantom $(DEMO)/stack.tif
+	$(BIN)/dualrel --workdir $(DEMO) --mode=predict --config.predict.input=$(DEMO)/stack.tif
+	@echo; cat $(DEMO)/summary.txt
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest -q
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf .venv build *.egg-info

@@ -1,0 +1,193 @@
+"""The protocol carries several networks, optimisers and teachers; each learns only what it should."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import dualrel_jax
+from dualrel_jax import losses, parallel, settings
+from dualrel_jax.data.augment import Batch, RawBatch
+from dualrel_jax.methods import create_method
+from dualrel_jax.methods.base import Method, unet
+from dualrel_jax.state import create_optimizer, create_state, params_of, update_teacher, with_params
+from dualrel_jax.train import make_train_step
+
+
+def small(method):
+    config = dualrel_jax.get_config(f"{method}:phantom,1/32")
+    config.model.update({"width": 4, "depth": 2, "dtype": "float32"})
+    config.train.update({"patch": 16, "batch_labelled": 4, "batch_unlabelled": 4, "steps": 10})
+    if method == "dualrel":
+        config.method.update({"feature_level": 1, "num_prototypes": 4, "num_references": 8, "dim": 8})
+    return settings.resolve(config)
+
+
+def batch(strong_views=1, seed=0):
+    keys = jax.random.split(jax.random.key(seed), 4)
+    image, weak = (jax.random.normal(key, (4, 16, 16, 1)) for key in keys[:2])
+    strong = jax.random.normal(keys[2], (strong_views, 4, 16, 16, 1))
+    return Batch(image, jax.random.bernoulli(keys[3], 0.2, (4, 16, 16)).astype(jnp.int32), weak, strong)
+
+
+class Detector(nn.Module):
+    """Where is this prediction wrong? image b y x 1 and probability b y x 2 -> b y x."""
+
+    @nn.compact
+    def __call__(self, image, probability, train=False):
+        x = nn.Conv(4, (3, 3))(jnp.concatenate([image, probability], axis=-1))
+        return nn.Conv(1, (1, 1))(nn.relu(x))[..., 0]
+
+
+class Collaborators(Method):
+    """The shape of GCT and CPS: two segmenters that teach each other, and a detector with its own optimiser."""
+
+    strong_views = 1
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.networks = {"left": unet(config.model), "right": unet(config.model), "detector": Detector()}
+
+    def example_inputs(self, network, image):
+        return (image, jnp.zeros((*image.shape[:3], 2))) if network == "detector" else (image,)
+
+    def optimizers(self, train):
+        return {**super().optimizers(train), "detector": optax.sgd(0.1)}
+
+    def loss(self, variables, teacher, batch, rng, step):
+        images = jnp.concatenate([batch.image, batch.strong[0]])
+        outputs = {}
+        for name in ("left", "right"):
+            outputs[name], variables = self.apply_train(name, variables, images)
+        left, right = outputs["left"].logits, outputs["right"].logits
+        frozen = jax.lax.stop_gradient(variables["detector"])
+        b = len(batch.image)
+        total = 0.0
+        for own, other in ((left, right), (right, left)):
+            total += losses.supervised(own[:b], batch.label)
+            total += losses.masked_mean(losses.cross_entropy(own, jax.lax.stop_gradient(other.argmax(-1))))
+            total += jnp.mean(jnp.square(self.networks["detector"].apply(frozen, images, jax.nn.softmax(own))))
+            seen = jax.lax.stop_gradient(jax.nn.softmax(own[:b]))
+            flaws = self.networks["detector"].apply(variables["detector"], batch.image, seen)
+            total += jnp.mean(jnp.square(flaws - jnp.abs(batch.label - seen[..., 1])))
+        return total, ({"loss": total}, variables)
+
+
+class OneBatch:
+    """A feed that always gives the same crops."""
+
+    def __init__(self, raw):
+        self.raw = raw
+
+    def __next__(self):
+        return self.raw
+
+    def crops(self, data, key):
+        return data
+
+
+def state_of(method, config):
+    optimizer = create_optimizer(method, config.train)
+    image = jnp.zeros((1, config.train.patch, config.train.patch, 1))
+    key = jax.random.key(0, impl="rbg")
+    return optimizer, jax.jit(lambda k: create_state(method, optimizer, k, image))(key)
+
+
+def gradient_of(method, state, data):
+    """Gradient of the loss by the parameters, and by the teacher."""
+
+    def loss(params, teacher):
+        return method.loss(with_params(state.variables, params), teacher, data, jax.random.key(0), jnp.int32(5))[0]
+
+    return jax.jit(jax.grad(loss, argnums=(0, 1)))(params_of(state.variables), state.teacher)
+
+
+def test_three_networks_and_two_optimisers_train_in_the_one_loop():
+    config = small("supervised")
+    method = Collaborators(config)
+    optimizer, state = state_of(method, config)
+    assert not np.allclose(*(jax.tree.leaves(state.variables[name])[0] for name in ("left", "right")))
+    before = jax.device_get(state.variables)
+    rng = np.random.default_rng(0)
+    feed = OneBatch(RawBatch(*(jnp.asarray(rng.integers(0, high, (4, 16, 16)), jnp.uint8) for high in (255, 2, 255))))
+    step = make_train_step(method, optimizer, feed, config, parallel.create_mesh(1))
+    seen = []
+    for _ in range(8):
+        state, diagnostics = step(state, next(feed))
+        seen.append(float(diagnostics["loss"]))
+    assert seen[-1] < seen[0]
+    for name in method.networks:
+        moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), before[name], jax.device_get(state.variables[name]))
+        assert max(jax.tree.leaves(moved)) > 1e-4, name
+        assert jax.tree.structure(state.teacher[name]) == jax.tree.structure(state.variables[name])
+
+
+def test_each_network_gets_its_own_gradient_from_the_one_scalar():
+    """The detector's gradient is that of its own loss alone, though the segmenters' loss passes through it."""
+    config = small("supervised")
+    method = Collaborators(config)
+    _, state = state_of(method, config)
+    data = batch()
+    gradient, _ = gradient_of(method, state, data)
+
+    def detector_loss(params):
+        total = 0.0
+        for name in ("left", "right"):
+            images = jnp.concatenate([data.image, data.strong[0]])
+            seen = jax.nn.softmax(method.networks[name].apply(state.variables[name], images, train=True).logits[:4])
+            flaws = method.networks["detector"].apply({"params": params}, data.image, seen)
+            total += jnp.mean(jnp.square(flaws - jnp.abs(data.label - seen[..., 1])))
+        return total
+
+    alone = jax.grad(detector_loss)(state.variables["detector"]["params"])
+    for a, b in zip(jax.tree.leaves(gradient["detector"]), jax.tree.leaves(alone), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["supervised", "dualrel"])
+def test_gradients_reach_every_parameter_of_the_student_and_none_of_the_teacher(name):
+    config = small(name)
+    method = create_method(config)
+    _, state = state_of(method, config)
+    # The last layer of the reliability starts at zero and would hide the layer before it.
+    state = state.replace(variables=jax.tree.map(lambda x: x + 0.01, state.variables))
+    student, teacher = gradient_of(method, state, batch(method.strong_views))
+    assert all(not np.any(leaf) for leaf in jax.tree.leaves(teacher))
+    still = [jax.tree_util.keystr(path) for path, leaf in jax.tree.leaves_with_path(student) if not np.any(leaf)]
+    assert still == []
+
+
+@pytest.mark.parametrize("term", ["prototype", "diversity", "consistency", "pixel"])
+def test_every_term_of_dualrel_counts(term):
+    config = small("dualrel")
+    config.method.pixel_confidence = 0.0
+    method = create_method(config)
+    _, state = state_of(method, config)
+    loss = lambda: float(jax.jit(method.loss)(state.variables, state.teacher, batch(), jax.random.key(0), 5)[0])  # noqa: E731
+    before = loss()
+    method.config = method.config.copy_and_resolve_references()
+    with method.config.unlocked():
+        method.config[f"{term}_weight"] = 0.0
+    assert abs(before - loss()) > 1e-6
+
+
+def test_predictions_are_probabilities_and_fused_prototypes_differ_from_the_head():
+    config = small("dualrel")
+    method = create_method(config)
+    _, state = state_of(method, config)
+    outputs = jax.jit(method.predict)(state.variables, batch().image)
+    assert {"default", "head", "prototypes", "mean"} == set(outputs)
+    for probability in outputs.values():
+        assert probability.shape == (4, 16, 16)
+        assert 0 <= probability.min() <= probability.max() <= 1
+    assert np.abs(outputs["head"] - outputs["prototypes"]).max() > 0.01
+
+
+def test_teacher_is_the_moving_average_and_at_first_the_student():
+    student, teacher = {"n": {"params": jnp.full(3, 2.0)}}, {"n": {"params": jnp.zeros(3)}}
+    after = lambda step: update_teacher(teacher, student, 0.9, jnp.int32(step))["n"]["params"]  # noqa: E731
+    np.testing.assert_allclose(after(0), 2.0)
+    np.testing.assert_allclose(after(1), 1.0)
+    np.testing.assert_allclose(after(1000), 0.2, rtol=1e-5)

@@ -1,0 +1,177 @@
+"""The command line as a person meets it: help, and what it says to wrong input."""
+
+import errno
+import re
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tifffile
+
+from dualrel_jax import open_volume
+from dualrel_jax.main import main, parse
+from dualrel_jax.train import train
+
+
+@pytest.fixture
+def base(small_config, tmp_path, volume_files):
+    """The flags of a training that would work."""
+    return [
+        "--config=configs/dualrel.py:own,1/3",
+        f"--workdir={tmp_path / 'run'}",
+        f"--config.data.image={volume_files['train_image']}",
+        f"--config.data.label={volume_files['train_label']}",
+        "--config.data.train_slices=0:9",
+        "--config.data.validation_slices=10:12",
+        "--config.train.patch=32",
+    ]
+
+
+def refused(capsys, argv):
+    """Runs a command that must be refused with one sentence and exit code 2; -> the sentence."""
+    assert main(argv) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("dualrel: ")
+    assert "Traceback" not in error and len(error.splitlines()) == 1
+    return error
+
+
+def write(path, array):
+    tifffile.imwrite(path, array)
+    return path
+
+
+def test_help_is_fast_and_names_every_flag():
+    start = time.monotonic()
+    process = subprocess.run([sys.executable, "-m", "dualrel_jax.main", "--help"], capture_output=True, text=True)
+    assert time.monotonic() - start < 3  # 0.2 s on an idle machine
+    assert process.returncode == 0
+    for flag in ("--config", "--workdir", "--mode", "--coordinator"):
+        assert flag in process.stdout
+
+
+def test_import_is_lazy():
+    code = "import sys, dualrel_jax; print(sorted({'jax', 'tensorflow', 'numpy'} & set(sys.modules)))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_configs_are_found_from_any_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _, config = parse(["--config", "configs/supervised.py:lucchi,1/16", "--workdir=x", "--config.size=base"])
+    assert (config.method.name, config.data.name, config.data.labelled) == ("supervised", "lucchi", "1/16")
+    assert config.size == "base"
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--config.data.image=nowhere/em.tif", "nowhere"),
+        ("--config.data.labelled=1/32", "1/32.*1/9"),
+        ("--config.train.patch=64", "64 x 64.*48 x 48"),
+        ("--config.train.batch_labelled=3", "batch_labelled is 3.*4 devices"),
+        ("--config.train.patch=33", "patch is 33"),
+        ("--config.train.devices=9", "devices is 9"),
+        ("--config.data.name=lucky", "lucky.*lucchi"),
+        ("--config.size=huge", "huge.*tiny"),
+        ("--config.no_such_key=1", "no_such_key"),
+        ("--config.train.steps=many", "steps.*many"),
+        ("--config.data.validation_slices=5:12", "overlaps"),
+        ("--config.data.pipeline=carrier", "carrier.*resident"),
+        ("--config.method.name=magic", "magic.*dualrel"),
+        ("--mode=fly", "fly"),
+        ("--workdir=", "--workdir is missing"),
+        ("stray", "'stray' is not a flag"),
+    ],
+)
+def test_a_wrong_flag_is_explained(base, flag, said, capsys):
+    assert re.search(said, refused(capsys, [*base, flag]))
+
+
+def test_unknown_config_and_missing_config(capsys):
+    assert "configs/dualrel.py" in refused(capsys, ["--config=configs/nothing.py", "--workdir=x"])
+    assert "--config is missing" in refused(capsys, ["--workdir=x"])
+    assert "no finished or started run" in refused(capsys, ["--workdir=nowhere", "--mode=predict"])
+
+
+@pytest.mark.parametrize(
+    ("key", "make", "said"),
+    [
+        (
+            "label",
+            lambda p: write(p, np.zeros((12, 40, 48), np.uint8)),
+            r"12 x 48 x 48|48 x 48.*40 x 48|40 x 48.*48 x 48",
+        ),
+        ("label", lambda p: write(p, np.zeros((12, 48, 48), np.uint8)), "label"),
+        ("label", lambda p: write(p, np.arange(12 * 48 * 48).reshape(12, 48, 48).astype(np.uint8)), "label_kind"),
+        ("image", lambda p: write(p, np.zeros((12, 48, 48, 3), np.uint8)), "RGB|colour|grey"),
+        ("image", lambda p: write(p, np.full((12, 48, 48), np.nan, np.float32)), "NaN"),
+    ],
+    ids=["shapes", "no labelled slice", "label values", "RGB", "NaN"],
+)
+def test_a_wrong_volume_is_explained(base, key, make, said, tmp_path, capsys):
+    path = make(tmp_path / "wrong.tif")
+    sentence = refused(capsys, [*base, f"--config.data.{key}={path}"])
+    assert re.search(said, sentence)
+    assert "wrong.tif" in sentence
+
+
+def test_a_truncated_tiff_is_explained(base, volume_files, tmp_path, capsys):
+    path = tmp_path / "cut.tif"
+    path.write_bytes(volume_files["train_image"].read_bytes()[:9000])
+    assert "cut.tif" in refused(capsys, [*base, f"--config.data.image={path}"])
+
+
+def test_missing_public_data_says_where_to_get_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("DUALREL_DATA", raising=False)
+    argv = ["--config=configs/dualrel.py:lucchi", f"--workdir={tmp_path}", f"--config.data.dir={tmp_path}"]
+    sentence = refused(capsys, argv)
+    assert "--mode=download" in sentence and "training.tif" in sentence
+
+
+def test_work_folder_of_another_config_and_use_of_a_finished_run(small_config, tmp_path, volume_files, capsys):
+    config = small_config("supervised")
+    config.train.steps = 2
+    train(config, tmp_path)
+    run = f"--workdir={tmp_path}"
+
+    other = small_config("supervised")
+    other.seed = 7
+    with pytest.raises(ValueError, match="config.seed: 0 there, 7 now"):
+        train(other, tmp_path)
+    assert "config.model.width" in refused(capsys, [run, "--mode=evaluate", "--config.model.width=8"])
+    assert "output_of" in refused(capsys, [run, "--mode=predict", "--config.predict.output_of=magic"])
+
+    # Another volume: 60 nm pixels where the training had none are taken as they are; any size of slice fits.
+    volume = write(tmp_path / "mine.tif", np.random.default_rng(0).integers(0, 65535, (3, 50, 71), dtype=np.uint16))
+    output = tmp_path / "out" / "mask.zarr"
+    assert main([run, "--mode=predict", f"--config.predict.input={volume}", f"--config.predict.output={output}"]) == 0
+    mask = open_volume(output)
+    assert mask.shape == (3, 50, 71)
+    assert set(np.unique(mask[:])) <= {0, 255}
+    assert open_volume(output.with_name("mask_probability.zarr"))[:].std() > 0
+    assert (tmp_path / "out" / "mask.png").exists()
+
+    assert main([run, "--mode=evaluate"]) == 0
+    first = (tmp_path / "metrics.json").read_text()
+    flags = [f"--config.data.test_{kind}={volume_files[f'train_{kind}']}" for kind in ("image", "label")]
+    assert main([run, "--mode=evaluate", *flags]) == 0
+    second = (tmp_path / "metrics.json").read_text()
+    assert first != second and "train_image.tif" in second
+
+
+@pytest.mark.parametrize("how", ["while saving", "while logging"])
+def test_a_full_disk_is_explained(how, base, small_config, tmp_path, monkeypatch, capsys):
+    def full(*args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path))
+
+    if how == "while saving":
+        from orbax.checkpoint import v1 as ocp
+
+        monkeypatch.setattr(ocp.training.Checkpointer, "save_async", full)
+    else:
+        monkeypatch.setattr("dualrel_jax.logging.MetricLogger.write", full)
+    argv = [*base, "--mode=train", "--config.train.steps=1", "--config.model.width=4", "--config.model.depth=2"]
+    argv += ["--config.method.feature_level=1", "--config.train.devices=1"]
+    assert "full" in refused(capsys, argv)

@@ -1,0 +1,154 @@
+"""Whole trainings: restarts, devices, hosts, and both pipelines."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from dualrel_jax import run
+from dualrel_jax.logging import read_records
+from dualrel_jax.train import train, train_and_evaluate
+
+WITHOUT_TENSORFLOW = "import sys; sys.modules.update(tensorflow=None, tensorflow_datasets=None);"
+MAIN = "from dualrel_jax.main import main; sys.exit(main(sys.argv[1:]))"
+
+
+def command(config, workdir, *extra):
+    """The command line of a training with this config, in a process where TensorFlow cannot be imported."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    path = workdir.with_suffix(".py")
+    path.write_text(
+        "import json\nfrom ml_collections import ConfigDict\n"
+        f"def get_config():\n    return ConfigDict(json.loads({config.to_json_best_effort()!r}))\n"
+    )
+    code = f"{WITHOUT_TENSORFLOW} {MAIN}"
+    return [sys.executable, "-c", code, f"--config={path}", f"--workdir={workdir}", "--mode=train", *extra]
+
+
+def final_state(workdir, config):
+    state = run.load_state(workdir, config)[1]
+    return jax.tree.leaves(jax.device_get(state))
+
+
+@pytest.mark.parametrize("method", ["dualrel", "supervised"])
+def test_train_and_evaluate_writes_everything_and_learns(method, small_config, tmp_path):
+    config = small_config(method)
+    config.train.update({"steps": 60, "learning_rate": 1e-2, "eval_every_steps": 60, "checkpoint_every_steps": 60})
+    scores = train_and_evaluate(config, tmp_path)
+    assert scores["jac_pooled"] > 0.3  # chance is 0.15, the share of foreground
+    written = json.loads((tmp_path / "metrics.json").read_text())
+    for key in ("jac_pooled", "dsc_pooled", "jac_per_slice_mean", "dsc_per_slice_mean", "confusion_density"):
+        assert 0 <= written[key] <= 1
+    pictures = {path.name for path in (tmp_path / "pictures").iterdir()}
+    assert {"curves.png", "masks.png", "validation_000060.png"} <= pictures
+    assert ("prototypes.png" in pictures) == (method == "dualrel")
+    assert len((tmp_path / "slices.csv").read_text().splitlines()) == 1 + written["slices"]
+    about = json.loads((tmp_path / "run.json").read_text())
+    assert about["versions"]["jax"] == jax.__version__
+    records = read_records(tmp_path / "metrics.jsonl")
+    assert {"step", "train/loss", "train/gradient_norm"} <= set(records[0])
+    assert any("validation/jac_pooled" in record for record in records)
+    assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_killed_training_continues_bit_for_bit_and_without_tensorflow(small_config, tmp_path):
+    config = small_config()
+    config.train.steps = 8
+    subprocess.run(command(config, tmp_path / "whole"), check=True, capture_output=True, timeout=300)
+
+    def first(step):
+        return any((tmp_path / "killed" / "checkpoints").glob(f"{step}*"))  # complete, or still being written
+
+    for step in (2, 6):
+        process = subprocess.Popen(command(config, tmp_path / "killed"), stdout=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 240
+        while not first(step) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    last = subprocess.run(command(config, tmp_path / "killed"), check=True, capture_output=True, text=True, timeout=300)
+    assert "Continuing at step" in last.stdout
+    for whole, killed in zip(
+        final_state(tmp_path / "whole", config), final_state(tmp_path / "killed", config), strict=True
+    ):
+        np.testing.assert_array_equal(whole, killed)
+    steps = [record["step"] for record in read_records(tmp_path / "killed" / "metrics.jsonl") if "train/loss" in record]
+    assert steps == list(range(1, 9))  # nothing missing, nothing twice
+
+
+def test_one_two_and_four_devices_train_the_same(small_config, tmp_path):
+    losses, states = [], []
+    for devices in (1, 2, 4):
+        config = small_config()
+        config.data.validation_slices = "none"
+        config.train.update({"steps": 3, "devices": devices})
+        states.append(jax.tree.leaves(jax.device_get(train(config, tmp_path / str(devices)).teacher)))
+        records = read_records(tmp_path / str(devices) / "metrics.jsonl")
+        losses.append([record["train/loss"] for record in records])
+    for other in (1, 2):
+        np.testing.assert_allclose(losses[other], losses[0], rtol=1e-4)
+        for a, b in zip(states[0], states[other], strict=True):
+            np.testing.assert_allclose(a, b, atol=2e-4)
+
+
+def test_tf_data_pipeline_trains_and_restarts_the_same(small_config, tmp_path):
+    pytest.importorskip("tensorflow")
+    config = small_config()
+    config.data.pipeline = "tf"
+    config.data.validation_slices = "none"
+    config.train.steps = 4
+    whole = jax.tree.leaves(jax.device_get(train(config, tmp_path / "whole")))
+    stopped = tmp_path / "stopped"
+    train(config, stopped)
+    for folder in (stopped / "checkpoints").iterdir():
+        if folder.name == "4":
+            folder.rename(tmp_path / "gone")
+    again = jax.tree.leaves(jax.device_get(train(config, stopped)))
+    for a, b in zip(whole, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_corrupt_checkpoint_is_named_and_the_one_before_is_used(small_config, tmp_path, capsys):
+    config = small_config("supervised")
+    config.data.validation_slices = "none"
+    train(config, tmp_path)
+    whole = final_state(tmp_path, config)
+    for path in (tmp_path / "checkpoints" / "6").rglob("*"):
+        if path.is_file() and path.parent.name == "d":
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    train(config, tmp_path)
+    output = capsys.readouterr().out
+    assert "checkpoints/6 cannot be read and is skipped" in output
+    assert "Continuing at step 4" in output
+    for a, b in zip(whole, final_state(tmp_path, config), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.slow
+def test_two_processes_train_together(small_config, tmp_path):
+    config = small_config()
+    config.train.update({"steps": 3, "devices": 0})
+    alone = command(config, tmp_path / "alone")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+    environment = {**os.environ, "XLA_FLAGS": os.environ["XLA_FLAGS"].replace("count=4", "count=2")}
+    processes = []
+    for i in range(2):
+        hosts = (f"--coordinator={coordinator}", "--num_processes=2", f"--process_id={i}")
+        together = command(config, tmp_path / "together", *hosts)
+        processes.append(
+            subprocess.Popen(together, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        )
+    outputs = [process.communicate(timeout=500)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    subprocess.run(alone, check=True, capture_output=True, timeout=300)
+    for a, b in zip(final_state(tmp_path / "alone", config), final_state(tmp_path / "together", config), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-4)
