@@ -41,7 +41,10 @@ class Checkpoints:
         self._checkpointer.close()
 
     def save(self, step: int, state: Any, metrics: dict[str, float] | None = None) -> None:
-        """Starts saving `state`, in place of an unreadable checkpoint of that step; waits for the save before it. `metrics` (with BEST_BY) make it eligible as best."""
+        """Starts saving `state`, in place of an unreadable checkpoint of that step; waits for the save before it.
+
+        `metrics` (with BEST_BY) make it eligible as best.
+        """
         try:
             self.wait()
             self._checkpointer.save_async(step, state, force=True, overwrite=True, metrics=metrics)

@@ -71,14 +71,16 @@ def evaluate_run(run: Run) -> dict[str, float]:
 
 def in_words(summary: dict, workdir: Path) -> str:
     """The scores as a biologist would say them, and where everything is."""
-    percent = {key: f"{100 * summary[key]:.0f} %" for key in ("jac_pooled", "precision_pooled", "recall_pooled")}
-    return (
-        f"Compared with the labels of {summary['slices']} slices ({', '.join(summary['part'])}), at step {summary['step']}:\n"
-        f"  {percent['recall_pooled']} of the mitochondrion area is found, {percent['precision_pooled']} of what is found is "
-        f"right; overlap (JAC) {percent['jac_pooled']}, DSC {summary['dsc_pooled']:.3f}.\n"
-        f"  Scores:   {workdir}/metrics.json, a row a slice in {workdir}/slices.csv\n"
-        f"  Pictures: {workdir}/pictures (masks.png: outlines over EM; prototypes.png: what each prototype sees; curves.png)\n"
-    )
+    found, right, overlap = (f"{summary[key]:.0%}" for key in ("recall_pooled", "precision_pooled", "jac_pooled"))
+    lines = [
+        f"Compared with the labels of {summary['slices']} slices ({', '.join(summary['part'])}):",
+        f"  {found} of the mitochondrion area is found, and {right} of what is found is right;",
+        f"  overlap (JAC) {overlap}, DSC {summary['dsc_pooled']:.3f}.",
+        f"  Scores:   {workdir}/metrics.json, and a row a slice in {workdir}/slices.csv",
+        f"  Pictures: {workdir}/pictures/masks.png (outlines over EM), curves.png and, for a method with prototypes,",
+        "            prototypes.png (what each of them sees)",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def write_activations(run: Run, part: Part) -> None:

@@ -6,8 +6,8 @@ import tempfile
 # Level 1: compiling is most of what these tests do. (Level 0 would be faster still, but computes NaN.)
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=1"
 os.environ["JAX_PLATFORMS"] = "cpu"
-# Tests compile the same small programs again and again; processes they start share the cache.
-os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="dualrel-jit-")
+# Tests compile the same small programs again and again; the processes they run in or start share a cache.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="dualrel-jit-"))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 
 import jax

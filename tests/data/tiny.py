@@ -1,4 +1,4 @@
-"""Tiny folders with the layouts of the public data sets, and where the real ones are."""
+"""Tiny folders with the layouts of the public data sets, where the real ones are, and slices to cut crops from."""
 
 import os
 from pathlib import Path
@@ -10,6 +10,9 @@ from PIL import Image
 from scipy import ndimage
 
 import dualrel_jax
+from dualrel_jax.data.datasets import Part
+from dualrel_jax.data.labels import LabelRule
+from dualrel_jax.data.volumes import Volume
 
 
 def config(name, labelled="1/4", **fields):
@@ -95,3 +98,40 @@ def write_test_volume(folder, shape=(5, 80, 96), empty=1):
     tifffile.imwrite(folder / "test.tif", image)
     tifffile.imwrite(folder / "test_label.tif", mask.astype(np.uint8))
     return {"test_image": str(folder / "test.tif"), "test_label": str(folder / "test_label.tif")}
+
+
+def part(name, slices, shape, seed=0, empty=()):
+    """A training part of noise, every window of which is unlike any other, with a few foreground and ignored pixels
+    where no image value tells; the slices `empty` have no foreground."""
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 256, (slices, *shape), np.uint8)
+    label = rng.choice(np.array([0, 1, 2], np.uint8), image.shape, p=[0.96, 0.02, 0.02])
+    for z in empty:
+        label[z][label[z] == 1] = 0
+    zs = tuple(range(slices))
+    rule = LabelRule("binary", 2, {z: z for z in zs}, foreground=1)
+    volumes = Volume.from_array(image), Volume.from_array(label)
+    return Part(name, *volumes, zs=zs, labelled_zs=zs, rule=rule, pixel_nm=None, range=(0, 255))
+
+
+def locate(crop, slices):
+    """(slice, y, x): the one place among the slices (part, z) where a crop is cut."""
+    found = []
+    for i, (part, z) in enumerate(slices):
+        windows = np.lib.stride_tricks.sliding_window_view(part.image_at(z), crop.shape)
+        found += [(i, int(y), int(x)) for y, x in np.argwhere((windows == crop).all(axis=(2, 3)))]
+    assert len(found) == 1, f"found in {len(found)} places"
+    return found[0]
+
+
+def check_crops(raw, labelled, unlabelled, share):
+    """Asserts that crops are windows of the right slices with their own labels; -> (places labelled, unlabelled)."""
+    raw = type(raw)(*map(np.asarray, raw))
+    assert all(crops.dtype == np.uint8 for crops in raw)
+    places = [locate(crop, labelled) for crop in raw.image]
+    side = raw.image.shape[1]
+    for (i, y, x), label in zip(places, raw.label, strict=True):
+        whole = labelled[i].part.label_at(labelled[i].z)
+        assert np.array_equal(label, whole[y : y + side, x : x + side])
+        assert share < 1 or 1 in label or 1 not in whole
+    return places, [locate(crop, unlabelled) for crop in raw.unlabelled]

@@ -1,0 +1,100 @@
+"""Where crops are cut: inside, as often as they should, and the same in NumPy and JAX."""
+
+from collections import Counter
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dualrel_jax.data import sampling
+from dualrel_jax.errors import InputError
+
+LARGEST = np.nextafter(np.float32(1), np.float32(0))
+MANY = 64
+
+
+@jax.jit
+@jax.vmap
+def place_in_jax(u, size, crop, points, num_points, share):
+    return sampling.place_crop(u, size, crop, points, num_points, share, jnp)
+
+
+def place(u, size, crop, points, share):
+    """In NumPy, as the tf.data pipeline does it."""
+    padded = points if len(points) else np.zeros((1, 2), np.int32)
+    corner = sampling.place_crop(np.asarray(u, np.float32), np.array(size), crop, padded, len(points), share, np)
+    return tuple(corner.tolist())
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_crops_lie_inside_hold_foreground_and_agree_in_numpy_and_jax(data):
+    crop = data.draw(st.integers(1, 500), "crop")
+    size = np.array([crop + data.draw(st.integers(0, 5000)) for _ in range(2)], np.int32)
+    share = data.draw(st.sampled_from([0.0, 0.2, 1.0]), "share")
+    rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
+    points = rng.integers(0, size, (data.draw(st.integers(0, 8), "points"), 2)).astype(np.int32)
+    u = rng.random((MANY, 4), np.float32)
+    u[:16] = np.where((np.arange(16)[:, None] >> np.arange(4)) & 1, LARGEST, 0)  # the extremes of each number
+
+    corners = np.array([place(row, size, crop, points, share) for row in u])
+    assert (corners >= 0).all() and (corners + crop <= size).all()
+    if share == 1 and len(points):
+        after = points[None] - corners[:, None]  # crop, point, (y, x)
+        assert ((after >= 0) & (after < crop)).all(axis=2).any(axis=1).all()
+
+    padded = np.zeros((8, 2), np.int32)
+    padded[: len(points)] = points
+    same = (size, np.int32(crop), padded, np.int32(len(points)), np.float32(share))
+    in_jax = place_in_jax(u, *(np.broadcast_to(x, (MANY, *np.shape(x))) for x in same))
+    assert np.array_equal(in_jax, corners)
+
+
+@pytest.mark.parametrize("points, share", [(np.array([[0, 0], [3, 9]], np.int32), 0.0), (np.zeros((0, 2)), 1.0)])
+def test_every_position_is_equally_likely_without_share_or_without_foreground(points, share):
+    rows, columns = (np.arange(16) + 0.5) / 16, (np.arange(12) + 0.5) / 12
+    corners = Counter(place((0, 0.7, y, x), (12, 10), 5, points, share) for y in rows for x in columns)
+    assert corners == {(y, x): 4 for y in range(8) for x in range(6)}
+
+
+def test_the_foreground_pixel_may_lie_anywhere_in_the_crop():
+    places = ((np.arange(5) + 0.5) / 5).tolist()
+    corners = Counter(place((0.9, 0, y, x), (30, 30), 5, np.array([[14, 9]]), 1.0) for y in places for x in places)
+    assert corners == {(14 - y, 9 - x): 1 for y in range(5) for x in range(5)}
+
+
+def test_the_share_is_that_of_crops_around_foreground():
+    corners = [place((u, 0, 0, 0), (30, 30), 5, np.array([[14, 9]]), 0.3) for u in np.arange(100) / 100]
+    assert Counter(corners) == {(14, 9): 30, (0, 0): 70}
+
+
+@given(st.integers(1, 1 << 22))
+def test_an_index_is_never_out_of_range(n):
+    assert sampling.pick(np.float32(0), n, np) == 0
+    assert sampling.pick(LARGEST, n, np) == n - 1
+
+
+def test_foreground_points_are_distinct_mitochondrion_pixels():
+    label = np.random.default_rng(0).choice(np.array([0, 1, 255], np.uint8), (60, 70))
+    points = sampling.foreground_points(label, seed=3)
+    assert points.shape == (sampling.POINTS, 2) and len(np.unique(points, axis=0)) == sampling.POINTS
+    assert (label[tuple(points.T)] == 1).all()
+    assert np.array_equal(points, sampling.foreground_points(label, seed=3))
+    assert not np.array_equal(points, sampling.foreground_points(label, seed=4))
+    few = label[:8, :8]
+    assert {tuple(point) for point in sampling.foreground_points(few, 0)} == {tuple(p) for p in np.argwhere(few == 1)}
+    assert sampling.foreground_points(np.full((8, 8), 255, np.uint8), 0).shape == (0, 2)
+
+
+def test_a_crop_larger_than_some_slice_is_refused():
+    parts = tiny.part("a", 2, (20, 30)), tiny.part("b", 1, (40, 16))
+    slices = sampling.resolve(parts, (("b", 0), ("a", 1)))
+    assert slices == [(parts[1], 0), (parts[0], 1)]
+    sampling.check_fits(slices, 16)
+    sampling.check_fits(slices[1:], 20)
+    with pytest.raises(InputError, match="crop of 17 x 17 .*slices of b, 40 x 16"):
+        sampling.check_fits(slices, 17)
