@@ -11,7 +11,7 @@ from dualrel_jax import metrics, parallel, pictures
 from dualrel_jax.data import augment, resample
 from dualrel_jax.data.datasets import Part
 from dualrel_jax.methods.base import Variables
-from dualrel_jax.prediction import Predictor
+from dualrel_jax.predictor import Predictor
 from dualrel_jax.run import Run, load_run
 
 

@@ -1,95 +1,20 @@
-"""From a trained model and a volume to its mask, slice by slice."""
+"""Segments a volume with a trained model, slice by slice, into a mask on disk."""
 
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from dualrel_jax import parallel, pictures
-from dualrel_jax.data import augment, resample
+from dualrel_jax import pictures
 from dualrel_jax.data.own import parse_voxel
 from dualrel_jax.data.volumes import Volume, intensity_range, open_volume, to_uint8
 from dualrel_jax.data.writers import open_writer
 from dualrel_jax.errors import InputError
-from dualrel_jax.methods.base import Method, Variables
-from dualrel_jax.tiling import Tiles
-
-
-class Predictor:
-    """Probability maps of slices of any size, by overlapping tiles with blended borders.
-
-    Tiles have one size, so the network is compiled once a volume.
-    """
-
-    def __init__(self, method: Method, config: ConfigDict, mesh: jax.sharding.Mesh):
-        self._settings = config.predict
-        self._multiple = 2 ** (config.model.depth - 1)
-        self._mesh = mesh
-
-        def forward(variables: Variables, tiles: jax.Array) -> jax.Array:
-            outputs = method.predict(variables, augment.to_float(parallel.shard_batch(tiles, mesh)))
-            if config.predict.output_of not in outputs:
-                raise InputError(
-                    f"config.predict.output_of is {config.predict.output_of!r}; this method has {', '.join(outputs)}."
-                )
-            return outputs[config.predict.output_of]
-
-        self._forward = jax.jit(forward, out_shardings=parallel.replicated(mesh))
-
-    def __call__(self, variables: Variables, image: np.ndarray) -> np.ndarray:
-        """uint8 y x at the training pixel size -> float32 y x."""
-        if not self._settings.flips:
-            return self._predict(variables, image)
-        turned = [(lambda a, k=k, t=t: np.rot90(a.T if t else a, k)) for k in range(4) for t in (False, True)]
-        back = [
-            (lambda a, k=k, t=t: np.rot90(a, -k).T if t else np.rot90(a, -k)) for k in range(4) for t in (False, True)
-        ]
-        views = [undo(self._predict(variables, do(image))) for do, undo in zip(turned, back, strict=True)]
-        return np.mean(views, axis=0)
-
-    def _predict(self, variables: Variables, image: np.ndarray) -> np.ndarray:
-        tiles = Tiles(image.shape, self._settings.tile, self._settings.overlap, self._multiple)
-        cut = tiles.cut(np.ascontiguousarray(image))
-        # Equal calls, none nearly empty: 6 tiles at a batch of 4 make 3 + 3.
-        calls = -(-len(cut) // self._settings.batch)
-        size = -(-len(cut) // calls)
-        size += -size % self._mesh.size
-        padded = np.concatenate([cut, np.zeros((calls * size - len(cut), *cut.shape[1:]), cut.dtype)])
-        outputs = [
-            np.asarray(self._forward(variables, parallel.replicate(chunk, self._mesh)))
-            for chunk in padded.reshape(calls, size, *cut.shape[1:])
-        ]
-        return tiles.merge(np.concatenate(outputs)[: len(cut)])
-
-
-def probabilities(
-    predictor: Predictor,
-    variables: Variables,
-    volume: Volume,
-    grey: tuple[float, float],
-    pixel_nm: tuple[float, float] | None,
-) -> Iterator[tuple[int, np.ndarray]]:
-    """(z, probability y x float32 at the volume's own pixel size) of every slice; one slice in memory at a time.
-
-    `grey` is the intensity range that becomes 0..255. Slices are resampled to the training pixel size (y, x) in nm
-    where both sizes are known.
-    """
-    shape = training_shape(volume, pixel_nm)
-    for z in range(len(volume)):
-        image = resample.resample_image(to_uint8(volume[z], grey), shape)
-        yield z, resample.resample_probability(predictor(variables, image), volume.shape[1:])
-
-
-def training_shape(volume: Volume, pixel_nm: tuple[float, float] | None) -> tuple[int, int]:
-    """Shape y x of the volume's slices at the training pixel size."""
-    y, x = volume.shape[1:]
-    if pixel_nm is None or volume.voxel_nm is None:
-        return y, x
-    return max(1, round(y * volume.voxel_nm[1] / pixel_nm[0])), max(1, round(x * volume.voxel_nm[2] / pixel_nm[1]))
+from dualrel_jax.methods.base import Variables
+from dualrel_jax.predictor import Predictor, probabilities
+from dualrel_jax.run import load_run
 
 
 def predict_volume(
@@ -127,8 +52,6 @@ def predict_volume(
 
 def predict(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, Path]:
     """Segments `config.predict.input` (or the run's test volume) with the model in `workdir`; -> name -> path."""
-    from dualrel_jax.run import load_run
-
     run = load_run(workdir, config)
     settings = run.config.predict
     if settings.input:

@@ -19,7 +19,7 @@ from dualrel_jax.data.partitions import Partition
 from dualrel_jax.errors import InputError
 from dualrel_jax.methods import create_method
 from dualrel_jax.methods.base import Method, Variables
-from dualrel_jax.prediction import Predictor
+from dualrel_jax.predictor import Predictor
 from dualrel_jax.state import TrainState, create_optimizer, create_state
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")

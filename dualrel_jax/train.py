@@ -20,7 +20,7 @@ from dualrel_jax.evaluation import evaluate, score
 from dualrel_jax.logging import MetricLogger, Progress
 from dualrel_jax.methods import create_method
 from dualrel_jax.methods.base import Method
-from dualrel_jax.prediction import Predictor
+from dualrel_jax.predictor import Predictor
 from dualrel_jax.state import TrainState, create_optimizer, create_state, params_of, update_teacher, with_params
 
 

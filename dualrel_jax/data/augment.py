@@ -17,7 +17,7 @@ class RawBatch(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What a loss sees: augmented crops on the device, images about -1..1."""
+    """What a loss sees: augmented crops on the device, images about -2..2."""
 
     image: jax.Array  # b y x 1, labelled crops
     label: jax.Array  # b y x int32: 0, 1 or losses.IGNORE

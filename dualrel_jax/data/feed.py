@@ -11,17 +11,27 @@ from dualrel_jax.errors import InputError
 def create_feed(
     config: ConfigDict, dataset: Dataset, partition: Partition, read_unlabelled: bool, mesh, start_step: int
 ):
-    """A feed: `next(feed)` is what the step takes, `feed.crops(that, key)` its RawBatch inside the step."""
+    """A feed: `next(feed)` is what the step takes, `feed.crops(that, key)` its RawBatch inside the step.
+
+    The choice counts the unlabelled slices even for a method that reads none, so that all methods see the same crops.
+    """
     crop = augment.crop_size(config.augment, config.train.patch)
     labelled = sampling.resolve(dataset.train, partition.labelled)
-    unlabelled = sampling.resolve(dataset.train, partition.unlabelled) if read_unlabelled else []
+    unlabelled = sampling.resolve(dataset.train, partition.unlabelled)
     sampling.check_fits(labelled + unlabelled, crop)
     needed_mib = resident.size_mib(labelled, unlabelled)
     pipeline = config.data.pipeline
+    if not read_unlabelled:
+        unlabelled = []
+    elif not unlabelled:
+        raise InputError(
+            f"config.data.partition_file={config.data.partition_file} names no unlabelled slice, which this method needs; "
+            "add some, or train configs/supervised.py."
+        )
     if pipeline == "auto":
         pipeline = "resident" if needed_mib <= config.data.resident_limit_mib else "tf"
     if pipeline == "resident":
-        print(f"Input: {needed_mib:.0f} MiB of slices kept on the device.")
+        print(f"Input: {resident.size_mib(labelled, unlabelled):.0f} MiB of slices kept on the device.")
         return resident.ResidentFeed(config, labelled, unlabelled, crop, mesh)
     if pipeline == "tf":
         from dualrel_jax.data.patches import PatchFeed

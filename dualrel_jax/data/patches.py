@@ -31,10 +31,11 @@ class PatchFeed:
         cut_labelled = functools.partial(_cut, read, labelled, crop, share, True)
         cut_unlabelled = functools.partial(_cut, read, unlabelled, crop, 0.0, False)
         seeds = np.random.SeedSequence(config.seed).generate_state(2, np.uint64)
-        streams = [_stream(cut_labelled, int(seeds[0]), config.train.batch_labelled, crop, 2, start_step)]
+        failures: list[InputError] = []
+        streams = [_stream(cut_labelled, failures, int(seeds[0]), config.train.batch_labelled, crop, 2, start_step)]
         if batch_unlabelled:
-            streams.append(_stream(cut_unlabelled, int(seeds[1]), batch_unlabelled, crop, 1, start_step))
-        self._batches = _zip(streams, crop)
+            streams.append(_stream(cut_unlabelled, failures, int(seeds[1]), batch_unlabelled, crop, 1, start_step))
+        self._batches = _zip(streams, failures, crop)
 
     def __next__(self) -> RawBatch:
         return parallel.from_host_local(next(self._batches), self._mesh)
@@ -70,7 +71,7 @@ def _cut(read: _Reader, slices: list[SliceOf], crop: int, share: float, with_lab
     return np.stack(channels)
 
 
-def _stream(cut, seed: int, batch: int, crop: int, channels: int, start_step: int):
+def _stream(cut, failures: list[InputError], seed: int, batch: int, crop: int, channels: int, start_step: int):
     """A tf.data stream of this host's batches: local b, channels, y, x uint8."""
     tf = _tensorflow()
     hosts, host = jax.process_count(), jax.process_index()
@@ -78,7 +79,11 @@ def _stream(cut, seed: int, batch: int, crop: int, channels: int, start_step: in
 
     def example(i):
         u = np.random.Generator(np.random.Philox(key=seed, counter=int(i))).random(sampling.DRAWS, np.float32)
-        return cut(u)
+        try:
+            return cut(u)
+        except InputError as error:  # raised here, it would reach the user as TensorFlow's, below two tracebacks
+            failures.append(error)
+            return np.zeros((channels, crop, crop), np.uint8)
 
     def load(n):
         # n counts this host's examples; i is the example's number among those of all hosts.
@@ -90,11 +95,13 @@ def _stream(cut, seed: int, batch: int, crop: int, channels: int, start_step: in
     return counter.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(local, drop_remainder=True)
 
 
-def _zip(streams: list, crop: int) -> Iterator[RawBatch]:
+def _zip(streams: list, failures: list[InputError], crop: int) -> Iterator[RawBatch]:
     tf = _tensorflow()
     zipped = tf.data.Dataset.zip(tuple(streams)).prefetch(4).as_numpy_iterator()
     nothing = np.zeros((0, crop, crop), np.uint8)
     for labelled, unlabelled in (batch if len(batch) == 2 else (*batch, None) for batch in zipped):
+        if failures:
+            raise failures[0]
         yield RawBatch(labelled[:, 0], labelled[:, 1], nothing if unlabelled is None else unlabelled[:, 0])
 
 

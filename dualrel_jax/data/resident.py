@@ -24,9 +24,9 @@ class Slices(NamedTuple):
 
 
 def size_mib(labelled: list[SliceOf], unlabelled: list[SliceOf]) -> float:
-    """Memory the resident pipeline needs on every device, MiB."""
-    area = lambda slice_of: int(np.prod(slice_of.part.shape_at_training))  # noqa: E731
-    return (2 * sum(map(area, labelled)) + sum(map(area, unlabelled))) / 2**20
+    """Memory the resident pipeline needs on every device, padding included, MiB."""
+    padded = lambda slices: len(slices) * np.prod(_sizes(slices).max(axis=0, initial=0), dtype=float)  # noqa: E731
+    return (2 * padded(labelled) + padded(unlabelled)) / 2**20
 
 
 class ResidentFeed:
@@ -66,9 +66,14 @@ class ResidentFeed:
         return jax.vmap(cut)(parallel.shard_batch(draws, self._mesh))
 
 
+def _sizes(slices: list[SliceOf]) -> np.ndarray:
+    """(y, x) of each slice: n 2 int32."""
+    return np.array([part.shape_at_training for part, _ in slices], np.int32).reshape(-1, 2)
+
+
 def _load(slices: list[SliceOf], with_labels: bool, seed: int) -> Slices:
-    sizes = np.array([part.shape_at_training for part, _ in slices], np.int32).reshape(-1, 2)
-    height, width = sizes.max(axis=0) if len(slices) else (0, 0)
+    sizes = _sizes(slices)
+    height, width = sizes.max(axis=0, initial=0)
     images = np.zeros((len(slices), height, width), np.uint8)
     labels = np.zeros_like(images) if with_labels else np.zeros((len(slices), 0, 0), np.uint8)
     points = np.zeros((len(slices), sampling.POINTS if with_labels else 1, 2), np.int32)

@@ -75,7 +75,7 @@ class Decoder(nn.Module):
 class UNet(nn.Module):
     """Ronneberger et al. 2015 with padding and normalisation.
 
-    Input b y x 1, about -1..1; y and x must be multiples of 2^(depth - 1).
+    Input b y x 1, about -2..2; y and x must be multiples of 2^(depth - 1).
     """
 
     width: int = 16  # channels at full resolution

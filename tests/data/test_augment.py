@@ -1,5 +1,7 @@
 """Augmentation: image and label move together, views share their geometry, strengths are what the config says."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,9 +23,9 @@ def config(**fields):
     return config
 
 
-def smooth(n, size, sigma=4.0, seed=0):
+def smooth(n, size, sigma):
     """n smooth images y x, uint8, from black to white."""
-    field = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(n, size, size)), (0, sigma, sigma))
+    field = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(n, size, size)), (0, sigma, sigma))
     low, high = field.min(axis=(1, 2), keepdims=True), field.max(axis=(1, 2), keepdims=True)
     return np.rint(255 * (field - low) / (high - low)).astype(np.uint8)
 
@@ -33,8 +35,8 @@ def symmetries(image):
     return [np.rot90(mirrored, turns) for mirrored in (image, image.T) for turns in range(4)]
 
 
-def augmented(key, raw, fields, patch, strong_views=2) -> Batch:
-    step = jax.jit(lambda key, raw: augment.augment_batch(key, raw, fields, patch, strong_views))
+def augmented(key, raw, fields, patch) -> Batch:
+    step = jax.jit(lambda key, raw: augment.augment_batch(key, raw, fields, patch, strong_views=1))
     return jax.tree.map(np.asarray, step(key, raw))
 
 
@@ -58,12 +60,12 @@ def test_turn_gives_each_of_the_8_symmetries_and_nothing_else():
 
 def test_image_label_and_views_move_together_under_zoom_elastic_deformation_and_turns():
     fields, patch = config(scale=(0.7, 1.5), elastic_px=1.5, elastic_grid_px=8, **OFF), 32
-    crops = smooth(8, augment.crop_size(fields, patch))
+    crops = smooth(8, augment.crop_size(fields, patch), sigma=5)
     label = np.select([crops > 170, crops > 120], [255, 1], 0).astype(np.uint8)  # 255: ignore
     batch = augmented(jax.random.key(1), RawBatch(crops, label, crops), fields, patch)
 
     assert batch.image.shape == batch.weak.shape == (8, patch, patch, 1) and batch.label.shape == (8, patch, patch)
-    assert batch.strong.shape == (2, 8, patch, patch, 1)
+    assert batch.strong.shape == (1, 8, patch, patch, 1)
     grey = 255 * as_grey(batch.image)
     expected = np.select([grey > 170, grey > 120], [255, 1], 0)
     # The label is read at the nearest pixel, the image between pixels: they may differ where a threshold is within a
@@ -71,10 +73,10 @@ def test_image_label_and_views_move_together_under_zoom_elastic_deformation_and_
     step = np.abs(np.stack(np.gradient(grey, axis=(1, 2)))).sum(axis=0)
     step = ndimage.maximum_filter(step, (1, 3, 3))
     clear = (np.abs(grey - 170) > step) & (np.abs(grey - 120) > step)
-    assert clear.mean() > 0.6
+    assert clear.mean() > 0.5
     assert np.array_equal(batch.label[clear], expected[clear])
     assert set(np.unique(batch.label)) == {0, 1, 255} == set(np.unique(batch.label[clear]))
-    # Nothing photometric: each strong view is the weak view, and neither is the crop's centre left as it was.
+    # Nothing photometric: the strong view is the weak view, and neither is the crop's centre left as it was.
     assert np.allclose(batch.strong, batch.weak, atol=0.02)
     margin = (crops.shape[1] - patch) // 2
     centre = np.s_[margin : margin + patch, margin : margin + patch]
@@ -110,7 +112,7 @@ def test_the_crop_leaves_room_for_zoom_and_elastic_deformation(low, ratio, elast
 @pytest.fixture(scope="module")
 def views():
     """Eight times the same crop, augmented with the fields of the config, under two keys."""
-    crops = np.repeat(np.random.default_rng(0).integers(20, 236, (1, 12, 12), np.uint8), 8, axis=0)
+    crops = np.repeat(smooth(1, 12, sigma=1.5), 8, axis=0)
     raw = RawBatch(crops, (crops > 128).astype(np.uint8), crops)
     step = jax.jit(lambda key: augment.augment_batch(key, raw, config(), 12, 2))
     return raw, *(jax.tree.map(np.asarray, step(jax.random.key(seed))) for seed in (0, 0, 1))
@@ -125,7 +127,7 @@ def test_the_weak_view_is_the_turned_crop_and_strong_views_are_the_same_pixels_o
         assert sum(fits) == 1
         for view in as_grey(batch.strong)[:, i]:
             likeness = [np.corrcoef(view.ravel(), x.ravel())[0, 1] for x in turned]
-            assert np.argmax(likeness) == fits.index(True) and max(likeness) > 0.3
+            assert np.argmax(likeness) == fits.index(True)
             changed.append(np.abs(view - weak).mean())
     assert np.mean(changed) > 0.05
 
@@ -151,19 +153,19 @@ def test_the_key_decides_and_each_crop_and_view_has_its_own_numbers(views):
 
 
 def test_training_sees_what_prediction_sees_where_all_is_off():
-    crops = np.random.default_rng(0).integers(0, 256, (2, 8, 8), np.uint8)
-    batch = augmented(
-        jax.random.key(0), RawBatch(crops, crops // 128, crops), config(flips=False, weak=1.0, **OFF), 8, 1
-    )
+    crops = np.random.default_rng(0).permutation(256)[:128].reshape(2, 8, 8).astype(np.uint8)
+    crops[:, 0, :2] = 0, 255
+    raw = RawBatch(crops, crops // 128, crops)
+    batch = augmented(jax.random.key(0), raw, config(flips=False, weak=1.0, **OFF), 8)
     assert np.allclose(batch.weak, augment.to_float(jnp.asarray(crops)), atol=0.005)
     assert np.allclose(batch.image, batch.weak, atol=1e-5) and np.array_equal(batch.label, crops // 128)
-    assert batch.image.min() == pytest.approx(-2, abs=0.05) and batch.image.max() == pytest.approx(2, abs=0.05)
+    assert (batch.image.min(), batch.image.max()) == pytest.approx((-2, 2), abs=0.005)
 
 
 def test_a_method_without_unlabelled_crops():
     crops = np.zeros((2, 8, 8), np.uint8)
     raw = RawBatch(crops, crops, np.zeros((0, 8, 8), np.uint8))
-    batch = augmented(jax.random.key(0), raw, config(**OFF), 8, 0)
+    batch = jax.eval_shape(lambda key, raw: augment.augment_batch(key, raw, config(), 8, 0), jax.random.key(0), raw)
     assert batch.image.shape == (2, 8, 8, 1) and batch.label.shape == (2, 8, 8)
     assert batch.weak.shape == (0, 8, 8, 1) and batch.strong.shape == (1, 0, 8, 8, 1)
 
@@ -176,25 +178,31 @@ IMAGE = np.random.default_rng(0).uniform(0.3, 0.6, (16, 16)).astype(np.float32)
 KEYS = jax.random.split(jax.random.key(0), 64)
 
 
-def photometric(fields, strength=1.0):
-    """IMAGE under 64 keys."""
-    apply = jax.jit(jax.vmap(lambda key: augment.photometric(key, IMAGE, fields, strength)))
-    return np.asarray(apply(KEYS))
+@jax.jit
+def photometric(fields):
+    """IMAGE under 64 keys, not blurred; compiled once for all strengths."""
+    fields = SimpleNamespace(**fields, blur_px=0.0)
+    return jax.vmap(lambda key: augment.photometric(key, IMAGE, fields, 1.0))(KEYS)
+
+
+def changed(**fields):
+    strengths = {"brightness": 0.0, "contrast": 0.0, "gamma": 0.0, "noise": 0.0, "probability": 1.0}
+    return np.asarray(photometric({**strengths, **fields}))
 
 
 def test_strength_scales_every_change_down_to_none():
     apply = jax.jit(jax.vmap(lambda key, s: augment.photometric(key, IMAGE, config(), s), (0, None)))
-    none, half, full = (np.abs(apply(KEYS, s) - IMAGE).mean() for s in (0.0, 0.3, 1.0))
-    assert np.allclose(apply(KEYS, 0.0), IMAGE, atol=1e-5)
-    assert none < 0.1 * half < 0.1 * full and half < 0.6 * full
+    none, some, full = (np.abs(np.asarray(apply(KEYS, s)) - IMAGE) for s in (0.0, 0.3, 1.0))
+    assert none.max() < 1e-5
+    assert 0.1 * full.mean() < some.mean() < 0.5 * full.mean()
 
 
 def test_brightness_contrast_and_gamma_stay_within_their_ranges():
     mean = IMAGE.mean()
-    offset = photometric(config(**{**OFF, "brightness": 0.25, "probability": 1.0})) - IMAGE
+    offset = changed(brightness=0.25) - IMAGE
     assert np.ptp(offset, axis=(1, 2)).max() < 1e-5
-    factor = (photometric(config(**{**OFF, "contrast": 0.5, "probability": 1.0})) - mean) / (IMAGE - mean)
-    exponent = np.log(photometric(config(**{**OFF, "gamma": 0.5, "probability": 1.0}))) / np.log(IMAGE)
+    factor = (changed(contrast=0.5) - mean) / (IMAGE - mean)
+    exponent = np.log(changed(gamma=0.5)) / np.log(IMAGE)
     for drawn, low, high in ((offset, -0.25, 0.25), (factor, 1 / 1.5, 1.5), (exponent, 1 / 1.5, 1.5)):
         drawn = np.median(drawn, axis=(1, 2))
         span = high - low
@@ -202,7 +210,7 @@ def test_brightness_contrast_and_gamma_stay_within_their_ranges():
 
 
 def test_noise_has_at_most_its_deviation_and_comes_with_its_probability():
-    noise = photometric(config(**{**OFF, "noise": 0.1, "probability": 0.6})) - IMAGE
+    noise = changed(noise=0.1, probability=0.6) - IMAGE
     deviation = noise.std(axis=(1, 2))
     assert 0.07 < deviation.max() < 0.12
     assert 0.4 < (deviation > 1e-5).mean() < 0.8

@@ -128,10 +128,17 @@ def test_auto_keeps_on_the_device_what_fits():
         create(pipeline="fast")
 
 
+@pytest.mark.parametrize("read_unlabelled", [True, False])
+def test_all_methods_get_the_same_pipeline(read_unlabelled, monkeypatch):
+    monkeypatch.setattr(feed.resident, "size_mib", lambda *slices: sum(map(len, slices)))
+    assert type(create(read_unlabelled, resident_limit_mib=3)) is ResidentFeed
+    assert type(create(read_unlabelled, resident_limit_mib=2)) is PatchFeed  # 2 labelled, 1 unlabelled
+
+
 @pytest.mark.parametrize("pipeline", ["resident", "tf"])
 def test_both_give_crops_large_enough_for_augmentation(pipeline):
     made = create(pipeline=pipeline, augment={"scale": (0.9, 1.1)})
-    raw = made.crops(next(made), jax.random.key(0))
+    raw = jax.jit(made.crops)(next(made), jax.random.key(0))
     assert [x.shape for x in raw] == [(8, 9, 9), (8, 9, 9), (4, 9, 9)]
     with pytest.raises(InputError, match="crop of 16 x 16"):
         create(pipeline=pipeline, augment={"scale": (0.5, 1.0)})
@@ -140,4 +147,4 @@ def test_both_give_crops_large_enough_for_augmentation(pipeline):
 @pytest.mark.parametrize("pipeline", ["resident", "tf"])
 def test_unlabelled_slices_are_left_alone_by_a_method_that_reads_none(pipeline):
     made = create(read_unlabelled=False, pipeline=pipeline)
-    assert made.crops(next(made), jax.random.key(0)).unlabelled.shape == (0, CROP, CROP)
+    assert jax.jit(made.crops)(next(made), jax.random.key(0)).unlabelled.shape == (0, CROP, CROP)

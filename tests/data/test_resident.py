@@ -48,7 +48,7 @@ def test_crops_are_windows_of_slices_of_any_size_with_their_own_labels(crops):
 
 def test_the_key_decides(crops):
     feed = ResidentFeed(config(foreground_share=1.0), LABELLED, UNLABELLED, CROP, parallel.create_mesh(1))
-    again = feed.crops(next(feed), KEYS[2])
+    again = jax.jit(feed.crops)(next(feed), KEYS[2])
     assert all(np.array_equal(a, b) for a, b in zip(again, crops[0][2], strict=True))
     assert not any(np.array_equal(a, b) for a, b in zip(again, crops[0][3], strict=True))
 
@@ -69,7 +69,7 @@ def test_slices_are_whole_on_every_device():
 
 def test_a_method_without_unlabelled_crops():
     feed = ResidentFeed(config(foreground_share=0.0), LABELLED, [], CROP, parallel.create_mesh(4))
-    raw = parallel.shard_batch(feed.crops(next(feed), KEYS[0]), parallel.create_mesh(4))
+    raw = jax.jit(feed.crops)(next(feed), KEYS[0])
     assert raw.unlabelled.shape == (0, CROP, CROP)
     tiny.check_crops(raw, LABELLED, [], share=0.0)
 
