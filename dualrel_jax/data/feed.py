@@ -25,8 +25,8 @@ def create_feed(
         unlabelled = []
     elif not unlabelled:
         raise InputError(
-            f"config.data.partition_file={config.data.partition_file} names no unlabelled slice, which this method needs; "
-            "add some, or train configs/supervised.py."
+            f"config.data.partition_file={config.data.partition_file} names no unlabelled slice, which this method "
+            "needs; add some, or train configs/supervised.py."
         )
     if pipeline == "auto":
         pipeline = "resident" if needed_mib <= config.data.resident_limit_mib else "tf"
