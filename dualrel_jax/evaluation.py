@@ -71,7 +71,8 @@ def evaluate_run(run: Run) -> dict[str, float]:
 
 def in_words(summary: dict, workdir: Path) -> str:
     """The scores as a biologist would say them, and where everything is."""
-    found, right, overlap = (f"{summary[key]:.0%}" for key in ("recall_pooled", "precision_pooled", "jac_pooled"))
+    keys = ("recall_pooled", "precision_pooled", "jac_pooled")
+    found, right, overlap = ("none" if np.isnan(summary[key]) else f"{summary[key]:.0%}" for key in keys)
     lines = [
         f"Compared with the labels of {summary['slices']} slices ({', '.join(summary['part'])}):",
         f"  {found} of the mitochondrion area is found, and {right} of what is found is right;",

@@ -26,6 +26,7 @@ def base(small_config, tmp_path, volume_files):
         "--config.data.train_slices=0:9",
         "--config.data.validation_slices=10:12",
         "--config.train.patch=32",
+        "--config.train.steps=1",
     ]
 
 
@@ -105,7 +106,7 @@ def test_unknown_config_and_missing_config(capsys):
         ),
         ("label", lambda p: write(p, np.zeros((12, 48, 48), np.uint8)), "label"),
         ("label", lambda p: write(p, np.arange(12 * 48 * 48).reshape(12, 48, 48).astype(np.uint8)), "label_kind"),
-        ("image", lambda p: write(p, np.zeros((12, 48, 48, 3), np.uint8)), "RGB|colour|grey"),
+        ("image", lambda p: write(p, np.tile(np.uint8([90, 10, 10]), (12, 48, 48, 1))), "RGB|colour|grey"),
         ("image", lambda p: write(p, np.full((12, 48, 48), np.nan, np.float32)), "NaN"),
     ],
     ids=["shapes", "no labelled slice", "label values", "RGB", "NaN"],
@@ -172,6 +173,6 @@ def test_a_full_disk_is_explained(how, base, small_config, tmp_path, monkeypatch
         monkeypatch.setattr(ocp.training.Checkpointer, "save_async", full)
     else:
         monkeypatch.setattr("dualrel_jax.logging.MetricLogger.write", full)
-    argv = [*base, "--mode=train", "--config.train.steps=1", "--config.model.width=4", "--config.model.depth=2"]
+    argv = [*base, "--mode=train", "--config.model.width=4", "--config.model.depth=2"]
     argv += ["--config.method.feature_level=1", "--config.train.devices=1"]
     assert "full" in refused(capsys, argv)
