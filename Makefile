@@ -12,7 +12,7 @@ demo: .venv/installed
 	@echo; cat $(DEMO)/summary.txt
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check

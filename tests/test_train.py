@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from dualrel_jax import run
+from dualrel_jax.errors import InputError
 from dualrel_jax.logging import read_records
 from dualrel_jax.train import train, train_and_evaluate
 
@@ -129,6 +130,13 @@ def test_corrupt_checkpoint_is_named_and_the_one_before_is_used(small_config, tm
     assert "Continuing at step 4" in output
     for a, b in zip(whole, final_state(tmp_path, config), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_a_diverged_training_stops_and_names_the_step(small_config, tmp_path):
+    config = small_config("supervised")
+    config.train.learning_rate = 1e30
+    with pytest.raises(InputError, match=r"at step [2-6].*learning_rate"):
+        train(config, tmp_path)
 
 
 @pytest.mark.slow

@@ -1,0 +1,73 @@
+"""Tiled prediction around a network that returns its input: any difference is the fault of the tiling."""
+
+import jax
+import numpy as np
+import pytest
+
+import dualrel_jax
+from dualrel_jax import parallel, settings
+from dualrel_jax.data.volumes import Volume
+from dualrel_jax.errors import InputError
+from dualrel_jax.methods.base import Method
+from dualrel_jax.predictor import Predictor, probabilities, training_shape
+
+
+class Identity(Method):
+    def predict(self, variables, image):
+        return {"default": image[..., 0] * 0.25 + 0.5 + variables}
+
+
+def predictor(devices=1, **settings_of_predict):
+    config = dualrel_jax.get_config("supervised:phantom")
+    config.model.depth = 3
+    config.predict.update({"tile": 16, "overlap": 6, "batch": 3, **settings_of_predict})
+    config = settings.resolve(config)
+    return Predictor(Identity(config), config, parallel.create_mesh(devices))
+
+
+@pytest.mark.parametrize("flips", [False, True])
+@pytest.mark.parametrize("shape", [(16, 16), (37, 22), (9, 50)])
+def test_any_slice_comes_back_as_it_was(shape, flips):
+    image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    got = predictor(flips=flips)(0.0, image)
+    assert got.shape == shape
+    np.testing.assert_allclose(got, image / 255, atol=1e-5)
+
+
+def test_four_devices_predict_what_one_does():
+    image = np.random.default_rng(0).integers(0, 256, (40, 41), dtype=np.uint8)
+    np.testing.assert_allclose(predictor(4)(0.0, image), predictor(1)(0.0, image), atol=1e-6)
+
+
+def test_one_size_of_tile_compiles_once_for_slices_of_equal_size():
+    predict = predictor()
+    for seed in range(3):
+        predict(0.0, np.random.default_rng(seed).integers(0, 256, (30, 45), dtype=np.uint8))
+    assert predict._forward._cache_size() == 1
+
+
+def test_unknown_output_is_explained():
+    with pytest.raises(InputError, match="magic.*default"):
+        predictor(output_of="magic")(0.0, np.zeros((16, 16), np.uint8))
+
+
+def test_a_volume_is_predicted_at_the_training_pixel_size_and_returned_at_its_own():
+    smooth = np.linspace(0, 255, 40)[None, :, None] * np.ones((2, 1, 60))
+    volume = Volume.from_array(smooth.astype(np.uint8), (30.0, 5.0, 5.0), "ramp")
+    assert training_shape(volume, (10.0, 10.0)) == (20, 30)
+    assert training_shape(volume, None) == (40, 60)
+    found = dict(probabilities(predictor(), 0.0, volume, (0, 255), (10.0, 10.0)))
+    assert sorted(found) == [0, 1]
+    np.testing.assert_allclose(found[1][2:-2], smooth[1][2:-2] / 255, atol=0.02)
+
+
+def test_tiles_are_shared_out_without_nearly_empty_calls(monkeypatch):
+    predict = predictor()
+    sizes = []
+    forward = predict._forward
+    monkeypatch.setattr(
+        predict, "_forward", lambda variables, tiles: (sizes.append(len(tiles)), forward(variables, tiles))[1]
+    )
+    predict(0.0, np.zeros((36, 26), np.uint8))  # 3 x 2 tiles at a batch of 3
+    assert sizes == [3, 3]
+    assert jax.device_count() == 4
