@@ -4,6 +4,7 @@ import json
 import time
 from pathlib import Path
 
+from dualrel_jax.files import write_text
 from dualrel_jax.parallel import is_first_host
 
 
@@ -21,7 +22,7 @@ class MetricLogger:
         from tensorboardX import SummaryWriter
 
         records = [record for record in read_records(self.path) if record["step"] <= start_step]
-        self.path.write_text("".join(json.dumps(record) + "\n" for record in records))
+        write_text(self.path, "".join(json.dumps(record) + "\n" for record in records))
         self._writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=start_step + 1)
 
     def write(self, step: int, scalars: dict[str, float]) -> None:

@@ -58,6 +58,11 @@ def predict(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, 
         volume = open_volume(settings.input, parse_voxel(settings.voxel_nm, "predict.voxel_nm"))
     else:
         volume = run.test_parts()[0].image
+    if volume.voxel_nm is None and run.pixel_nm is not None:
+        print(
+            f"{volume.path} does not say its voxel size: its pixels are taken to be those of the training, "
+            f"{run.pixel_nm[0]:g} x {run.pixel_nm[1]:g} nm; --config.predict.voxel_nm=z,y,x sets them."
+        )
     output = Path(settings.output or Path(workdir) / "prediction" / "mask.tif")
     paths, share = predict_volume(run.predictor, run.variables, volume, run.pixel_nm, output, settings)
     print(f"Mitochondria fill {100 * share:.1f} % of the {len(volume)} slices of {volume.path}.")

@@ -17,6 +17,7 @@ from dualrel_jax.checkpoint import Checkpoints, abstract
 from dualrel_jax.data.datasets import Dataset, Part, load_dataset
 from dualrel_jax.data.partitions import Partition
 from dualrel_jax.errors import InputError
+from dualrel_jax.files import write_text
 from dualrel_jax.methods import create_method
 from dualrel_jax.methods.base import Method, Variables
 from dualrel_jax.predictor import Predictor
@@ -52,7 +53,7 @@ def describe(workdir: Path, dataset: Dataset, partition: Partition, mesh: jax.sh
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "git_revision": _git_revision(),
     }
-    (workdir / "run.json").write_text(json.dumps(about, indent=2) + "\n")
+    write_text(workdir / "run.json", json.dumps(about, indent=2) + "\n")
 
 
 def _git_revision() -> str | None:

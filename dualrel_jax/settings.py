@@ -8,6 +8,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from dualrel_jax.errors import InputError
+from dualrel_jax.files import write_text
 
 # Fields that may differ between a run and a later command on its work folder: they do not change the training.
 _FREE = ("predict", "data.dir", "data.test_image", "data.test_label", "data.test_voxel_nm", "data.cache_mib")
@@ -76,7 +77,7 @@ def _check(config: ConfigDict) -> None:
 
 
 def save(config: ConfigDict, path: Path) -> None:
-    path.write_text(config.to_json(indent=2) + "\n")
+    write_text(path, config.to_json(indent=2) + "\n")
 
 
 def load(path: Path) -> ConfigDict:
