@@ -18,6 +18,7 @@ Flags:
 
 import errno
 import sys
+from pathlib import Path
 
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
@@ -116,6 +117,7 @@ def _with_config(argv: list[str], given: flags.FlagValues) -> list[str]:
             return argv
     if given.mode not in ("evaluate", "predict"):
         raise InputError("--config is missing; name one, such as --config configs/dualrel.py:phantom,1/32.")
+    settings.load(Path(given.workdir) / "config.json")  # says what is wrong; inside the flag it would be a traceback
     return [f"--config={settings.find_config('configs/run.py')}:{given.workdir}", *argv]
 
 
