@@ -11,7 +11,7 @@ SIZES = {
         "model.width": 16,
         "model.depth": 4,
         "model.dtype": "float32",
-        "train.steps": 1000,
+        "train.steps": 2000,
         "train.patch": 96,
         "train.batch_labelled": 4,
         "train.batch_unlabelled": 4,
