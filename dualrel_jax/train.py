@@ -16,7 +16,7 @@ from dualrel_jax.data.datasets import Dataset, load_dataset
 from dualrel_jax.data.feed import create_feed
 from dualrel_jax.data.partitions import make_partition
 from dualrel_jax.errors import InputError
-from dualrel_jax.evaluation import evaluate, score
+from dualrel_jax.evaluation import evaluate_run, score
 from dualrel_jax.logging import MetricLogger, Progress
 from dualrel_jax.methods import create_method
 from dualrel_jax.methods.base import Method
@@ -25,9 +25,19 @@ from dualrel_jax.state import TrainState, create_optimizer, create_state, params
 
 
 def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, float]:
-    """Trains in `workdir`, or continues the training there, then scores the result on the test set; -> the scores."""
+    """Trains in `workdir`, or continues the training there, then scores the result on the test set; -> the scores.
+
+    Without a test set the validation set is scored; with neither there is nothing to compare with and no score.
+    """
     train(config, workdir)
-    return evaluate(workdir, config)
+    trained = run.load_run(workdir, config)
+    if trained.dataset.test or trained.dataset.validation:
+        return evaluate_run(trained)
+    print(
+        f"Trained. No labelled slice was spared to score on; see what it finds: dualrel --workdir {workdir} "
+        "--mode=predict --config.predict.input=YOUR_VOLUME"
+    )
+    return {}
 
 
 def train(config: ConfigDict, workdir: str | Path) -> TrainState:

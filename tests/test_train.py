@@ -59,6 +59,14 @@ def test_train_and_evaluate_writes_everything_and_learns(method, small_config, t
     assert list((tmp_path / "tensorboard").iterdir())
 
 
+def test_a_few_labels_and_no_test_volume_are_enough(small_config, tmp_path, capsys):
+    config = small_config("supervised", "all")
+    config.data.update({"test_image": "", "test_label": "", "validation_slices": "none"})
+    config.train.steps = 2
+    assert train_and_evaluate(config, tmp_path) == {}
+    assert "--mode=predict" in capsys.readouterr().out
+
+
 def test_killed_training_continues_bit_for_bit_and_without_tensorflow(small_config, tmp_path):
     config = small_config()
     config.train.steps = 8
