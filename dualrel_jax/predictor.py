@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from dualrel_jax import parallel
 from dualrel_jax.data import augment, resample
+from dualrel_jax.data.datasets import training_shape
 from dualrel_jax.data.volumes import Volume, to_uint8
 from dualrel_jax.errors import InputError
 from dualrel_jax.methods.base import Method, Variables
@@ -77,11 +78,3 @@ def probabilities(
     for z in range(len(volume)):
         image = resample.resample_image(to_uint8(volume[z], grey), shape)
         yield z, resample.resample_probability(predictor(variables, image), volume.shape[1:])
-
-
-def training_shape(volume: Volume, pixel_nm: tuple[float, float] | None) -> tuple[int, int]:
-    """Shape y x of the volume's slices at the training pixel size."""
-    y, x = volume.shape[1:]
-    if pixel_nm is None or volume.voxel_nm is None:
-        return y, x
-    return max(1, round(y * volume.voxel_nm[1] / pixel_nm[0])), max(1, round(x * volume.voxel_nm[2] / pixel_nm[1]))

@@ -45,13 +45,7 @@ class Part:
     @property
     def shape_at_training(self) -> tuple[int, int]:
         """(y, x) of a slice at the training pixel size."""
-        if self.pixel_nm is None:
-            return self.image.shape[1:]
-        y, x = (
-            max(1, round(length * own / wanted))
-            for length, own, wanted in zip(self.image.shape[1:], self.image.voxel_nm[1:], self.pixel_nm, strict=True)
-        )
-        return y, x
+        return training_shape(self.image, self.pixel_nm)
 
     def image_at(self, z: int) -> np.ndarray:
         """Slice z: uint8 (y, x) at the training pixel size."""
@@ -65,6 +59,14 @@ class Part:
     def native_label_at(self, z: int) -> np.ndarray:
         """Label of slice z, one of `labelled_zs`: uint8 (y, x) in {0, 1, 255 = ignore} at the volume's pixel size."""
         return self.rule.decode(self.label[self.rule.index[z]])
+
+
+def training_shape(volume: Volume, pixel_nm: tuple[float, float] | None) -> tuple[int, int]:
+    """Shape y x of the volume's slices at the training pixel size."""
+    y, x = volume.shape[1:]
+    if pixel_nm is None or volume.voxel_nm is None:
+        return y, x
+    return max(1, round(y * volume.voxel_nm[1] / pixel_nm[0])), max(1, round(x * volume.voxel_nm[2] / pixel_nm[1]))
 
 
 @dataclass(frozen=True)
