@@ -69,6 +69,7 @@ def _data(name: str, labelled: str) -> ConfigDict:
             "label": "",  # own: path of its labels, a stack or a folder of some slices
             "labelled_slices": "",  # own: z of each label slice, "3,40"; empty: from file names, or non-empty slices
             "unlabelled": "",  # own: further volumes without labels, separated by commas
+            "unlabelled_from": "",  # other data sets whose training slices join the unlabelled ones: vnc, vnc+lucchi
             "voxel_nm": "",  # own: voxel size "z,y,x" in nm, instead of what the file says
             "label_kind": "binary",  # own, test_label: binary (two values), instances (> 0) or grey (> 127)
             "ignore_value": -1,  # own, test_label: label value of pixels to leave out; -1: none
@@ -126,7 +127,7 @@ def _train() -> ConfigDict:
             "warmup_steps": 50,  # linear rise to the peak, then cosine decay to 0
             "weight_decay": 1e-4,  # decoupled, per step times the learning rate
             "clip_norm": 1.0,  # largest global norm of the gradient
-            "ema": 0.99,  # decay of the teacher's parameters a step
+            "ema_share": 0.03,  # memory of the teacher, an exponential moving average, as a share of all steps
             "log_every_steps": 20,  # scalars to metrics.jsonl and TensorBoard
             "eval_every_steps": 250,  # validation, with pictures
             "eval_slices": 8,  # validation slices scored while training, spread over z; 0: all

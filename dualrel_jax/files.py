@@ -1,5 +1,6 @@
-"""Text files that are whole or absent, whenever the process is killed."""
+"""Text files that are whole or absent, whenever the process is killed, and what is left of those that are not."""
 
+import json
 import os
 from pathlib import Path
 
@@ -9,3 +10,14 @@ def write_text(path: Path, text: str) -> None:
     part = path.with_name(f"{path.name}.part")
     part.write_text(text)
     os.replace(part, path)
+
+
+def read_records(path: Path) -> list[dict]:
+    """Records of a `metrics.jsonl`; none if there is no file. A last line cut short by a kill is left out."""
+    records = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return records

@@ -4,7 +4,7 @@ import json
 import time
 from pathlib import Path
 
-from dualrel_jax.files import write_text
+from dualrel_jax.files import read_records, write_text
 from dualrel_jax.parallel import is_first_host
 
 
@@ -40,15 +40,21 @@ class MetricLogger:
             self._writer.close()
 
 
-def read_records(path: Path) -> list[dict]:
-    """Records of a `metrics.jsonl`; none if there is no file. A last line cut short by a kill is left out."""
-    records = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return records
+class StepTimer:
+    """Seconds a training step takes; what lies between a `lap` and the next `start` is not counted."""
+
+    def __init__(self, step: int):
+        self.start(step)
+
+    def start(self, step: int) -> None:
+        self._step, self._time = step, time.perf_counter()
+
+    def lap(self, step: int) -> float:
+        """Seconds a step since the last lap or start, at a step whose result has arrived."""
+        now = time.perf_counter()
+        seconds = (now - self._time) / (step - self._step)
+        self._step, self._time = step, now
+        return seconds
 
 
 class Progress:

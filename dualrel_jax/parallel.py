@@ -1,5 +1,7 @@
 """Devices and hosts: one mesh axis, `data`, over which batches are split and everything else is copied."""
 
+import os
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,6 +18,13 @@ def initialize(coordinator: str, num_processes: int | None, process_id: int | No
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     address = None if coordinator == "auto" else coordinator
     jax.distributed.initialize(address, num_processes, process_id)
+
+
+def cache_compilations() -> None:
+    """Keeps compiled programs between processes, in the user's cache folder; JAX_COMPILATION_CACHE_DIR moves it."""
+    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        jax.config.update("jax_compilation_cache_dir", str(home / "dualrel_jax" / "xla"))
 
 
 def create_mesh(num_devices: int = 0) -> Mesh:

@@ -41,6 +41,10 @@ def resolve(config: ConfigDict) -> ConfigDict:
     """A locked copy with every empty field filled from the preset `config.size`, and checked."""
     from dualrel_jax.configs.base import SIZES
 
+    if "size" not in config:
+        raise InputError(
+            "--config is not that of one training; run it by python -m dualrel_jax.benchmark (see its --help)."
+        )
     if config.size not in SIZES:
         raise InputError(f"config.size is {config.size!r}; expected one of {', '.join(SIZES)}.")
     config = ConfigDict(json.loads(config.to_json_best_effort()))

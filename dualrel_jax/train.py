@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from dualrel_jax import parallel, pictures, run, settings
+from dualrel_jax import parallel, pictures, run, schedules, settings
 from dualrel_jax.checkpoint import Checkpoints, abstract
 from dualrel_jax.data import augment
 from dualrel_jax.data.datasets import Dataset, load_dataset
@@ -17,7 +17,7 @@ from dualrel_jax.data.feed import create_feed
 from dualrel_jax.data.partitions import make_partition
 from dualrel_jax.errors import InputError
 from dualrel_jax.evaluation import evaluate_run, score
-from dualrel_jax.logging import MetricLogger, Progress
+from dualrel_jax.logging import MetricLogger, Progress, StepTimer
 from dualrel_jax.methods import create_method
 from dualrel_jax.methods.base import Method
 from dualrel_jax.predictor import Predictor
@@ -73,7 +73,7 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
         step_fn = make_train_step(method, optimizer, feed, config, mesh)
         predictor = Predictor(method, config, mesh)
         logger = MetricLogger(workdir, start_step)
-        progress = Progress(config.train.steps)
+        progress, timer = Progress(config.train.steps), StepTimer(start_step)
 
         # ---- The loop ------------------------------------------------------------------------------------------------
         for step in range(start_step + 1, config.train.steps + 1):
@@ -82,6 +82,7 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
             if last or step % config.train.log_every_steps == 0:
                 scalars = check_finite(jax.device_get(diagnostics), step)
                 logger.write(step, {f"train/{name}": value for name, value in scalars.items()})
+                logger.write(step, {"speed/seconds_per_step": timer.lap(step)})
                 progress.update(step, f"loss {scalars['loss']:.3f}")
             scores = None
             if last or step % config.train.eval_every_steps == 0:
@@ -91,6 +92,7 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
                 progress.tell(step, f"JAC {scores['jac_pooled']:.3f} on validation slices")
             if last or scores or step % config.train.checkpoint_every_steps == 0:
                 checkpoints.save(step, state, scores)
+                timer.start(step)
 
     # ---- The end -----------------------------------------------------------------------------------------------------
     logger.close()
@@ -110,9 +112,10 @@ def init_state(method: Method, optimizer, config: ConfigDict, mesh) -> TrainStat
 
 def make_train_step(method: Method, optimizer: optax.GradientTransformation, feed, config: ConfigDict, mesh):
     """One optimiser step: (state, what the feed gives) -> (state, diagnostics). All its randomness is (seed, step)."""
+    decay = schedules.ema_decay(config.train.ema_share, config.train.steps)
 
-    def train_step(state: TrainState, data):
-        key = jax.random.fold_in(jax.random.key(config.seed), state.step)
+    def train_step(state: TrainState, data, seed: jax.Array):
+        key = jax.random.fold_in(jax.random.key(seed), state.step)
         crop_key, augment_key, method_key = jax.random.split(key, 3)
         raw = parallel.shard_batch(feed.crops(data, crop_key), mesh)
         batch = augment.augment_batch(augment_key, raw, config.augment, config.train.patch, method.strong_views)
@@ -125,11 +128,13 @@ def make_train_step(method: Method, optimizer: optax.GradientTransformation, fee
         gradients, (diagnostics, variables) = jax.grad(loss_fn, has_aux=True)(params)
         updates, opt_state = optimizer.update(gradients, state.opt_state, params)
         variables = with_params(variables, optax.apply_updates(params, updates))
-        teacher = update_teacher(state.teacher, variables, config.train.ema, state.step)
+        teacher = update_teacher(state.teacher, variables, decay, state.step)
         diagnostics = {**diagnostics, "gradient_norm": optax.tree.norm(gradients)}
         return TrainState(state.step + 1, variables, teacher, opt_state), diagnostics
 
-    return jax.jit(train_step, donate_argnums=0, out_shardings=parallel.replicated(mesh))
+    compiled = jax.jit(train_step, donate_argnums=0, out_shardings=parallel.replicated(mesh))
+    # An argument, not a constant: then all seeds share one compiled program.
+    return functools.partial(compiled, seed=np.uint32(config.seed))
 
 
 def validate(predictor: Predictor, state: TrainState, dataset: Dataset, config: ConfigDict, workdir: Path, step: int):

@@ -57,3 +57,8 @@ def test_learning_rate_warms_up_and_ends_at_zero():
     assert [float(rate(0)), float(rate(200))] == [0, 0]
     np.testing.assert_allclose(rate(20), 1.0)  # a tenth of a short run
     assert float(schedules.learning_rate(1.0, 50, 1)(0)) >= 0
+
+
+def test_the_teachers_memory_grows_with_the_training():
+    np.testing.assert_allclose(schedules.ema_decay(0.02, 1000), 0.95)
+    assert schedules.ema_decay(0.02, 6) == 0  # shorter than a step: the student itself

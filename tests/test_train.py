@@ -14,7 +14,7 @@ import pytest
 
 from dualrel_jax import run
 from dualrel_jax.errors import InputError
-from dualrel_jax.logging import read_records
+from dualrel_jax.files import read_records
 from dualrel_jax.train import train, train_and_evaluate
 
 WITHOUT_TENSORFLOW = "import sys; sys.modules.update(tensorflow=None, tensorflow_datasets=None);"
@@ -100,7 +100,7 @@ def test_one_two_and_four_devices_train_the_same(small_config, tmp_path):
         config.train.update({"steps": 3, "devices": devices})
         states.append(jax.tree.leaves(jax.device_get(train(config, tmp_path / str(devices)).teacher)))
         records = read_records(tmp_path / str(devices) / "metrics.jsonl")
-        losses.append([record["train/loss"] for record in records])
+        losses.append([record["train/loss"] for record in records if "train/loss" in record])
     for other in (1, 2):
         np.testing.assert_allclose(losses[other], losses[0], rtol=1e-4)
         for a, b in zip(states[0], states[other], strict=True):

@@ -104,6 +104,7 @@ def load_dataset(config: ConfigDict) -> Dataset:
     sources = dict(raw.sources)
     if config.test_image or config.test_label:
         sources["test"] = read_test(config)
+    sources.update(_unlabelled_elsewhere(config))
     train_zs, validation_zs = _blocks(config, raw)
     pixel_nm = _training_pixel(config, sources)
     ranges = {split: intensity_range(source.image, source.zs) for split, source in sources.items()}
@@ -173,6 +174,28 @@ DATASETS: dict[str, Callable[[ConfigDict], Raw]] = {
     **dict.fromkeys(LAYOUTS, _public),
     "own": _own,
 }
+
+
+def _unlabelled_elsewhere(config: ConfigDict) -> dict[str, Source]:
+    """Slices of the data sets in `config.unlabelled_from`, their labels left unread: those of a new microscope.
+
+    Slices that have no label come first: a data set's labelled slices, on which it is scored, are only taken where
+    there are no others.
+    """
+    sources = {}
+    for name in filter(None, config.unlabelled_from.split("+")):
+        if name not in DATASETS or name == config.name:
+            raise InputError(
+                f"data.unlabelled_from={config.unlabelled_from} names {name}; expected other data sets than "
+                f"{config.name}, joined by +, of {', '.join(DATASETS)}."
+            )
+        own = config.copy_and_resolve_references()
+        own.unlock()
+        own.update({"name": name, "unlabelled_from": ""})
+        found = {split: source for split, source in DATASETS[name](own).sources.items() if split != "test"}
+        free = {split: source for split, source in found.items() if source.rule is None} or found
+        sources |= {f"{name}/{split}": Source(source.image, source.zs) for split, source in free.items()}
+    return sources
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from tiny import config, real_data, volume, write_layout, write_test_volume
 from dualrel_jax.data import datasets
 from dualrel_jax.data.datasets import load_dataset
 from dualrel_jax.data.layouts import read_layout
+from dualrel_jax.data.partitions import make_partition
 from dualrel_jax.data.volumes import Volume
 from dualrel_jax.errors import InputError
 
@@ -166,3 +167,21 @@ def test_a_test_volume_replaces_that_of_a_public_data_set(tmp_path):
         load_dataset(config("lucchi", dir=str(tmp_path), **fields))
     (test,) = load_dataset(config("lucchi", dir=str(tmp_path), test_voxel_nm="5,2.5,2.5", **fields)).test
     assert (test.image.path, test.shape_at_training) == (fields["test_image"], (40, 48))
+
+
+def test_slices_of_another_microscope_join_the_unlabelled_ones_without_their_labels(tmp_path):
+    for name in ("lucchi", "vnc"):
+        write_layout(name, tmp_path)
+    chosen = config("lucchi", labelled="3", dir=str(tmp_path), unlabelled_from="vnc", pixel_nm=10.0)
+    own, foreign = load_dataset(chosen).train
+    # VNC's second stack: it has slices without labels, so those it is scored on stay out.
+    assert (foreign.name, len(foreign.zs), foreign.labelled_zs) == ("lucchi/vnc/unlabelled", 20, ())
+    assert foreign.pixel_nm == own.pixel_nm == (10.0, 10.0)
+    partition = make_partition((own, foreign), chosen)
+    assert {name for name, _ in partition.labelled} == {"lucchi/train"}
+    assert sum(name == foreign.name for name, _ in partition.unlabelled) == 20
+
+    _, foreign = load_dataset(config("vnc", dir=str(tmp_path), unlabelled_from="lucchi")).train[1:]
+    assert (foreign.name, foreign.labelled_zs) == ("vnc/lucchi/train", ())  # every slice has a label; none is read
+    with pytest.raises(InputError, match="unlabelled_from=lucky names lucky.*lucchi"):
+        load_dataset(config("vnc", dir=str(tmp_path), unlabelled_from="lucky"))

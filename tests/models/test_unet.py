@@ -1,11 +1,12 @@
 """The U-Net: shapes, precision, and that it sees what it should."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dualrel_jax.models.unet import UNet, max_pool_2x2, upsample_2x
+from dualrel_jax.models.unet import GroupNorm, UNet, max_pool_2x2, upsample_2x
 
 
 @pytest.mark.parametrize(("norm", "dtype"), [("group", "float32"), ("batch", "bfloat16")])
@@ -28,6 +29,18 @@ def test_an_image_does_not_change_the_prediction_of_another_under_group_norm():
     variables = jax.jit(network.init)(jax.random.key(1), images)
     alone = network.apply(variables, images[:1]).logits
     np.testing.assert_allclose(network.apply(variables, images).logits[:1], alone, atol=1e-5)
+
+
+def test_group_norm_is_that_of_flax_in_value_and_gradient():
+    x = 3 + 2 * jax.random.normal(jax.random.key(0), (2, 6, 10, 8))
+    params = {"params": {"scale": jnp.linspace(0.5, 2, 8), "bias": jnp.linspace(-1, 1, 8)}}
+    weight = jax.random.normal(jax.random.key(1), x.shape)
+
+    def value_and_gradients(norm):
+        return jax.value_and_grad(lambda p, x: jnp.sum(weight * jnp.sin(norm.apply(p, x))), argnums=(0, 1))(params, x)
+
+    ours, flax = (value_and_gradients(norm) for norm in (GroupNorm(4, jnp.float32), nn.GroupNorm(4)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4), ours, flax)
 
 
 def test_pool_and_upsampling():
