@@ -7,7 +7,15 @@ from ml_collections import ConfigDict
 from dualrel_jax.errors import InputError
 from dualrel_jax.methods.base import Method
 
-_CLASSES = {"dualrel": "DualRel", "supervised": "Supervised"}  # module -> class
+_CLASSES = {  # module -> class
+    "supervised": "Supervised",
+    "mean_teacher": "MeanTeacher",
+    "cct": "CCT",
+    "gct": "GCT",
+    "cps": "CPS",
+    "unimatch": "UniMatch",
+    "dualrel": "DualRel",
+}
 
 
 def create_method(config: ConfigDict) -> Method:

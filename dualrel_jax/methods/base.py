@@ -30,6 +30,9 @@ class Method:
 
     def __init__(self, config: ConfigDict):
         self.config = config.method
+        self.ramp_steps = (
+            config.method.get("ramp_share", 0.0) * config.train.steps
+        )  # of the weights of unlabelled terms
         self.networks: dict[str, nn.Module] = {"student": unet(config.model)}
 
     def init(self, rng: jax.Array, image: jax.Array) -> Variables:

@@ -1,0 +1,111 @@
+"""CCT: auxiliary decoders that see perturbed features must agree with the main decoder."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from dualrel_jax import losses
+from dualrel_jax.errors import InputError
+from dualrel_jax.methods.base import Method, unet
+from dualrel_jax.models import perturbations
+from dualrel_jax.models.perturbations import AuxiliaryDecoder
+from dualrel_jax.models.unet import UNet, UNetOutput
+from dualrel_jax.schedules import sigmoid_ramp
+
+KINDS = ("noise", "drop", "dropout", "cutout", "context", "object", "vat")
+
+
+class CCTNetwork(nn.Module):
+    """A U-Net, and auxiliary decoders on the deepest level of its encoder."""
+
+    unet: UNet
+    num_auxiliary: int
+    auxiliary_width: int
+
+    def setup(self):
+        # All decoders at once, their parameters stacked along a first axis.
+        stacked = nn.vmap(AuxiliaryDecoder, variable_axes={"params": 0}, split_rngs={"params": True})
+        self.auxiliary = stacked(self.unet.depth - 1, self.auxiliary_width, self.unet.dtype)
+
+    def __call__(self, image: jax.Array, train: bool = False) -> UNetOutput:
+        """The main branch alone, b y x 1 -> UNetOutput."""
+        output = self.unet(image, train)
+        if self.is_initializing():
+            self.decode(jnp.stack([output.features[-1]] * self.num_auxiliary))
+        return output
+
+    def decode(self, features: jax.Array) -> jax.Array:
+        """The auxiliary branches, each on its own features: j b y x c -> logits j b Y X 2."""
+        return self.auxiliary(features)
+
+
+class CCT(Method):
+    """Ouali et al., CVPR 2020: L_sup + w(t) lambda mean_j (softmax g_j(P_j(z)) - sg softmax g(z))^2."""
+
+    strong_views = 1
+
+    def __init__(self, config: ConfigDict):
+        super().__init__(config)
+        self.counts = {kind: self.config[f"num_{kind}"] for kind in KINDS}
+        if min(self.counts.values()) < 0 or sum(self.counts.values()) == 0:
+            raise InputError(
+                f"config.method.num_{{{','.join(KINDS)}}} are {tuple(self.counts.values())}; expected 0 or more "
+                "auxiliary decoders a perturbation, and at least one in all."
+            )
+        self.auxiliary = AuxiliaryDecoder(
+            config.model.depth - 1, config.method.auxiliary_width, jnp.dtype(config.model.dtype)
+        )
+        self.networks = {
+            "student": CCTNetwork(unet(config.model), sum(self.counts.values()), config.method.auxiliary_width)
+        }
+
+    def loss(self, variables, teacher, batch, rng, step):
+        b = batch.image.shape[0]
+        images = jnp.concatenate([batch.image, batch.strong[0]])
+        output, variables = self.apply_train("student", variables, images)
+        features = self.perturb(rng, output.features[-1][b:], output.logits[b:], variables)
+        logits = self.networks["student"].apply(variables["student"], features, method="decode")
+
+        target = jax.nn.softmax(output.logits[b:])
+        error = jax.vmap(losses.squared_error, in_axes=(0, None))(jax.nn.softmax(logits), target)
+        terms = {
+            "supervised": losses.supervised(output.logits[:b], batch.label),
+            "consistency": losses.masked_mean(error),
+        }
+        weight = self.config.consistency_weight * sigmoid_ramp(step, self.ramp_steps)
+        total = terms["supervised"] + weight * terms["consistency"]
+        diagnostics = {
+            "loss": total,
+            **{f"loss_{name}": value for name, value in terms.items()},
+            "consistency_weight": weight,
+        }
+        return total, (diagnostics, variables)
+
+    def perturb(self, rng, z, logits, variables) -> jax.Array:
+        """P_j(z) of every auxiliary decoder j: b y x c and the main logits b Y X 2 -> j b y x c."""
+        method = self.config
+        label = jax.lax.stop_gradient(logits).argmax(axis=-1)
+        foreground = jax.image.resize(label, z.shape[:3], "nearest")
+        functions = {
+            "noise": lambda key, _: perturbations.feature_noise(key, z, method.noise_strength),
+            "drop": lambda key, _: perturbations.feature_drop(key, z, method.drop_low, method.drop_high),
+            "dropout": lambda key, _: perturbations.channel_dropout(key, z, method.dropout_rate),
+            "cutout": lambda key, _: perturbations.guided_cutout(key, z, foreground, method.cutout_share),
+            "context": lambda key, _: perturbations.keep_foreground(z, foreground),
+            "object": lambda key, _: perturbations.keep_context(z, foreground),
+            "vat": lambda key, params: perturbations.adversarial(
+                key, z, functools.partial(self.auxiliary.apply, {"params": params}), method.vat_distance
+            ),
+        }
+        keys = jax.random.split(rng, sum(self.counts.values()))
+        decoders = variables["student"]["params"]["auxiliary"]
+        perturbed, first = [], 0
+        for kind, count in self.counts.items():
+            if count:
+                chosen = jax.tree.map(lambda leaf, i=first, n=count: leaf[i : i + n], (keys, decoders))
+                perturbed.append(jax.vmap(functions[kind])(*chosen))
+                first += count
+        return jnp.concatenate(perturbed)

@@ -1,0 +1,67 @@
+"""CPS (Chen et al., CVPR 2021): two networks that give each other hard labels, with or without CutMix."""
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from dualrel_jax import cutmix, losses
+from dualrel_jax.methods.base import Method, unet
+from dualrel_jax.schedules import sigmoid_ramp
+
+
+class CPS(Method):
+    """Both networks see the same strong view; every pixel counts, however unsure its label.
+
+    Without CutMix the networks supervise each other on labelled and unlabelled crops, with it on mixed unlabelled crops
+    alone, whose labels are those of the clean crops, mixed alike.
+    """
+
+    strong_views = 1
+
+    def __init__(self, config: ConfigDict):
+        super().__init__(config)
+        self.networks = {"left": unet(config.model), "right": unet(config.model)}
+
+    def loss(self, variables, teacher, batch, rng, step):
+        b = len(batch.image)
+        unlabelled = batch.strong[0]
+        if self.config.cutmix:
+            mask = cutmix.three_boxes(rng, *unlabelled.shape[:2])
+            mix = lambda x: cutmix.paste(mask, x, jnp.roll(x, 1, axis=0))  # noqa: E731
+        else:
+            mix = lambda x: x  # noqa: E731
+
+        images = jnp.concatenate([batch.image, mix(unlabelled)])
+        logits, labels = {}, {}
+        for name in ("left", "right"):
+            if self.config.cutmix:
+                clean, _ = self.apply_train(name, jax.lax.stop_gradient(variables), unlabelled)
+                labels[name] = mix(clean.logits).argmax(axis=-1)
+            output, variables = self.apply_train(name, variables, images)
+            logits[name] = output.logits
+            labels.setdefault(name, output.logits.argmax(axis=-1))
+
+        first = b if self.config.cutmix else 0
+        supervised = sum(losses.supervised(logits[name][:b], batch.label) for name in logits)
+        cross = sum(
+            losses.masked_mean(losses.cross_entropy(logits[name][first:], labels[other]))
+            for name, other in (("left", "right"), ("right", "left"))
+        )
+        weight = self.config.consistency_weight * sigmoid_ramp(step, self.ramp_steps)
+        total = supervised + weight * cross
+        agreement = jnp.mean(labels["left"] == labels["right"])
+        diagnostics = {
+            "loss": total,
+            "loss_supervised": supervised,
+            "loss_cross": cross,
+            "consistency_weight": weight,
+            "agreement": agreement,
+        }
+        return total, (diagnostics, variables)
+
+    def predict(self, variables, image):
+        left, right = (
+            jax.nn.softmax(self.networks[name].apply(variables[name], image).logits)[..., 1]
+            for name in ("left", "right")
+        )
+        return {"default": left, "left": left, "right": right, "mean": (left + right) / 2}

@@ -1,0 +1,96 @@
+"""GCT: two networks and a detector of their flaws, by which each learns from the better of the two."""
+
+import jax
+import jax.numpy as jnp
+import optax
+from ml_collections import ConfigDict
+
+from dualrel_jax import losses
+from dualrel_jax.errors import InputError
+from dualrel_jax.methods.base import Method, unet
+from dualrel_jax.models import detector, flaws
+from dualrel_jax.schedules import sigmoid_ramp
+
+
+class GCT(Method):
+    """Ke et al., ECCV 2020: supervised, flaw correction and dynamic consistency losses; a detector with its own."""
+
+    strong_views = 1
+
+    def __init__(self, config: ConfigDict):
+        super().__init__(config)
+        width = config.method.detector_width or min(2 * config.model.width, 64)
+        if width < 2 or config.method.detector_cells < 1:
+            raise InputError(
+                f"config.method.detector_width is {width} and config.method.detector_cells is "
+                f"{config.method.detector_cells}; expected 2 or more channels (0: chosen for you) and 1 or more places."
+            )
+        strides = detector.num_strides(config.train.patch, config.method.detector_cells)
+        self.networks = {
+            "left": unet(config.model),
+            "right": unet(config.model),
+            "detector": detector.FlawDetector(width, strides, jnp.dtype(config.model.dtype)),
+        }
+
+    def example_inputs(self, network, image):
+        return (image, jnp.zeros((*image.shape[:3], 2))) if network == "detector" else (image,)
+
+    def optimizers(self, train):
+        rate = optax.polynomial_schedule(self.config.detector_rate, 0.0, 0.9, train.steps)
+        return {**super().optimizers(train), "detector": optax.adam(rate, b1=0.9, b2=0.99)}
+
+    def loss(self, variables, teacher, batch, rng, step):
+        b = batch.image.shape[0]
+        images = jnp.concatenate([batch.image, batch.strong[0]])
+        valid = jnp.concatenate([losses.valid(batch.label), jnp.ones(batch.strong.shape[1:4])])
+        frozen = jax.lax.stop_gradient(variables["detector"])
+
+        terms = dict.fromkeys(("supervised", "correction", "consistency", "detector"), 0.0)
+        probability, flawed, squared = [], [], []
+        for name in ("left", "right"):
+            output, variables = self.apply_train(name, variables, images)
+            terms["supervised"] += losses.supervised(output.logits[:b], batch.label)
+            probability.append(jax.nn.softmax(output.logits))
+            # The detector learns from a prediction it cannot change, and corrects one while it cannot change itself.
+            found, variables = self.apply_train("detector", variables, images, jax.lax.stop_gradient(probability[-1]))
+            terms["detector"] += self.detector_loss(found[:b], probability[-1][:b], batch.label)
+            flawed.append(flaws.handle(found, self.config.flaw_floor))
+            squared.append(jnp.square(self.detect(frozen, images, probability[-1])))
+
+        threshold = self.config.flaw_threshold
+        both = (flawed[0] > threshold) & (flawed[1] > threshold)
+        for own, other in ((0, 1), (1, 0)):
+            target = flaws.consistency_target(
+                probability[own], probability[other], flawed[own], flawed[other], threshold
+            )
+            terms["consistency"] += losses.masked_mean(losses.squared_error(probability[own], target), valid)
+            terms["correction"] += losses.masked_mean(both * squared[own], valid)
+
+        weights = {name: self.config[f"{name}_weight"] for name in ("correction", "consistency", "detector")}
+        weights["consistency"] *= sigmoid_ramp(step, self.ramp_steps)
+        total = terms["supervised"] + sum(weights[name] * terms[name] for name in weights)
+        diagnostics = {
+            "loss": total,
+            **{f"loss_{name}": value for name, value in terms.items()},
+            "consistency_weight": weights["consistency"],
+            "flawed_in_both": losses.masked_mean(both, valid),
+        }
+        return total, (diagnostics, variables)
+
+    def detect(self, variables, images, probability):
+        """Flaws of a prediction by the detector in training mode, its batch statistics left as they are."""
+        network = self.networks["detector"]
+        return network.apply(variables, images, probability, train=True, mutable=["batch_stats"])[0]
+
+    def detector_loss(self, found, probability, label) -> jax.Array:
+        """Half the squared error of the flaws found on labelled crops: the mean over the two networks, when summed."""
+        probability = jax.lax.stop_gradient(probability)
+        truth = flaws.ground_truth(probability, label, self.config.error_scale, self.config.dilations)
+        return losses.masked_mean(jnp.square(found - truth), losses.valid(label)) / 2
+
+    def predict(self, variables, image):
+        left, right = (
+            jax.nn.softmax(self.networks[name].apply(variables[name], image).logits)[..., 1]
+            for name in ("left", "right")
+        )
+        return {"default": left, "head": left, "right": right, "mean": (left + right) / 2}

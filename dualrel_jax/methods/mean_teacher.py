@@ -1,0 +1,32 @@
+"""Mean Teacher (Tarvainen and Valpola, NeurIPS 2017): agree with the moving average of yourself."""
+
+import jax
+import jax.numpy as jnp
+
+from dualrel_jax import losses
+from dualrel_jax.methods.base import Method
+from dualrel_jax.schedules import sigmoid_ramp
+
+
+class MeanTeacher(Method):
+    """Squared error between the student on the strong view and the teacher on the weak view of the same crop."""
+
+    strong_views = 1
+
+    def loss(self, variables, teacher, batch, rng, step):
+        b = len(batch.image)
+        output, variables = self.apply_train("student", variables, jnp.concatenate([batch.image, batch.strong[0]]))
+        target = self.networks["student"].apply(teacher["student"], batch.weak).logits
+
+        supervised = losses.supervised(output.logits[:b], batch.label)
+        error = losses.squared_error(jax.nn.softmax(output.logits[b:]), jax.nn.softmax(target))
+        consistency = losses.masked_mean(error)
+        weight = self.config.consistency_weight * sigmoid_ramp(step, self.ramp_steps)
+        total = supervised + weight * consistency
+        diagnostics = {
+            "loss": total,
+            "loss_supervised": supervised,
+            "loss_consistency": consistency,
+            "consistency_weight": weight,
+        }
+        return total, (diagnostics, variables)

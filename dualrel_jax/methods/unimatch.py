@@ -1,0 +1,94 @@
+"""UniMatch (Yang et al., CVPR 2023): confident labels of the weak view for two strong views and for broken features."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from dualrel_jax import cutmix, losses
+from dualrel_jax.methods.base import Method, unet
+from dualrel_jax.models.unet import UNet, UNetOutput
+from dualrel_jax.schedules import sigmoid_ramp
+
+
+class UniMatchNetwork(nn.Module):
+    """U-Net that can also decode features of which whole channels were dropped."""
+
+    unet: UNet
+    channel_dropout: float
+
+    def __call__(self, image: jax.Array, train: bool = False) -> UNetOutput:
+        return self.unet(image, train)
+
+    def with_broken_features(self, image: jax.Array, broken: int, rng: jax.Array, train: bool = False) -> jax.Array:
+        """Logits of images b y x 1, followed by those of the last `broken` images with dropped channels.
+
+        Every level the decoder reads loses channels, drawn anew for each image and level; the others are scaled up.
+        """
+        levels = self.unet.encoder(image.astype(self.unet.dtype), train)
+        both = []
+        for level, key in zip(levels, jax.random.split(rng, len(levels)), strict=True):
+            kept = jax.random.bernoulli(key, 1 - self.channel_dropout, (broken, 1, 1, level.shape[-1]))
+            both.append(jnp.concatenate([level, level[-broken:] * kept / (1 - self.channel_dropout)]))
+        return self.unet.decoder(both, train).logits
+
+
+class UniMatch(Method):
+    """1/2 [L_x + 1/4 L_s1 + 1/4 L_s2 + 1/2 L_fp]; the unlabelled terms are soft Dice on confident pixels."""
+
+    strong_views = 2
+
+    def __init__(self, config: ConfigDict):
+        super().__init__(config)
+        self.networks = {"student": UniMatchNetwork(unet(config.model), config.method.channel_dropout)}
+
+    def loss(self, variables, teacher, batch, rng, step):
+        b, u, side = len(batch.image), len(batch.weak), batch.weak.shape[1]
+        first_key, second_key, drop_key = jax.random.split(rng, 3)
+        masks = [self.cutmix_masks(key, u, side) for key in (first_key, second_key)]
+        strong = [
+            cutmix.paste(mask, view, jnp.roll(view, 1, axis=0)) for mask, view in zip(masks, batch.strong, strict=True)
+        ]
+        # The weak view comes last, where its features are broken.
+        images = jnp.concatenate([batch.image, *strong, batch.weak])
+        logits, updates = self.networks["student"].apply(
+            variables["student"],
+            images,
+            u,
+            drop_key,
+            train=True,
+            method="with_broken_features",
+            mutable=["batch_stats"],
+        )
+        labelled, strong_1, strong_2, weak, broken = jnp.split(logits, [b, b + u, b + 2 * u, b + 3 * u])
+        if self.config.pseudo_labels == "teacher":
+            weak = self.networks["student"].apply(teacher["student"], batch.weak).logits
+        target = jax.lax.stop_gradient(jax.nn.softmax(weak))
+
+        supervised = losses.supervised(labelled, batch.label)
+        views = [
+            self.pseudo_dice(view, cutmix.paste(mask, target, jnp.roll(target, 1, axis=0)))
+            for mask, view in zip(masks, (strong_1, strong_2), strict=True)
+        ]
+        terms = {"strong": (views[0] + views[1]) / 2, "feature": self.pseudo_dice(broken, target)}
+        weight = self.config.consistency_weight * sigmoid_ramp(step, self.ramp_steps)
+        total = (supervised + weight * (terms["strong"] + terms["feature"]) / 2) / 2
+        diagnostics = {
+            "loss": total,
+            "loss_supervised": supervised,
+            **{f"loss_{name}": value for name, value in terms.items()},
+            "consistency_weight": weight,
+            "agreement": jnp.mean(target.max(axis=-1) >= self.config.confidence),
+        }
+        return total, (diagnostics, {**variables, "student": {**variables["student"], **updates}})
+
+    def cutmix_masks(self, key: jax.Array, count: int, side: int) -> jax.Array:
+        """One box a crop, or none: count y x bool."""
+        box_key, chance_key = jax.random.split(key)
+        mask = cutmix.boxes(box_key, count, side, tuple(self.config.cutmix_area), tuple(self.config.cutmix_aspect))
+        return mask & jax.random.bernoulli(chance_key, self.config.cutmix_probability, (count, 1, 1))
+
+    def pseudo_dice(self, logits: jax.Array, target: jax.Array) -> jax.Array:
+        """Soft Dice with the label of the target probability b y x 2, on its confident pixels alone."""
+        confident = target.max(axis=-1) >= self.config.confidence
+        return losses.soft_dice(logits, jnp.where(confident, target.argmax(axis=-1), losses.IGNORE))
