@@ -10,7 +10,7 @@ def get_config(arg: str = "phantom,1/32"):
         {
             "name": "dualrel",
             # Module 1: reliable pixel aggregation.
-            "feature_level": 2,  # decoder level the prototypes read: features at stride 2^level
+            "feature_level": 1,  # decoder level the prototypes read: features at stride 2^level
             "num_prototypes": 16,  # K, the first half for mitochondria
             "num_references": 64,  # N of Eq. 5, reference points an image
             "dim": 32,  # C, channels of prototypes
@@ -19,15 +19,17 @@ def get_config(arg: str = "phantom,1/32"):
             # Module 2: reliable prototype selection.
             "consistency": "map",  # what two views must agree in: map, descriptor or both
             "reliability": "uncertainty",  # uncertainty, softmax or uniform (ablation)
-            # Pseudo-labels from two opinions, the teacher's head and its reliable prototypes.
-            "pixel_target": "hard",  # hard (label both agree on) or soft (mean probability)
-            "pixel_confidence": 0.8,  # hard: both must be this sure
+            # Pixels: soft targets of the teacher on the strong view, hard ones on a CutMix view.
+            "soft_target": "head",  # head, or mean of head and fused prototypes
+            "soft_trust": "reliability",  # weight of a pixel: reliability of its prototypes, agreement, or uniform
+            "pixel_confidence": 0.8,  # hard: head and prototypes must agree and be this sure
             # Weights of the terms beside the supervised one.
             "prototype_weight": 0.5,  # segmentation by prototypes on labelled crops
             "diversity_weight": 0.1,
-            "consistency_weight": 0.1,  # ramped
-            "pixel_weight": 0.5,  # ramped
-            "ramp_share": 0.3,  # share of the steps over which the ramp rises to 1
+            "consistency_weight": 1.0,  # ramped
+            "soft_weight": 3.0,  # ramped
+            "hard_weight": 0.5,  # ramped
+            "ramp_share": 1.0,  # share of the steps over which the ramp rises to 1: all of them, for every method
             "predict_from": "head",  # default prediction: head, prototypes or mean
         }
     )

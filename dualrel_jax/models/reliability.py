@@ -44,16 +44,25 @@ def reliability_weights(z: jax.Array) -> jax.Array:
     return z.shape[-1] * jax.nn.softmax(-z, axis=-1)
 
 
-def reliability_loss(d: jax.Array, z: jax.Array, how: str = "uncertainty") -> jax.Array:
-    """Reliability-aware consistency loss of each prototype, (b k, b k) -> b k.
+def consistency_loss(d: jax.Array, weights: jax.Array) -> jax.Array:
+    """Reliability-aware consistency, (b k, b k) -> b k: w_k d_k, which moves the prototypes and not their weights.
 
-    uncertainty: exp(-z) d~ + z (Kendall and Gal 2017), d~ = d / mean(d) with no gradient through the mean. Without
-    that normalisation d is about 0.02 and every z runs into its clamp. softmax: w d~ plus KL(w / K || uniform).
-    uniform: d~, the ablation.
+    The discrepancy enters as it is. Divided by its mean, as the reliability learns from it, its pull on the features
+    would grow as they come to agree.
     """
-    relative = d / (jax.lax.stop_gradient(d.mean()) + 1e-6)
+    return jax.lax.stop_gradient(weights) * d
+
+
+def reliability_loss(d: jax.Array, z: jax.Array, how: str = "uncertainty") -> jax.Array:
+    """What the reliability learns from, (b k, b k) -> b k; it moves z and not the prototypes.
+
+    uncertainty: exp(-z) d~ + z (Kendall and Gal 2017), d~ = d / mean(d). Without that normalisation d is about 0.02
+    and every z runs into its clamp. softmax: w d~ plus KL(w / K || uniform). uniform: 0, the ablation.
+    """
+    d = jax.lax.stop_gradient(d)
+    relative = d / (d.mean() + 1e-6)
     if how == "uniform":
-        return relative
+        return jnp.zeros_like(z)
     if how == "softmax":
         weights = reliability_weights(z)
         return weights * relative + weights * jnp.log(weights)

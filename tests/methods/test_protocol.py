@@ -159,13 +159,14 @@ def test_gradients_reach_every_parameter_of_the_student_and_none_of_the_teacher(
     assert still == []
 
 
-@pytest.mark.parametrize("term", ["prototype", "diversity", "consistency", "pixel"])
+@pytest.mark.parametrize("term", ["prototype", "diversity", "consistency", "soft", "hard"])
 def test_every_term_of_dualrel_counts(term):
     config = small("dualrel")
     config.method.pixel_confidence = 0.0
     method = create_method(config)
     _, state = state_of(method, config)
-    loss = lambda: float(jax.jit(method.loss)(state.variables, state.teacher, batch(), jax.random.key(0), 5)[0])  # noqa: E731
+    data = batch(method.strong_views)
+    loss = lambda: float(jax.jit(method.loss)(state.variables, state.teacher, data, jax.random.key(0), 5)[0])  # noqa: E731
     before = loss()
     method.config = method.config.copy_and_resolve_references()
     with method.config.unlocked():

@@ -46,9 +46,21 @@ def test_loss_formulas():
     d, z = jnp.array([[0.1, 0.3]]), jnp.array([[0.5, -0.5]])
     relative = np.array([[0.5, 1.5]])
     np.testing.assert_allclose(r.reliability_loss(d, z), np.exp(-z) * relative + z, rtol=1e-4)
-    np.testing.assert_allclose(r.reliability_loss(d, z, "uniform"), relative, rtol=1e-4)
+    np.testing.assert_array_equal(r.reliability_loss(d, z, "uniform"), np.zeros((1, 2)))
     w = np.asarray(r.reliability_weights(z))
     np.testing.assert_allclose(r.reliability_loss(d, z, "softmax"), w * relative + w * np.log(w), rtol=1e-4)
+
+
+def test_consistency_moves_the_prototypes_and_reliability_the_weights_and_neither_both():
+    d, z = jnp.array([[0.1, 0.3]]), jnp.array([[0.5, -0.5]])
+    consistency = lambda d, z: r.consistency_loss(d, r.reliability_weights(z)).sum()  # noqa: E731
+    np.testing.assert_allclose(consistency(d, z), np.sum(r.reliability_weights(z) * d), rtol=1e-6)
+    to_d, to_z = jax.grad(consistency, argnums=(0, 1))(d, z)
+    np.testing.assert_allclose(to_d, r.reliability_weights(z), rtol=1e-6)
+    assert not np.any(to_z)
+    for how in ("uncertainty", "softmax"):
+        to_d, to_z = jax.grad(lambda d, z, how=how: r.reliability_loss(d, z, how).sum(), argnums=(0, 1))(d, z)
+        assert not np.any(to_d) and np.all(np.asarray(to_z) != 0)
 
 
 @pytest.mark.parametrize("scale", [1e-4, 1e-2, 1.0])
