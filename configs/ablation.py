@@ -1,0 +1,30 @@
+"""DualRel against itself with one field changed: configs/ablation.py:phantom, arguments as in configs/benchmark.py.
+
+python -m dualrel_jax.benchmark --config configs/ablation.py:phantom --workdir runs/ablation
+"""
+
+from dualrel_jax.configs import benchmark
+from ml_collections import ConfigDict
+
+VARIANTS = {  # row -> (its name in the tables, fields of config.method that differ)
+    "dualrel": ("DualRel", {}),
+    "direct": ("without referential correlation", {"rectification": "direct"}),
+    "referential": ("referential correlation alone", {"rectification": "referential"}),
+    "uniform": ("equal reliability", {"reliability": "uniform"}),
+    "no_diversity": ("without diversity", {"diversity_weight": 0.0}),
+    "no_consistency": ("without prototype consistency", {"consistency_weight": 0.0}),
+    "no_soft": ("without soft pixel targets", {"soft_weight": 0.0}),
+    "equal_trust": ("soft pixel targets trusted equally", {"soft_trust": "uniform"}),
+    "no_hard": ("without hard pixel targets", {"hard_weight": 0.0}),
+    "no_prototype": ("without segmentation by prototypes", {"prototype_weight": 0.0}),
+}
+
+
+def get_config(arg: str = "phantom") -> ConfigDict:
+    config = benchmark.shared(arg)
+    config.bounds = False
+    config.rows = ConfigDict(sort_keys=False)
+    for key, (title, fields) in VARIANTS.items():
+        config.rows[key] = benchmark.row(title, "dualrel")
+        config.rows[key].method.lock().update(fields)  # locked: a field the method lacks is an error
+    return config

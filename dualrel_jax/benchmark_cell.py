@@ -1,0 +1,119 @@
+"""One cell of a benchmark: trains it in its folder, then scores it on every data set, in this process."""
+
+import dataclasses
+import json
+import math
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import jax
+from absl import logging
+from ml_collections import ConfigDict
+
+from dualrel_jax import parallel, run, settings
+from dualrel_jax.data.datasets import Part, load_dataset
+from dualrel_jax.errors import InputError
+from dualrel_jax.evaluation import score
+from dualrel_jax.files import read_records, write_text
+from dualrel_jax.train import train
+
+CURVE_POINTS = 100
+
+
+def run_cell(folder: Path) -> None:
+    """Trains, or continues, and scores the cell that `folder`/cell.json describes; writes scores.json there."""
+    logging.set_verbosity(logging.ERROR)  # Orbax reports every save
+    parallel.cache_compilations()
+    cell = json.loads((folder / "cell.json").read_text())
+    config = settings.resolve(ConfigDict(cell["config"]))
+    # Opened before the training, which would be in vain without them.
+    parts = parts_to_score(config.data, cell["scoring"]["targets"], cell["scoring"]["score_on"])
+    start = time.monotonic()
+    train(config, folder)
+    seconds = time.monotonic() - start
+    about = json.loads((folder / "run.json").read_text())
+    scores = {
+        **{key: cell[key] for key in ("row", "labelled", "seed", "scoring")},
+        "labelled_slices": len(json.loads((folder / "partition.json").read_text())["labelled"]),
+        "steps": config.train.steps,
+        "seconds_per_step": _median(folder, "speed/seconds_per_step"),
+        "wall_seconds": seconds,
+        "peak_memory_mib": peak_memory_mib(),
+        "device": f"{len(about['devices'])} x {jax.devices()[0].device_kind}",
+        "pixel_nm": about["pixel_nm"],
+        "consistency_weight": _curve(folder, "train/consistency_weight"),
+        "targets": score_parts(folder, config, parts),
+    }
+    text = json.dumps(_without_nan(scores), allow_nan=False, default=int)  # int: NumPy's counts
+    write_text(folder / "scores.json", text + "\n")
+
+
+def parts_to_score(data: ConfigDict, targets: list[str], score_on: str) -> dict[str, tuple[Part, ...]]:
+    """Data set -> what is scored there, at the pixel size of the training on `data`.
+
+    Of the training data set: its test volume, or its validation block where there is none or `score_on` says so. Of
+    another: its test volume, or every labelled slice where there is none.
+    """
+    own = load_dataset(data)
+    parts = {data.name: own.test if score_on == "test" and own.test else own.validation}
+    for name in targets:
+        if name != data.name:
+            parts[name] = _foreign_parts(data, name)
+    for name, found in parts.items():
+        if not any(part.labelled_zs for part in found):
+            raise InputError(f"The data set {name} has no labelled {score_on} slices to score on; see config.score_on.")
+    pixel_nm = own.train[0].pixel_nm
+    return {
+        name: tuple(dataclasses.replace(part, pixel_nm=pixel_nm) for part in found) for name, found in parts.items()
+    }
+
+
+def _foreign_parts(data: ConfigDict, name: str) -> tuple[Part, ...]:
+    with data.copy_and_resolve_references().unlocked() as foreign:
+        cleared = ("train_slices", "validation_slices", "test_image", "test_label", "test_voxel_nm", "unlabelled_from")
+        foreign.update({"name": name, **dict.fromkeys(cleared, "")})
+    dataset = load_dataset(foreign)
+    return dataset.test or tuple(part for part in (*dataset.train, *dataset.validation) if part.labelled_zs)
+
+
+def score_parts(folder: Path, config: ConfigDict, parts: dict[str, tuple[Part, ...]]) -> dict[str, dict]:
+    """Data set -> {"parts": names, "teacher" and "student": summary, with the "records" of slices}."""
+    predictor = run.load_run(folder, config).predictor
+    state = run.load_state(folder, config)[1]
+    targets = {}
+    for name, found in parts.items():
+        targets[name] = {"parts": [part.name for part in found]}
+        for weights, variables in (("teacher", state.teacher), ("student", state.variables)):
+            scores, _ = score(predictor, variables, found, config.predict.threshold, show=0)
+            targets[name][weights] = {**scores.summary(), "records": scores.records}
+    return targets
+
+
+def peak_memory_mib() -> float:
+    """Largest memory of this process on the host so far."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _median(folder: Path, name: str) -> float | None:
+    values = [record[name] for record in read_records(folder / "metrics.jsonl") if name in record]
+    return statistics.median(values) if values else None
+
+
+def _curve(folder: Path, name: str) -> list[list[float]]:
+    """[steps, values] of a scalar, thinned to at most twice CURVE_POINTS."""
+    records = [record for record in read_records(folder / "metrics.jsonl") if name in record]
+    records = records[:: max(1, len(records) // CURVE_POINTS)]
+    return [[record["step"] for record in records], [record[name] for record in records]]
+
+
+def _without_nan(value):
+    if isinstance(value, dict):
+        return {key: _without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(entry) for entry in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
