@@ -3,15 +3,17 @@
   dualrel --config configs/dualrel.py:phantom,1/32 --workdir runs/demo      train, then score the test volume
   dualrel --workdir runs/demo --mode=predict --config.predict.input=a.tif   segment a volume with a finished run
   dualrel --workdir runs/demo --mode=evaluate                               score a finished run again
+  dualrel --workdir runs/demo --mode=figures --compare=runs/cps             the paper's figures, of one run or several
   dualrel --config configs/dualrel.py:lucchi --mode=download                fetch a public data set
 
 Flags:
   --config METHOD.py:DATA[,LABELLED]  a config file and its argument: the data set (phantom, phantom_b, lucchi,
                       lucchi_pp, mitoem_r, mitoem_h, vnc, own) and the labelled slices (1/32, all, or a count).
-                      evaluate and predict use that of the work folder unless given.
+                      evaluate, predict and figures use that of the work folder unless given.
   --config.KEY=VALUE  sets a field; configs/base.py lists them all. --config.size=tiny|small|base is the preset.
   --workdir DIR       folder of the run: checkpoints, scores, pictures, masks. The same command continues a killed run.
-  --mode MODE         train_and_evaluate (default), train, evaluate, predict or download.
+  --mode MODE         train_and_evaluate (default), train, evaluate, predict, figures or download.
+  --compare RUN,RUN   figures: folders of other runs to draw beside it, tested on the same slices.
   --coordinator HOST:PORT --num_processes N --process_id I
                       several hosts: on every host, the address of the first; `auto` on TPU pods and Slurm.
 """
@@ -26,7 +28,7 @@ from ml_collections import ConfigDict, config_flags
 from dualrel_jax import settings
 from dualrel_jax.errors import InputError
 
-MODES = ("train_and_evaluate", "train", "evaluate", "predict", "download")
+MODES = ("train_and_evaluate", "train", "evaluate", "predict", "figures", "download")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -60,6 +62,7 @@ def run(given: flags.FlagValues, config: ConfigDict) -> None:
     from dualrel_jax import evaluation, parallel, prediction, train
 
     logging.set_verbosity(logging.ERROR)  # Orbax reports every save
+    parallel.cache_compilations()
     parallel.initialize(given.coordinator, given.num_processes, given.process_id)
     if given.mode == "train_and_evaluate":
         train.train_and_evaluate(config, given.workdir)
@@ -67,6 +70,10 @@ def run(given: flags.FlagValues, config: ConfigDict) -> None:
         train.train(config, given.workdir)
     elif given.mode == "evaluate":
         evaluation.evaluate(given.workdir, config)
+    elif given.mode == "figures":
+        from dualrel_jax import figures
+
+        figures.write_figures(given.workdir, given.compare, config)
     else:
         prediction.predict(given.workdir, config)
 
@@ -91,6 +98,8 @@ def parse(argv: list[str]) -> tuple[flags.FlagValues, ConfigDict]:
         raise InputError(f"{rest[0]!r} is not a flag; flags start with -- (see --help).")
     if not given.workdir and given.mode != "download":
         raise InputError("--workdir is missing; name a folder for the run, such as --workdir runs/first.")
+    if given.compare and given.mode != "figures":
+        raise InputError(f"--compare goes with --mode=figures, not {given.mode}; leave it out, or change the mode.")
     return given, given.config
 
 
@@ -98,6 +107,7 @@ def _flags() -> flags.FlagValues:
     given = flags.FlagValues()
     flags.DEFINE_string("workdir", "", "", flag_values=given)
     flags.DEFINE_enum("mode", MODES[0], MODES, "", flag_values=given)
+    flags.DEFINE_list("compare", [], "", flag_values=given)
     flags.DEFINE_string("coordinator", "", "", flag_values=given)
     flags.DEFINE_integer("num_processes", None, "", flag_values=given)
     flags.DEFINE_integer("process_id", None, "", flag_values=given)
@@ -115,7 +125,7 @@ def _with_config(argv: list[str], given: flags.FlagValues) -> list[str]:
             path, colon, argument = word.removeprefix("--config=").partition(":")
             argv[i] = f"--config={settings.find_config(path)}{colon}{argument}"
             return argv
-    if given.mode not in ("evaluate", "predict"):
+    if given.mode not in ("evaluate", "predict", "figures"):
         raise InputError("--config is missing; name one, such as --config configs/dualrel.py:phantom,1/32.")
     settings.load(Path(given.workdir) / "config.json")  # says what is wrong; inside the flag it would be a traceback
     return [f"--config={settings.find_config('configs/run.py')}:{given.workdir}", *argv]

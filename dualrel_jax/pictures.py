@@ -5,12 +5,13 @@ without pyplot, so that no display is needed and no figure stays open. Colours a
 people tell apart.
 """
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+
+from dualrel_jax.files import read_records
 
 PREDICTED, TRUE = "#E69F00", "#56B4E9"
 FOREGROUND, BACKGROUND = "#E69F00", "#0072B2"
@@ -51,59 +52,66 @@ def mask_sheet(panels: Sequence[tuple], path: str | Path, pixel_nm: float | tupl
     columns = min(4, math.ceil(math.sqrt(len(panels))))
     rows = math.ceil(len(panels) / columns)
     box = {1: (1150, 850), 2: (720, 540), 3: (500, 420), 4: (400, 330)}[columns]
-    sizes = [_fit(image.shape, box) for image, *_ in panels]
+    sizes = [fit(image.shape, box) for image, *_ in panels]
     cell_width, cell_height = (max(size) for size in zip(*sizes, strict=True))
     width = max(columns * (cell_width + GAP) + GAP, 640)
     left = (width - columns * (cell_width + GAP) + GAP) / 2
-    figure = _figure(width, rows * (cell_height + CAPTION + GAP) + CAPTION + 2 * GAP)
+    figure = new_figure(width, rows * (cell_height + CAPTION + GAP) + CAPTION + 2 * GAP)
     for i, ((image, mask, label, title), size) in enumerate(zip(panels, sizes, strict=True)):
         corner = left + i % columns * (cell_width + GAP), GAP + i // columns * (cell_height + CAPTION + GAP) + CAPTION
-        axes = _panel(figure, corner, size, title)
-        _grey(axes, image)
+        axes = panel(figure, corner, size, title)
+        grey(axes, image)
         _outline(axes, mask, label)
         if pixel_nm is not None:
-            _scale_bar(axes, image.shape, float(np.ravel(pixel_nm)[-1]))
+            scale_bar(axes, image.shape, float(np.ravel(pixel_nm)[-1]))
     labels = [label for _, _, label, _ in panels if label is not None]
     _mask_legend(figure, bool(labels), any((label == 255).any() for label in labels))
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def activation_maps(
-    image: np.ndarray, maps: np.ndarray, is_foreground: np.ndarray, reliability: np.ndarray | None, path: str | Path
+    image: np.ndarray,
+    maps: np.ndarray,
+    is_foreground: np.ndarray,
+    reliability: np.ndarray | None,
+    path: str | Path,
+    grouped: bool = True,
 ) -> Path:
     """Draws what each prototype looks at, as heat over the slice; the heat of each map spans its own range.
 
-    Foreground and background prototypes form a group each, told apart by the colour of their frames, and run from the
-    most to the least reliable.
+    Foreground and background prototypes are told apart by the colour of their frames, and run from the most to the
+    least reliable: each group by itself, or all of them together.
 
     Args:
         image: `y x` uint8.
         maps: `k y x` float, an activation map a prototype; may be coarser than the image.
         is_foreground: `k` bool.
         reliability: `k` float, weight of each prototype for this image; None: not known, order of the prototypes.
-        path: the PNG to write.
+        path: the PNG (or PDF) to write.
+        grouped: the foreground group first, then the background group.
     """
     is_foreground = np.asarray(is_foreground, bool)
     order = np.arange(len(maps)) if reliability is None else np.argsort(-np.asarray(reliability), kind="stable")
-    groups = [group for group in (order[is_foreground[order]], order[~is_foreground[order]]) if len(group)]
+    groups = (order[is_foreground[order]], order[~is_foreground[order]]) if grouped else (order,)
+    groups = [group for group in groups if len(group)]
     columns = min(max(4, math.ceil(math.sqrt(len(maps)))), max(map(len, groups)))
-    size = _fit(image.shape, (min(300, 1300 // columns),) * 2)
+    size = fit(image.shape, (min(300, 1300 // columns),) * 2)
     width, height = size[0] + GAP, size[1] + CAPTION + GAP
     rows = sum(math.ceil(len(group) / columns) for group in groups)
     left = max(size[0], LEGEND) + 3 * GAP
-    figure = _figure(left + columns * width, max(rows * height + GAP, height + 150))
-    _grey(_panel(figure, (GAP, GAP + CAPTION), size, "slice"), image)
+    figure = new_figure(left + columns * width, max(rows * height + GAP, height + 150))
+    grey(panel(figure, (GAP, GAP + CAPTION), size, "slice"), image)
     _heat_legend(figure, (GAP, height + GAP), is_foreground)
     row = 0
     for group in groups:
         for i, k in enumerate(group):
             corner = left + i % columns * width, GAP + CAPTION + (row + i // columns) * height
             title = f"#{k}" if reliability is None else f"#{k}   reliability {reliability[k]:.2f}"
-            axes = _panel(figure, corner, size, title, FOREGROUND if is_foreground[k] else BACKGROUND)
-            _grey(axes, image)
-            axes.imshow(_heat(maps[k]), extent=axes.get_images()[0].get_extent(), interpolation="bilinear")
+            axes = panel(figure, corner, size, title, FOREGROUND if is_foreground[k] else BACKGROUND)
+            grey(axes, image)
+            axes.imshow(heat(maps[k]), extent=axes.get_images()[0].get_extent(), interpolation="bilinear")
         row += math.ceil(len(group) / columns)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def curves(records: str | Path | Iterable[dict], path: str | Path) -> Path:
@@ -115,7 +123,7 @@ def curves(records: str | Path | Iterable[dict], path: str | Path) -> Path:
             value stands.
         path: the PNG to write.
     """
-    series = _series(_read(records) if isinstance(records, str | Path) else records)
+    series = _series(read_records(Path(records)) if isinstance(records, str | Path) else records)
     series = {name: points for name, points in series.items() if not name.startswith("validation/slices")}
     losses = {name: points for name, points in series.items() if "loss" in name}
     scores = {
@@ -131,10 +139,10 @@ def curves(records: str | Path | Iterable[dict], path: str | Path) -> Path:
         names = small[i : i + 4]
         mosaic.append([name for name in [*names, *["."] * (4 - len(names))] for _ in range(3)])
     heights = [420 if i == 0 and wide else 220 for i in range(len(mosaic))]
-    figure = _figure(1250, sum(heights) or 220)
+    figure = new_figure(1250, sum(heights) or 220)
     if not series:
         figure.text(0.5, 0.5, "Nothing logged yet", ha="center", va="center")
-        return _save(figure, path)
+        return save(figure, path)
     figure.set_layout_engine("constrained")
     for name, axes in figure.subplot_mosaic(mosaic, height_ratios=heights).items():
         if name in wide:
@@ -147,29 +155,31 @@ def curves(records: str | Path | Iterable[dict], path: str | Path) -> Path:
         axes.grid(color="0.9", linewidth=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-    return _save(figure, path)
+    return save(figure, path)
 
 
-def _figure(width: float, height: float):
+def new_figure(width: float, height: float):
+    """A white figure of so many pixels."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width / DPI, height / DPI), dpi=DPI, facecolor="white")
 
 
-def _save(figure, path) -> Path:
+def save(figure, path: str | Path) -> Path:
+    """Writes a figure as its path ends, .png or .pdf, into a folder that is made if need be."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png")
+    figure.savefig(path)
     return path
 
 
-def _fit(shape_yx, box) -> tuple[int, int]:
+def fit(shape_yx: tuple[int, int], box: tuple[float, float]) -> tuple[int, int]:
     """Width and height, at least 1, of a slice of this shape at the largest zoom that fits `box`."""
     zoom = min(box[0] / shape_yx[1], box[1] / shape_yx[0])
     return max(round(shape_yx[1] * zoom), 1), max(round(shape_yx[0] * zoom), 1)
 
 
-def _panel(figure, corner, size, title, frame=None):
+def panel(figure, corner, size, title, frame=None):
     """Axes without ticks, `size` = (width, height) pixels, `corner` = (x, y) pixels from the figure's top left."""
     width, height = figure.get_size_inches() * DPI
     bounds = corner[0] / width, 1 - (corner[1] + size[1]) / height, size[0] / width, size[1] / height
@@ -179,7 +189,8 @@ def _panel(figure, corner, size, title, frame=None):
     return axes
 
 
-def _grey(axes, image) -> None:
+def grey(axes, image: np.ndarray) -> None:
+    """A slice, `y x` uint8, filling its axes."""
     axes.imshow(image, cmap="gray", vmin=0, vmax=255, aspect="auto")
     axes.set_autoscale_on(False)  # what is drawn over a slice leaves its limits alone
 
@@ -192,11 +203,11 @@ def _outline(axes, mask, label) -> None:
         veil = np.zeros((*label.shape, 4), np.float32)
         veil[label == 255] = 1, 1, 1, 0.45
         axes.imshow(veil, aspect="auto", interpolation="nearest")
-        axes.add_collection(LineCollection(_borders(label == 1), colors=TRUE, linewidths=3.4))
-    axes.add_collection(LineCollection(_borders(mask), colors=PREDICTED, linewidths=1.5))
+        axes.add_collection(LineCollection(borders(label == 1), colors=TRUE, linewidths=3.4))
+    axes.add_collection(LineCollection(borders(mask), colors=PREDICTED, linewidths=1.5))
 
 
-def _borders(mask) -> list[np.ndarray]:
+def borders(mask: np.ndarray) -> list[np.ndarray]:
     """Lines of `n (x, y)` pixels around the components of `mask`, half way between inside and outside pixels."""
     from contourpy import contour_generator
 
@@ -205,7 +216,7 @@ def _borders(mask) -> list[np.ndarray]:
     return [line - 1 for line in contour_generator(z=padded).lines(0.5)]
 
 
-def _scale_bar(axes, shape_yx, pixel_nm: float) -> None:
+def scale_bar(axes, shape_yx: tuple[int, int], pixel_nm: float) -> None:
     """A bar of 1, 2 or 5 x 10^n nm, the longest below a quarter of the slice's width."""
     from matplotlib.patches import Rectangle
     from matplotlib.patheffects import withStroke
@@ -238,16 +249,17 @@ def _mask_legend(figure, has_label: bool, has_ignored: bool) -> None:
     figure.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, bottom), ncols=3, frameon=False, fontsize=9)
 
 
-def _heat(activation) -> np.ndarray:
-    """`y x` -> `y x rgba`: the more active, the brighter and the less transparent."""
+def heat(activation: np.ndarray, limits: tuple[float, float] | None = None) -> np.ndarray:
+    """`y x` -> `y x rgba`: the more active, the brighter and the less transparent; limits: what is dark and bright."""
     from matplotlib import colormaps
 
     activation = np.asarray(activation, np.float32)
-    low, high = np.percentile(activation, (1, 99.8))  # a softmax map has a few very high pixels
+    # A softmax map has a few very high pixels.
+    low, high = np.percentile(activation, (1, 99.8)) if limits is None else limits
     level = np.clip((activation - low) / (high - low), 0, 1) if high > low else np.zeros_like(activation)
-    heat = colormaps["inferno"](level)
-    heat[..., 3] = 0.7 * level
-    return heat
+    colored = colormaps["inferno"](level)
+    colored[..., 3] = 0.7 * level
+    return colored
 
 
 def _heat_legend(figure, corner, is_foreground) -> None:
@@ -265,19 +277,8 @@ def _heat_legend(figure, corner, is_foreground) -> None:
     ]
     anchor = corner[0] / total_width, 1 - corner[1] / total_height
     figure.legend(handles=handles, loc="upper left", bbox_to_anchor=anchor, frameon=False, fontsize=9, borderaxespad=0)
-    axes = _panel(figure, (corner[0], corner[1] + 85), (LEGEND, 14), "activation (each map its own range)")
+    axes = panel(figure, (corner[0], corner[1] + 85), (LEGEND, 14), "activation (each map its own range)")
     axes.imshow(np.linspace(0, 1, 256)[None], cmap=colormaps["inferno"], aspect="auto")
-
-
-def _read(path) -> list[dict]:
-    """Records of a JSON lines file; a last line cut short by a kill is passed over."""
-    records = []
-    for line in Path(path).read_text(encoding="utf-8").splitlines():
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return records
 
 
 def _series(records) -> dict[str, tuple[list, list]]:

@@ -83,6 +83,7 @@ def test_configs_are_found_from_any_directory(tmp_path, monkeypatch):
         ("--config.method.name=magic", "magic.*dualrel"),
         ("--mode=fly", "fly"),
         ("--workdir=", "--workdir is missing"),
+        ("--compare=other", "--compare goes with --mode=figures"),
         ("stray", "'stray' is not a flag"),
     ],
 )
