@@ -4,19 +4,18 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import learning
 import numpy as np
-import optax
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
+from learning import example
 from test_protocol import small, state_of
 
-from dualrel_jax import losses, parallel
-from dualrel_jax.data.augment import Batch
+from dualrel_jax import losses
 from dualrel_jax.errors import InputError
 from dualrel_jax.methods import create_method
 from dualrel_jax.methods.base import unet
 from dualrel_jax.methods.cct import KINDS
-from dualrel_jax.state import params_of, with_params
+from dualrel_jax.state import params_of
 
 STEPS = 20
 ONE_EACH = dict.fromkeys((f"num_{kind}" for kind in KINDS), 1)
@@ -36,25 +35,10 @@ def built():
     return build(num_vat=0)
 
 
-def example():
-    """Pictures that show their label, and others without one."""
-    coarse = jax.random.bernoulli(jax.random.key(1), 0.3, (8, 4, 4)).astype(jnp.int32)
-    label = jnp.kron(coarse, jnp.ones((1, 4, 4), jnp.int32))
-    image = 0.3 * jax.random.normal(jax.random.key(2), (8, 16, 16, 1)) - 2.0 * label[..., None]
-    return Batch(image[:4], label[:4], image[4:], image[None, 4:])
-
-
 @functools.cache
 def loss_and_gradient():
-    """Compiled once for all tests: (params, variables, batch, step) -> ((loss, (diagnostics, variables)), gradient).
-
-    The teacher is not read: None stands for it.
-    """
-
-    def loss(params, variables, data, step):
-        return built()[0].loss(with_params(variables, params), None, data, jax.random.key(0), step)
-
-    return jax.jit(jax.value_and_grad(loss, has_aux=True))
+    """Compiled once for all tests."""
+    return learning.loss_and_gradient(built()[0])
 
 
 def softmax(logits):
@@ -128,29 +112,13 @@ def test_prediction_is_that_of_the_main_decoder():
 
 def test_it_learns():
     _, _, optimizer, state = built()
-    update = jax.jit(optimizer.update)
-    params, variables, opt_state, seen = params_of(state.variables), state.variables, state.opt_state, []
-    for step in range(STEPS):
-        (_, (found, variables)), gradient = loss_and_gradient()(params, variables, example(), jnp.int32(step))
-        changes, opt_state = update(gradient, opt_state, params)
-        params = optax.apply_updates(params, changes)
-        seen.append(float(found["loss_supervised"]))
+    found = learning.diagnostics_of_steps(loss_and_gradient(), optimizer, state, STEPS)
+    seen = [step["loss_supervised"] for step in found]
     assert np.mean(seen[-3:]) < 0.7 * np.mean(seen[:3])
 
 
 def test_four_devices_find_the_same_loss_and_gradient_as_one():
-    state, results = built()[3], []
-    for devices in (1, 4):
-        mesh = parallel.create_mesh(devices)
-        data = example()
-        rows, views = parallel.split(mesh), NamedSharding(mesh, PartitionSpec(None, "data"))
-        data = jax.device_put(data, Batch(rows, rows, rows, views))
-        variables = jax.device_put(state.variables, parallel.replicated(mesh))
-        results.append(jax.device_get(loss_and_gradient()(params_of(variables), variables, data, jnp.int32(STEPS))))
-    ((one, _), of_one), ((four, _), of_four) = results
-    np.testing.assert_allclose(one, four, rtol=1e-5)
-    # A ReLU at zero may go either way by rounding: one pixel's gradient.
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=5e-4), of_one, of_four)
+    learning.check_four_devices_as_one(loss_and_gradient(), built()[3], STEPS)
 
 
 def test_without_auxiliary_decoders_it_is_refused_in_a_sentence():

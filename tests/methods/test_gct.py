@@ -5,14 +5,13 @@ import functools
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import learning
 import numpy as np
-import optax
 import pytest
-from jax.sharding import NamedSharding, PartitionSpec
+from learning import example
 from test_protocol import small, state_of
 
-from dualrel_jax import losses, parallel
-from dualrel_jax.data.augment import Batch
+from dualrel_jax import losses
 from dualrel_jax.errors import InputError
 from dualrel_jax.methods import create_method
 from dualrel_jax.methods.base import unet
@@ -38,25 +37,10 @@ def built():
     return build(detector_rate=1e-2)
 
 
-def example():
-    """Pictures that show their label, and others without one."""
-    coarse = jax.random.bernoulli(jax.random.key(1), 0.3, (8, 4, 4)).astype(jnp.int32)
-    label = jnp.kron(coarse, jnp.ones((1, 4, 4), jnp.int32))
-    image = 0.3 * jax.random.normal(jax.random.key(2), (8, 16, 16, 1)) - 2.0 * label[..., None]
-    return Batch(image[:4], label[:4], image[4:], image[None, 4:])
-
-
 @functools.cache
 def loss_and_gradient():
-    """Compiled once for all tests: (params, variables, batch, step) -> ((loss, (diagnostics, variables)), gradient).
-
-    The teacher is not read: None stands for it.
-    """
-
-    def loss(params, variables, data, step):
-        return built()[0].loss(with_params(variables, params), None, data, jax.random.key(0), step)
-
-    return jax.jit(jax.value_and_grad(loss, has_aux=True))
+    """Compiled once for all tests."""
+    return learning.loss_and_gradient(built()[0])
 
 
 def test_loss_by_hand():
@@ -147,29 +131,13 @@ def test_batch_statistics_of_the_detector_move_once_for_each_network():
 
 def test_it_learns_and_its_detector_too():
     _, _, optimizer, state = built()
-    update = jax.jit(optimizer.update)
-    params, variables, opt_state, seen = params_of(state.variables), state.variables, state.opt_state, []
-    for step in range(STEPS):
-        (_, (found, variables)), gradient = loss_and_gradient()(params, variables, example(), jnp.int32(step))
-        changes, opt_state = update(gradient, opt_state, params)
-        params = optax.apply_updates(params, changes)
-        seen.append([float(found["loss_supervised"]), float(found["loss_detector"])])
+    found = learning.diagnostics_of_steps(loss_and_gradient(), optimizer, state, STEPS)
+    seen = [[step["loss_supervised"], step["loss_detector"]] for step in found]
     assert np.all(np.mean(seen[-3:], axis=0) < 0.7 * np.mean(seen[:3], axis=0))
 
 
 def test_four_devices_find_the_same_loss_and_gradient_as_one():
-    state, results = built()[3], []
-    for devices in (1, 4):
-        mesh = parallel.create_mesh(devices)
-        data = example()
-        rows, views = parallel.split(mesh), NamedSharding(mesh, PartitionSpec(None, "data"))
-        data = jax.device_put(data, Batch(rows, rows, rows, views))
-        variables = jax.device_put(state.variables, parallel.replicated(mesh))
-        results.append(jax.device_get(loss_and_gradient()(params_of(variables), variables, data, jnp.int32(STEPS))))
-    ((one, _), of_one), ((four, _), of_four) = results
-    np.testing.assert_allclose(one, four, rtol=1e-5)
-    # A ReLU at zero may go either way by rounding: one pixel's gradient.
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=5e-4), of_one, of_four)
+    learning.check_four_devices_as_one(loss_and_gradient(), built()[3], STEPS)
 
 
 def test_predictions_are_those_of_the_left_and_right_network():
