@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 import statistics
 import sys
 import time
@@ -17,6 +16,7 @@ from dualrel_jax.data.datasets import Part, load_dataset
 from dualrel_jax.errors import InputError
 from dualrel_jax.evaluation import score
 from dualrel_jax.files import read_records, write_text
+from dualrel_jax.metrics import without_nan
 from dualrel_jax.train import train
 
 CURVE_POINTS = 100
@@ -46,7 +46,7 @@ def run_cell(folder: Path) -> None:
         "consistency_weight": _curve(folder, "train/consistency_weight"),
         "targets": score_parts(folder, config, parts),
     }
-    text = json.dumps(_without_nan(scores), allow_nan=False, default=int)  # int: NumPy's counts
+    text = json.dumps(without_nan(scores), allow_nan=False, default=int)  # int: NumPy's counts
     write_text(folder / "scores.json", text + "\n")
 
 
@@ -109,11 +109,3 @@ def _curve(folder: Path, name: str) -> list[list[float]]:
     records = [record for record in read_records(folder / "metrics.jsonl") if name in record]
     records = records[:: max(1, len(records) // CURVE_POINTS)]
     return [[record["step"] for record in records], [record[name] for record in records]]
-
-
-def _without_nan(value):
-    if isinstance(value, dict):
-        return {key: _without_nan(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(entry) for entry in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

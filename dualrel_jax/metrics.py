@@ -80,11 +80,11 @@ def write_metrics(folder: str | Path, summary: dict, records: list[dict]) -> tup
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     metrics, slices = folder / "metrics.json", folder / "slices.csv"
-    metrics.write_text(json.dumps(_without_nan(summary), indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    metrics.write_text(json.dumps(without_nan(summary), indent=2, allow_nan=False) + "\n", encoding="utf-8")
     with slices.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, fieldnames=list(records[0]) if records else ["z"])
         writer.writeheader()
-        writer.writerows(map(_without_nan, records))
+        writer.writerows(map(without_nan, records))
     return metrics, slices
 
 
@@ -117,5 +117,10 @@ def _pixels(record: dict) -> int:
     return record["tp"] + record["fp"] + record["fn"] + record["tn"]
 
 
-def _without_nan(row: dict) -> dict:
-    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row.items()}
+def without_nan(value):
+    """For JSON: a value, or a nest of dictionaries and lists, with None for NaN."""
+    if isinstance(value, dict):
+        return {key: without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [without_nan(entry) for entry in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
