@@ -100,7 +100,7 @@ def _augment() -> ConfigDict:
             "gamma": 0.5,  # exponent, log-uniform in [1/(1 + g), 1 + g]
             "blur_px": 1.5,  # largest standard deviation of a Gaussian blur, pixels
             "noise": 0.1,  # largest standard deviation of added Gaussian noise
-            "probability": 0.8,  # chance that each photometric change is applied
+            "probability": 0.6,  # chance that each photometric change is applied
         }
     )
 
@@ -123,7 +123,8 @@ def _train() -> ConfigDict:
             "patch": config_dict.placeholder(int),  # side of a square crop, pixels
             "batch_labelled": config_dict.placeholder(int),  # labelled crops a step, over all devices
             "batch_unlabelled": config_dict.placeholder(int),  # unlabelled crops a step, over all devices
-            "learning_rate": 2e-3,  # peak of AdamW
+            "optimizer": "muon",  # muon or adamw
+            "learning_rate": 1e-2,  # peak; a step changes a parameter by about a fifth of it
             "warmup_steps": 50,  # linear rise to the peak, then cosine decay to 0
             "weight_decay": 1e-4,  # decoupled, per step times the learning rate
             "clip_norm": 1.0,  # largest global norm of the gradient

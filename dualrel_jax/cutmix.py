@@ -39,6 +39,11 @@ def paste(mask: jax.Array, crop: jax.Array, other: jax.Array) -> jax.Array:
     return jnp.where(mask.reshape(*mask.shape, *[1] * (crop.ndim - mask.ndim)), other, crop)
 
 
+def paste_next(mask: jax.Array, crops: jax.Array) -> jax.Array:
+    """Each crop with the next one of the batch pasted where its mask is set: b y x or b y x c."""
+    return paste(mask, crops, jnp.roll(crops, 1, axis=0))
+
+
 def _inside(start: jax.Array, length: jax.Array, side: int) -> jax.Array:
     """Which of the `side` pixel centres lie in [start, start + length): n -> n side bool."""
     centres = jnp.arange(side)[None] + 0.5

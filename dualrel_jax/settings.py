@@ -65,6 +65,7 @@ def _check(config: ConfigDict) -> None:
     choices = {
         "model.norm": ("group", "batch"),
         "model.dtype": ("float32", "bfloat16"),
+        "train.optimizer": ("muon", "adamw"),
         "predict.weights": ("teacher", "student"),
         "predict.checkpoint": ("last", "best"),
     }
@@ -85,12 +86,22 @@ def save(config: ConfigDict, path: Path) -> None:
 
 
 def load(path: Path) -> ConfigDict:
+    """The config a run saved; InputError where there is none, or one of an older version of the package."""
+    from dualrel_jax.configs import base
+
     if not path.is_file():
         raise InputError(
             f"{path.parent} holds no finished or started run ({path.name} is missing); train there first, or give the "
             "folder of a run with --workdir."
         )
-    return ConfigDict(json.loads(path.read_text()))
+    config = json.loads(path.read_text())
+    missing = sorted(set(_flat(base.get_config().to_dict())) - set(_flat(config)))
+    if missing:
+        raise InputError(
+            f"{path.parent} was trained by another version of dualrel_jax: its config lacks {', '.join(missing)}; "
+            "use the version in its run.json, or train again in a new folder."
+        )
+    return ConfigDict(config)
 
 
 def difference(a: ConfigDict, b: ConfigDict) -> str:

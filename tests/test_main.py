@@ -1,6 +1,7 @@
 """The command line as a person meets it: help, and what it says to wrong input."""
 
 import errno
+import json
 import re
 import subprocess
 import sys
@@ -134,11 +135,12 @@ def test_missing_public_data_says_where_to_get_it(tmp_path, monkeypatch, capsys)
 
 def test_work_folder_of_another_config_and_use_of_a_finished_run(small_config, tmp_path, volume_files, capsys):
     config = small_config("supervised")
-    config.train.steps = 2
+    config.train.update({"steps": 2, "optimizer": "muon"})  # the default
     train(config, tmp_path)
     run = f"--workdir={tmp_path}"
 
     other = small_config("supervised")
+    other.train.optimizer = "muon"
     other.seed = 7
     with pytest.raises(ValueError, match="config.seed: 0 there, 7 now"):
         train(other, tmp_path)
@@ -161,6 +163,13 @@ def test_work_folder_of_another_config_and_use_of_a_finished_run(small_config, t
     assert main([run, "--mode=evaluate", *flags]) == 0
     second = (tmp_path / "metrics.json").read_text()
     assert first != second and "train_image.tif" in second
+
+    path = tmp_path / "config.json"
+    older = json.loads(path.read_text())
+    del older["train"]["optimizer"]
+    path.write_text(json.dumps(older))
+    sentence = refused(capsys, [run, "--mode=predict", f"--config.predict.input={volume}"])
+    assert "another version" in sentence and "train.optimizer" in sentence
 
 
 @pytest.mark.parametrize("how", ["while saving", "while logging"])

@@ -41,7 +41,7 @@ def final_state(workdir, config):
 @pytest.mark.parametrize("method", ["dualrel", "supervised"])
 def test_train_and_evaluate_writes_everything_and_learns(method, small_config, tmp_path):
     config = small_config(method)
-    config.train.update({"steps": 60, "learning_rate": 1e-2, "eval_every_steps": 60, "checkpoint_every_steps": 60})
+    config.train.update({"steps": 60, "learning_rate": 5e-2, "eval_every_steps": 60, "checkpoint_every_steps": 60})
     scores = train_and_evaluate(config, tmp_path)
     assert scores["jac_pooled"] > 0.3  # chance is 0.15, the share of foreground
     written = json.loads((tmp_path / "metrics.json").read_text())

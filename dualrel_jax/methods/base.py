@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from dualrel_jax import schedules
+from dualrel_jax import optimizers
 from dualrel_jax.data.augment import Batch
 from dualrel_jax.models.unet import UNet
 
@@ -30,9 +30,7 @@ class Method:
 
     def __init__(self, config: ConfigDict):
         self.config = config.method
-        self.ramp_steps = (
-            config.method.get("ramp_share", 0.0) * config.train.steps
-        )  # of the weights of unlabelled terms
+        self.ramp_steps = config.method.get("ramp_share", 0.0) * config.train.steps  # of the unlabelled terms' weights
         self.networks: dict[str, nn.Module] = {"student": unet(config.model)}
 
     def init(self, rng: jax.Array, image: jax.Array) -> Variables:
@@ -48,8 +46,8 @@ class Method:
         return (image,)
 
     def optimizers(self, train: ConfigDict) -> dict[str, optax.GradientTransformation]:
-        """One optimiser a network; AdamW with warm-up and cosine decay unless the method says otherwise."""
-        return {name: adamw(train) for name in self.networks}
+        """One optimiser a network; that of the config unless the method says otherwise."""
+        return {name: optimizers.create(train) for name in self.networks}
 
     def loss(
         self, variables: Variables, teacher: Variables, batch: Batch, rng: jax.Array, step: jax.Array
@@ -63,18 +61,16 @@ class Method:
         probability = jax.nn.softmax(logits)[..., 1]
         return {"default": probability, "head": probability}
 
-    def apply_train(self, network: str, variables: Variables, *inputs: jax.Array) -> tuple[Any, Variables]:
+    def apply_train(
+        self, network: str, variables: Variables, *inputs: jax.Array, method: str = "__call__"
+    ) -> tuple[Any, Variables]:
         """One training pass of a network: its output, and all variables with its new batch statistics."""
-        output, updates = self.networks[network].apply(variables[network], *inputs, train=True, mutable=["batch_stats"])
+        output, updates = self.networks[network].apply(
+            variables[network], *inputs, train=True, method=method, mutable=["batch_stats"]
+        )
         return output, {**variables, network: {**variables[network], **updates}}
 
 
 def unet(model: ConfigDict) -> UNet:
     """The segmentation network of the config, the same for every method."""
     return UNet(model.width, model.depth, model.norm, jnp.dtype(model.dtype))
-
-
-def adamw(train: ConfigDict) -> optax.GradientTransformation:
-    """AdamW behind a clip of the network's own gradient norm."""
-    rate = schedules.learning_rate(train.learning_rate, train.warmup_steps, train.steps)
-    return optax.chain(optax.clip_by_global_norm(train.clip_norm), optax.adamw(rate, weight_decay=train.weight_decay))

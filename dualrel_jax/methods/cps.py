@@ -1,5 +1,7 @@
 """CPS (Chen et al., CVPR 2021): two networks that give each other hard labels, with or without CutMix."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
@@ -27,7 +29,7 @@ class CPS(Method):
         unlabelled = batch.strong[0]
         if self.config.cutmix:
             mask = cutmix.three_boxes(rng, *unlabelled.shape[:2])
-            mix = lambda x: cutmix.paste(mask, x, jnp.roll(x, 1, axis=0))  # noqa: E731
+            mix = functools.partial(cutmix.paste_next, mask)
         else:
             mix = lambda x: x  # noqa: E731
 

@@ -46,20 +46,10 @@ class UniMatch(Method):
         b, u, side = len(batch.image), len(batch.weak), batch.weak.shape[1]
         first_key, second_key, drop_key = jax.random.split(rng, 3)
         masks = [self.cutmix_masks(key, u, side) for key in (first_key, second_key)]
-        strong = [
-            cutmix.paste(mask, view, jnp.roll(view, 1, axis=0)) for mask, view in zip(masks, batch.strong, strict=True)
-        ]
+        strong = [cutmix.paste_next(mask, view) for mask, view in zip(masks, batch.strong, strict=True)]
         # The weak view comes last, where its features are broken.
         images = jnp.concatenate([batch.image, *strong, batch.weak])
-        logits, updates = self.networks["student"].apply(
-            variables["student"],
-            images,
-            u,
-            drop_key,
-            train=True,
-            method="with_broken_features",
-            mutable=["batch_stats"],
-        )
+        logits, variables = self.apply_train("student", variables, images, u, drop_key, method="with_broken_features")
         labelled, strong_1, strong_2, weak, broken = jnp.split(logits, [b, b + u, b + 2 * u, b + 3 * u])
         if self.config.pseudo_labels == "teacher":
             weak = self.networks["student"].apply(teacher["student"], batch.weak).logits
@@ -67,7 +57,7 @@ class UniMatch(Method):
 
         supervised = losses.supervised(labelled, batch.label)
         views = [
-            self.pseudo_dice(view, cutmix.paste(mask, target, jnp.roll(target, 1, axis=0)))
+            self.pseudo_dice(view, cutmix.paste_next(mask, target))
             for mask, view in zip(masks, (strong_1, strong_2), strict=True)
         ]
         terms = {"strong": (views[0] + views[1]) / 2, "feature": self.pseudo_dice(broken, target)}
@@ -80,7 +70,7 @@ class UniMatch(Method):
             "consistency_weight": weight,
             "agreement": jnp.mean(target.max(axis=-1) >= self.config.confidence),
         }
-        return total, (diagnostics, {**variables, "student": {**variables["student"], **updates}})
+        return total, (diagnostics, variables)
 
     def cutmix_masks(self, key: jax.Array, count: int, side: int) -> jax.Array:
         """One box a crop, or none: count y x bool."""

@@ -24,7 +24,7 @@ MASKS_ALONE = {**dict.fromkeys(ONE_EACH, 0), "num_context": 1, "num_object": 2}
 
 def build(**fields):
     config = small("cct")
-    config.train.update({"steps": STEPS, "learning_rate": 1e-2})
+    config.train.update({"steps": STEPS, "learning_rate": 5e-2})
     config.method.update({**ONE_EACH, **fields})
     method = create_method(config)
     return method, config, *state_of(method, config)

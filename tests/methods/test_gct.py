@@ -26,7 +26,7 @@ STEPS = 20
 
 def build(**fields):
     config = small("gct")
-    config.train.update({"steps": STEPS, "learning_rate": 1e-2})
+    config.train.update({"steps": STEPS, "learning_rate": 5e-2})
     config.method.update({"detector_width": 4, **fields})
     method = create_method(config)
     return method, config, *state_of(method, config)
