@@ -15,7 +15,8 @@ VARIANTS = {  # row -> (its name in the tables, fields of config.method that dif
     "no_consistency": ("without prototype consistency", {"consistency_weight": 0.0}),
     "no_soft": ("without soft pixel targets", {"soft_weight": 0.0}),
     "equal_trust": ("soft pixel targets trusted equally", {"soft_trust": "uniform"}),
-    "no_hard": ("without hard pixel targets", {"hard_weight": 0.0}),
+    "no_cross": ("without cross labels", {"cross_weight": 0.0}),
+    "own_labels": ("each opinion labelled by itself", {"cross_labels": "own"}),
     "no_prototype": ("without segmentation by prototypes", {"prototype_weight": 0.0}),
 }
 

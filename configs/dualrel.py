@@ -19,16 +19,16 @@ def get_config(arg: str = "phantom,1/32"):
             # Module 2: reliable prototype selection.
             "consistency": "map",  # what two views must agree in: map, descriptor or both
             "reliability": "uncertainty",  # uncertainty, softmax or uniform (ablation)
-            # Pixels: soft targets of the teacher on the strong view, hard ones on a CutMix view.
+            # Pixels: soft targets of the teacher on the strong view, hard labels on a CutMix view.
             "soft_target": "head",  # head, or mean of head and fused prototypes
             "soft_trust": "reliability",  # weight of a pixel: reliability of its prototypes, agreement, or uniform
-            "pixel_confidence": 0.8,  # hard: head and prototypes must agree and be this sure
+            "cross_labels": "other",  # head and prototypes learn each from the other, or each from its own (ablation)
             # Weights of the terms beside the supervised one.
             "prototype_weight": 0.5,  # segmentation by prototypes on labelled crops
             "diversity_weight": 0.1,
             "consistency_weight": 1.0,  # ramped
-            "soft_weight": 3.0,  # ramped
-            "hard_weight": 0.5,  # ramped
+            "soft_weight": 10.0,  # ramped
+            "cross_weight": 1.0,  # ramped
             "ramp_share": 1.0,  # share of the steps over which the ramp rises to 1: all of them, for every method
             "predict_from": "head",  # default prediction: head, prototypes or mean
         }

@@ -1,5 +1,6 @@
 """DualRel: reliable prototypes that must stay the same between two views of an image."""
 
+import functools
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -15,7 +16,7 @@ from dualrel_jax.models.reliability import ReliabilityHead
 from dualrel_jax.models.unet import UNet
 from dualrel_jax.schedules import sigmoid_ramp
 
-RELIABILITY_WEIGHT = 0.1  # alone in its networks' gradient, which Adam scales: it matters to the clip only
+RELIABILITY_WEIGHT = 0.1  # alone in its layers' gradient, whose scale optimisers remove: it matters to the clip only
 
 
 class DualRelNetwork(nn.Module):
@@ -31,10 +32,6 @@ class DualRelNetwork(nn.Module):
         output = self.unet(image, train)
         prototype = self.bank(output.features[self.feature_level])
         return output.logits, prototype, self.reliability(prototype.prototypes, prototype.prototypes)
-
-    def segment(self, image: jax.Array, train: bool = False) -> jax.Array:
-        """Logits of the U-Net alone: b y x 1 -> b y x 2."""
-        return self.unet(image, train).logits
 
     def unreliability(self, view: jax.Array, other: jax.Array) -> jax.Array:
         """z of prototypes seen in two views: (b k c, b k c) -> b k."""
@@ -55,17 +52,21 @@ class DualRel(Method):
     def __init__(self, config: ConfigDict):
         super().__init__(config)
         method = config.method
-        self.strong_views = 2 if method.hard_weight > 0 else 1  # the second is for CutMix
+        self.strong_views = 2 if method.cross_weight > 0 else 1  # the second is for CutMix
         bank = PrototypeBank(
             method.num_prototypes, method.num_references, method.dim, method.rectification, method.temperature
         )
         self.networks = {"student": DualRelNetwork(unet(config.model), bank, ReliabilityHead(), method.feature_level)}
 
     def loss(self, variables, teacher, batch, rng, step):
-        b = batch.image.shape[0]
-        images = jnp.concatenate([batch.image, batch.strong[0]])
+        b, u, side = len(batch.image), len(batch.weak), batch.weak.shape[1]
+        mix = functools.partial(cutmix.paste_next, cutmix.three_boxes(rng, u, side))
+        views = [batch.strong[0]] + [mix(view) for view in batch.strong[1:]]
+        images = jnp.concatenate([batch.image, *views])
         (logits, prototype, _), variables = self.apply_train("student", variables, images)
-        labelled, student = split(prototype, b)
+        fused = upsample(prototypes.fuse(prototype.maps), images.shape[:3])
+        strong = slice(b, b + u)
+        student = PrototypeOutput(*(t[strong] for t in prototype))
 
         network = self.networks["student"]
         weak_logits, weak, _ = jax.lax.stop_gradient(network.apply(teacher["student"], batch.weak))
@@ -75,19 +76,16 @@ class DualRel(Method):
 
         terms = {
             "supervised": losses.supervised(logits[:b], batch.label),
-            "prototype": losses.supervised(upsample(prototypes.fuse(labelled.maps), batch.label.shape), batch.label),
+            "prototype": losses.supervised(fused[:b], batch.label),
             "diversity": prototypes.diversity(prototype.maps).mean(),
             "consistency": reliability.consistency_loss(d, self.weights(z)).mean(),
             "reliability": reliability.reliability_loss(d, z, self.config.reliability).mean(),
-            "soft": self.soft_loss(logits[b:], opinions),
+            "soft": self.soft_loss(logits[strong], opinions),
         }
-        if self.config.hard_weight > 0:
-            mask = cutmix.three_boxes(rng, *batch.weak.shape[:2])
-            mix = lambda x: cutmix.paste(mask, x, jnp.roll(x, 1, axis=0))  # noqa: E731
-            mixed, variables = self.apply_unet(variables, mix(batch.strong[1]))
-            terms["hard"], agreement = self.hard_loss(mixed, mix(opinions.head), mix(opinions.fused))
+        if self.config.cross_weight > 0:
+            terms["cross"] = self.cross_loss(logits[b + u :], fused[b + u :], Opinions(*map(mix, opinions)))
         ramp = sigmoid_ramp(step, self.ramp_steps)
-        ramps = {"consistency": ramp, "soft": ramp, "hard": ramp}
+        ramps = {"consistency": ramp, "soft": ramp, "cross": ramp}
         weights = {"supervised": 1.0, "reliability": RELIABILITY_WEIGHT}
         total = sum(
             weights.get(name, self.config.get(f"{name}_weight")) * ramps.get(name, 1.0) * term
@@ -99,18 +97,9 @@ class DualRel(Method):
             "consistency_weight": self.config.soft_weight * ramp,
             "discrepancy": d.mean(),
             "unreliability_sd": z.std(axis=-1).mean(),
+            "agreement": jnp.mean(opinions.head.argmax(axis=-1) == opinions.fused.argmax(axis=-1)),
         }
-        if "hard" in terms:
-            diagnostics["agreement"] = agreement
         return total, (diagnostics, variables)
-
-    def apply_unet(self, variables, image):
-        """Training pass of the U-Net alone, no prototypes: logits, variables with new batch statistics."""
-        network = self.networks["student"]
-        logits, updates = network.apply(
-            variables["student"], image, train=True, method="segment", mutable=["batch_stats"]
-        )
-        return logits, {**variables, "student": {**variables["student"], **updates}}
 
     def opinions(self, logits: jax.Array, weak: PrototypeOutput, z: jax.Array) -> Opinions:
         """What the teacher thinks of the weak view, by its head and by its reliable prototypes."""
@@ -130,13 +119,16 @@ class DualRel(Method):
             return losses.masked_mean(error, 1 - jnp.abs(opinions.head - opinions.fused)[..., 1])
         return losses.masked_mean(error)
 
-    def hard_loss(self, logits, head, fused) -> tuple[jax.Array, jax.Array]:
-        """Cross-entropy with the label both opinions agree on, where both are sure; -> (scalar, share of pixels)."""
-        sure = jnp.minimum(head.max(axis=-1), fused.max(axis=-1)) >= self.config.pixel_confidence
-        agree = sure & (head.argmax(axis=-1) == fused.argmax(axis=-1))
-        error = losses.cross_entropy(logits, head.argmax(axis=-1))
-        # Over all pixels, not only the agreed ones: few agreed pixels should weigh little.
-        return jnp.mean(error * agree), agree.mean()
+    def cross_loss(self, logits: jax.Array, fused: jax.Array, opinions: Opinions) -> jax.Array:
+        """Cross-entropy of each opinion of the student with the label of the teacher's other one, on every pixel.
+
+        The two learn from each other as the two networks of CPS do; here they share all but their last layers.
+        """
+        labels = [opinions.fused.argmax(axis=-1), opinions.head.argmax(axis=-1)]
+        if self.config.cross_labels == "own":
+            labels.reverse()
+        errors = [losses.cross_entropy(*pair) for pair in zip((logits, fused), labels, strict=True)]
+        return losses.masked_mean(errors[0] + errors[1])
 
     def weights(self, z: jax.Array) -> jax.Array:
         """Reliability weight of each prototype, b k with mean 1; all 1 in the uniform ablation."""
@@ -164,11 +156,6 @@ class DualRel(Method):
             "direct": prototype.direct,
             "rectified": prototype.rectified,
         }
-
-
-def split(output: PrototypeOutput, b: int) -> tuple[PrototypeOutput, PrototypeOutput]:
-    """The first b images of the output, and the rest."""
-    return PrototypeOutput(*(t[:b] for t in output)), PrototypeOutput(*(t[b:] for t in output))
 
 
 def fused_probability(output: PrototypeOutput, weights: jax.Array, shape: tuple[int, ...]) -> jax.Array:

@@ -12,6 +12,7 @@ from dualrel_jax import losses, parallel, settings
 from dualrel_jax.data.augment import Batch, RawBatch
 from dualrel_jax.methods import create_method
 from dualrel_jax.methods.base import Method, unet
+from dualrel_jax.methods.dualrel import Opinions
 from dualrel_jax.state import create_optimizer, create_state, params_of, update_teacher, with_params
 from dualrel_jax.train import make_train_step
 
@@ -19,7 +20,7 @@ from dualrel_jax.train import make_train_step
 def small(method):
     config = dualrel_jax.get_config(f"{method}:phantom,1/32")
     config.model.update({"width": 4, "depth": 2, "dtype": "float32"})
-    config.train.update({"patch": 16, "batch_labelled": 4, "batch_unlabelled": 4, "steps": 10})
+    config.train.update({"patch": 16, "batch_labelled": 4, "batch_unlabelled": 4, "steps": 10, "optimizer": "adamw"})
     if method == "dualrel":
         config.method.update({"feature_level": 1, "num_prototypes": 4, "num_references": 8, "dim": 8})
     return settings.resolve(config)
@@ -159,10 +160,9 @@ def test_gradients_reach_every_parameter_of_the_student_and_none_of_the_teacher(
     assert still == []
 
 
-@pytest.mark.parametrize("term", ["prototype", "diversity", "consistency", "soft", "hard"])
+@pytest.mark.parametrize("term", ["prototype", "diversity", "consistency", "soft", "cross"])
 def test_every_term_of_dualrel_counts(term):
     config = small("dualrel")
-    config.method.pixel_confidence = 0.0
     method = create_method(config)
     _, state = state_of(method, config)
     data = batch(method.strong_views)
@@ -172,6 +172,18 @@ def test_every_term_of_dualrel_counts(term):
     with method.config.unlocked():
         method.config[f"{term}_weight"] = 0.0
     assert abs(before - loss()) > 1e-6
+
+
+@pytest.mark.parametrize("labels", ["other", "own"])
+def test_head_and_prototypes_learn_each_from_the_other(labels):
+    config = small("dualrel").unlock()
+    config.method.cross_labels = labels
+    method = create_method(config)
+    background, mitochondrion = (jnp.broadcast_to(jax.nn.one_hot(c, 2), (1, 4, 4, 2)) for c in (0, 1))
+    teacher = Opinions(head=mitochondrion, fused=background, trust=jnp.ones((1, 4, 4)))
+    swapped = float(method.cross_loss(9 * background, 9 * mitochondrion, teacher))
+    alike = float(method.cross_loss(9 * mitochondrion, 9 * background, teacher))
+    assert (swapped < 0.01 < 9 < alike) if labels == "other" else (alike < 0.01 < 9 < swapped)
 
 
 def test_predictions_are_probabilities_and_fused_prototypes_differ_from_the_head():
