@@ -6,7 +6,7 @@ DEMO := runs/demo
 .PHONY: demo test lint clean
 
 demo: .venv/installed
-	$(BIN)/dualrel --config configs/dualrel.py:phantom,1/32 --workdir $(DEMO) --config.train.steps=1000
+	$(BIN)/dualrel --config configs/dualrel.py:phantom,1/32 --workdir $(DEMO) --config.train.steps=600
 	$(BIN)/python -m dualrel_jax.data.phantom $(DEMO)/stack.tif
 	$(BIN)/dualrel --workdir $(DEMO) --mode=predict --config.predict.input=$(DEMO)/stack.tif
 	@echo; cat $(DEMO)/summary.txt
