@@ -86,7 +86,7 @@ def save(config: ConfigDict, path: Path) -> None:
 
 
 def load(path: Path) -> ConfigDict:
-    """The config a run saved; InputError where there is none, or one of an older version of the package."""
+    """The config a run saved; InputError where there is none, or one of another version of the package."""
     from dualrel_jax.configs import base
 
     if not path.is_file():

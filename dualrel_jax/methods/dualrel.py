@@ -47,7 +47,7 @@ class Opinions(NamedTuple):
 
 
 class DualRel(Method):
-    """The starting formulation of docs/method.md, each part behind a field of `config.method`."""
+    """The formulation of docs/method.md, each part behind a field of `config.method`."""
 
     def __init__(self, config: ConfigDict):
         super().__init__(config)
@@ -124,11 +124,10 @@ class DualRel(Method):
 
         The two learn from each other as the two networks of CPS do; here they share all but their last layers.
         """
-        labels = [opinions.fused.argmax(axis=-1), opinions.head.argmax(axis=-1)]
-        if self.config.cross_labels == "own":
-            labels.reverse()
-        errors = [losses.cross_entropy(*pair) for pair in zip((logits, fused), labels, strict=True)]
-        return losses.masked_mean(errors[0] + errors[1])
+        own = self.config.cross_labels == "own"
+        of_head, of_fused = (opinions.head, opinions.fused) if own else (opinions.fused, opinions.head)
+        error = losses.cross_entropy(logits, of_head.argmax(axis=-1))
+        return losses.masked_mean(error + losses.cross_entropy(fused, of_fused.argmax(axis=-1)))
 
     def weights(self, z: jax.Array) -> jax.Array:
         """Reliability weight of each prototype, b k with mean 1; all 1 in the uniform ablation."""
