@@ -86,7 +86,10 @@ def save(config: ConfigDict, path: Path) -> None:
 
 
 def load(path: Path) -> ConfigDict:
-    """The config a run saved; InputError where there is none, or one of another version of the package."""
+    """The config a run saved; InputError where there is none, or if a field that shapes a training is younger than it.
+
+    A younger field that does not, such as a new option of the prediction, has its default.
+    """
     from dualrel_jax.configs import base
 
     if not path.is_file():
@@ -95,12 +98,16 @@ def load(path: Path) -> ConfigDict:
             "folder of a run with --workdir."
         )
     config = json.loads(path.read_text())
-    missing = sorted(set(_flat(base.get_config().to_dict())) - set(_flat(config)))
-    if missing:
+    today, there = base.get_config().to_dict(), _flat(config)
+    young = sorted(key for key in _flat(today) if key not in there)
+    if missing := [key for key in young if not _is_free(key)]:
         raise InputError(
             f"{path.parent} was trained by another version of dualrel_jax: its config lacks {', '.join(missing)}; "
             "use the version in its run.json, or train again in a new folder."
         )
+    for key in young:
+        section, field = key.split(".")
+        config.setdefault(section, {})[field] = today[section][field]
     return ConfigDict(config)
 
 
@@ -108,10 +115,13 @@ def difference(a: ConfigDict, b: ConfigDict) -> str:
     """The first field that makes `a` another training than `b`, as `key: a's value, b's value`; empty if none."""
     left, right = _flat(a.to_dict()), _flat(b.to_dict())
     for key in sorted({**left, **right}):
-        free = any(key == name or key.startswith(f"{name}.") for name in _FREE)
-        if not free and _plain(left.get(key)) != _plain(right.get(key)):
+        if not _is_free(key) and _plain(left.get(key)) != _plain(right.get(key)):
             return f"config.{key}: {left.get(key)!r} there, {right.get(key)!r} now"
     return ""
+
+
+def _is_free(key: str) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in _FREE)
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
