@@ -15,8 +15,7 @@ from dualrel_jax import parallel, run, settings
 from dualrel_jax.data.datasets import Part, load_dataset
 from dualrel_jax.errors import InputError
 from dualrel_jax.evaluation import score
-from dualrel_jax.files import read_records, write_text
-from dualrel_jax.metrics import without_nan
+from dualrel_jax.files import read_records, without_nan, write_text
 from dualrel_jax.train import train
 
 CURVE_POINTS = 100
@@ -46,7 +45,7 @@ def run_cell(folder: Path) -> None:
         "consistency_weight": _curve(folder, "train/consistency_weight"),
         "targets": score_parts(folder, config, parts),
     }
-    text = json.dumps(without_nan(scores), allow_nan=False, default=int)  # int: NumPy's counts
+    text = json.dumps(without_nan(scores), allow_nan=False)
     write_text(folder / "scores.json", text + "\n")
 
 

@@ -13,7 +13,7 @@ from dualrel_jax import analysis, drawings, settings
 from dualrel_jax.data import augment
 from dualrel_jax.data.datasets import Part
 from dualrel_jax.errors import InputError
-from dualrel_jax.files import write_text
+from dualrel_jax.files import without_nan, write_text
 from dualrel_jax.metrics import Scores
 from dualrel_jax.run import Run, load_run
 from dualrel_jax.tiling import Tiles
@@ -61,7 +61,7 @@ def write_figures(workdir: str | Path, compare: Sequence[str | Path] = (), confi
         draw_prototypes(runs, slices, numbers, records, folder)
     else:
         print(f"Figures of prototypes are left out: {first.config.method.name} in {first.workdir} has none.")
-    write_text(folder / "figures.json", json.dumps(_plain(numbers), indent=2, allow_nan=False) + "\n")
+    write_text(folder / "figures.json", json.dumps(without_nan(numbers), indent=2, allow_nan=False) + "\n")
     text = analysis.in_words(numbers)
     write_text(folder / "figures.md", text)
     print(f"{text}\nFigures and numbers: {folder}")
@@ -212,13 +212,3 @@ def draw_prototypes(
     drawings.cosines(
         {name: one["prototypes"] for name, one in numbers["runs"].items() if "prototypes" in one}, folder / "diversity"
     )
-
-
-def _plain(value):
-    """For JSON: lists for arrays, null for NaN."""
-    if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
-    if isinstance(value, list | tuple | np.ndarray):
-        return [_plain(one) for one in value]
-    value = value.item() if isinstance(value, np.generic) else value
-    return None if isinstance(value, float) and not math.isfinite(value) else value

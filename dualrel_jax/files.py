@@ -1,8 +1,12 @@
 """Text files that are whole or absent, whenever the process is killed, and what is left of those that are not."""
 
 import json
+import math
 import os
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 
 def write_text(path: Path, text: str) -> None:
@@ -21,3 +25,13 @@ def read_records(path: Path) -> list[dict]:
         except json.JSONDecodeError:
             break
     return records
+
+
+def without_nan(value: Any) -> Any:
+    """For JSON: a number, or a nest of dictionaries, lists and arrays of them, with None for what is not finite."""
+    if isinstance(value, dict):
+        return {key: without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [without_nan(entry) for entry in value]
+    value = value.item() if isinstance(value, np.generic) else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value

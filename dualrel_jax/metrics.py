@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from dualrel_jax.files import without_nan
+
 IGNORE = 255
 
 
@@ -115,12 +117,3 @@ def _ratio(part: float, whole: float) -> float:
 
 def _pixels(record: dict) -> int:
     return record["tp"] + record["fp"] + record["fn"] + record["tn"]
-
-
-def without_nan(value):
-    """For JSON: a value, or a nest of dictionaries and lists, with None for NaN."""
-    if isinstance(value, dict):
-        return {key: without_nan(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [without_nan(entry) for entry in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,6 +1,8 @@
 """Probability maps of slices of any size, by tiles."""
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
@@ -13,6 +15,8 @@ from dualrel_jax.data.volumes import Volume, to_uint8
 from dualrel_jax.errors import InputError
 from dualrel_jax.methods.base import Method, Variables
 from dualrel_jax.tiling import Tiles
+
+IN_FLIGHT = 2  # slices computed at a time: one is on the device while the host prepares or merges the tiles of another
 
 
 class Predictor:
@@ -69,12 +73,24 @@ def probabilities(
     grey: tuple[float, float],
     pixel_nm: tuple[float, float] | None,
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """(z, probability y x float32 at the volume's own pixel size) of every slice; one slice in memory at a time.
+    """(z, probability y x float32 at the volume's own pixel size) of every slice, in order.
 
     `grey` is the intensity range that becomes 0..255. Slices are resampled to the training pixel size (y, x) in nm
-    where both sizes are known.
+    where both sizes are known. While slices are computed, the next ones are read and the one before is the caller's to
+    write: IN_FLIGHT + 1 slices are in memory at a time.
     """
     shape = training_shape(volume, pixel_nm)
-    for z in range(len(volume)):
-        image = resample.resample_image(to_uint8(volume[z], grey), shape)
-        yield z, resample.resample_probability(predictor(variables, image), volume.shape[1:])
+
+    def compute(native: np.ndarray) -> np.ndarray:
+        image = resample.resample_image(to_uint8(native, grey), shape)
+        return resample.resample_probability(predictor(variables, image), volume.shape[1:])
+
+    computed = deque()
+    with ThreadPoolExecutor(IN_FLIGHT) as pool:
+        for z in range(len(volume)):
+            computed.append((z, pool.submit(compute, volume[z])))
+            if len(computed) > IN_FLIGHT:
+                first, probability = computed.popleft()
+                yield first, probability.result()
+        for z, probability in computed:
+            yield z, probability.result()
