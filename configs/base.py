@@ -50,6 +50,9 @@ def get_config(arg: str = "phantom,1/32") -> ConfigDict:
     config.model = _model()
     config.train = _train()
     config.predict = _predict()
+    config.instances = _instances()
+    config.suggest = _suggest()
+    config.profile = _profile()
     return config
 
 
@@ -65,12 +68,13 @@ def _data(name: str, labelled: str) -> ConfigDict:
             "train_slices": "",  # z range of the training block, "0:128"; empty: the data set's own
             "validation_slices": "",  # z range of the validation block, "133:165", or none; empty: the data set's own
             "pixel_nm": 0.0,  # in-plane pixel size for training, nm; 0: that of the training volume
-            "image": "",  # own: path of the volume
-            "label": "",  # own: path of its labels, a stack or a folder of some slices
-            "labelled_slices": "",  # own: z of each label slice, "3,40"; empty: from file names, or non-empty slices
+            "image": "",  # own: path of the volume; several, separated by commas
+            "label": "",  # own: path of its labels, a stack or a folder of some slices; of several, in the same order
+            # own: z of each label slice, "3,40"; several volumes: "3,40;5"; empty: from file names, or non-empty slices
+            "labelled_slices": "",
             "unlabelled": "",  # own: further volumes without labels, separated by commas
             "unlabelled_from": "",  # other data sets whose training slices join the unlabelled ones: vnc, vnc+lucchi
-            "voxel_nm": "",  # own: voxel size "z,y,x" in nm, instead of what the file says
+            "voxel_nm": "",  # own: voxel size "z,y,x" in nm, instead of what the file says; or one a volume, "a;b"
             "label_kind": "binary",  # own, test_label: binary (two values), instances (> 0) or grey (> 127)
             "ignore_value": -1,  # own, test_label: label value of pixels to leave out; -1: none
             "test_image": "",  # any labelled volume to test on, by path
@@ -154,5 +158,40 @@ def _predict() -> ConfigDict:
             "overlap": 64,  # blended border shared by neighbouring tiles, pixels
             "batch": 4,  # tiles at a time
             "flips": False,  # average over the 8 flips and turns: 8 times slower
+        }
+    )
+
+
+def _instances() -> ConfigDict:
+    return ConfigDict(
+        {
+            "input": "",  # a probability volume; empty: <workdir>/prediction/mask_probability.tif
+            "output": "",  # .tif or .zarr of the numbers; empty: <workdir>/instances/instances.tif
+            "image": "",  # the EM volume, for the picture; empty: drawn over the probability
+            "threshold": 0.5,  # probability above which a voxel is a mitochondrion
+            "hole_um3": 0.001,  # enclosed background below this volume is filled, um3; 0: none
+            "seed_depth_nm": 60.0,  # a neck thinner by this radius than both sides parts two instances, nm; 0: never
+            "min_um3": 0.001,  # smaller instances are left out, um3
+            "label": "",  # true instances to compare with; empty: none
+            "label_kind": "binary",  # instances (a number each), or binary (> 0, parted by the same rules)
+        }
+    )
+
+
+def _suggest() -> ConfigDict:
+    return ConfigDict(
+        {
+            "count": 3,  # slices or boxes to label next
+            "candidates": 64,  # unlabelled slices looked at, evenly spread; 0: all
+            "box_px": 0,  # side of a box, pixels of the volume; 0: whole slices
+        }
+    )
+
+
+def _profile() -> ConfigDict:
+    return ConfigDict(
+        {
+            "start_step": 20,  # first step of a profile, from 1; the very first also compiles
+            "num_steps": 0,  # steps of a profile, written to <workdir>/profile; 0: none
         }
     )

@@ -23,7 +23,7 @@ MAX_SLICES = 16  # analysed, spread evenly over z
 Slice = tuple[Part, int]
 
 
-def write_figures(workdir: str | Path, compare: Sequence[str | Path] = (), config: ConfigDict | None = None) -> dict:
+def write_figures(workdir: str | Path, config: ConfigDict | None = None, compare: Sequence[str | Path] = ()) -> dict:
     """Figures (PNG and PDF), figures.json and figures.md in `workdir`/figures, on the run's test set; -> the numbers.
 
     Everything is measured at the training pixel size. The first run is drawn; the others are drawn beside it where a

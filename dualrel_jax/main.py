@@ -19,6 +19,7 @@ Flags:
 """
 
 import errno
+import importlib
 import sys
 from pathlib import Path
 
@@ -28,7 +29,18 @@ from ml_collections import ConfigDict, config_flags
 from dualrel_jax import settings
 from dualrel_jax.errors import InputError
 
-MODES = ("train_and_evaluate", "train", "evaluate", "predict", "figures", "download")
+MODES = {  # mode -> the function behind it, imported when it runs
+    "train_and_evaluate": "train.train_and_evaluate",
+    "train": "train.train",
+    "doctor": "doctor.examine",
+    "evaluate": "evaluation.evaluate",
+    "predict": "prediction.predict",
+    "figures": "figures.write_figures",
+    "instances": "instances.write_instances",
+    "suggest": "suggest.suggest",
+    "download": "data.download.download_dataset",
+}
+NEED_CONFIG = ("train_and_evaluate", "train", "doctor", "download")  # the others use that of the run in the work folder
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -53,29 +65,22 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(given: flags.FlagValues, config: ConfigDict) -> None:
+    module, _, function = MODES[given.mode].rpartition(".")
+    if given.mode != "download":  # needs no devices
+        from dualrel_jax import parallel
+
+        logging.set_verbosity(logging.ERROR)  # Orbax reports every save
+        parallel.cache_compilations()
+        parallel.initialize(given.coordinator, given.num_processes, given.process_id)
+    command = getattr(importlib.import_module(f"dualrel_jax.{module}"), function)
     if given.mode == "download":
-        from dualrel_jax.data.download import download_dataset
-
-        download_dataset(config.data.name, config.data.dir)
-        return
-
-    from dualrel_jax import evaluation, parallel, prediction, train
-
-    logging.set_verbosity(logging.ERROR)  # Orbax reports every save
-    parallel.cache_compilations()
-    parallel.initialize(given.coordinator, given.num_processes, given.process_id)
-    if given.mode == "train_and_evaluate":
-        train.train_and_evaluate(config, given.workdir)
-    elif given.mode == "train":
-        train.train(config, given.workdir)
-    elif given.mode == "evaluate":
-        evaluation.evaluate(given.workdir, config)
+        command(config.data.name, config.data.dir)
     elif given.mode == "figures":
-        from dualrel_jax import figures
-
-        figures.write_figures(given.workdir, given.compare, config)
+        command(given.workdir, config, given.compare)
+    elif given.mode in NEED_CONFIG:
+        command(config, given.workdir)
     else:
-        prediction.predict(given.workdir, config)
+        command(given.workdir, config)
 
 
 def parse(argv: list[str]) -> tuple[flags.FlagValues, ConfigDict]:
@@ -106,7 +111,7 @@ def parse(argv: list[str]) -> tuple[flags.FlagValues, ConfigDict]:
 def _flags() -> flags.FlagValues:
     given = flags.FlagValues()
     flags.DEFINE_string("workdir", "", "", flag_values=given)
-    flags.DEFINE_enum("mode", MODES[0], MODES, "", flag_values=given)
+    flags.DEFINE_enum("mode", next(iter(MODES)), list(MODES), "", flag_values=given)
     flags.DEFINE_list("compare", [], "", flag_values=given)
     flags.DEFINE_string("coordinator", "", "", flag_values=given)
     flags.DEFINE_integer("num_processes", None, "", flag_values=given)
@@ -125,7 +130,7 @@ def _with_config(argv: list[str], given: flags.FlagValues) -> list[str]:
             path, colon, argument = word.removeprefix("--config=").partition(":")
             argv[i] = f"--config={settings.find_config(path)}{colon}{argument}"
             return argv
-    if given.mode not in ("evaluate", "predict", "figures"):
+    if given.mode in NEED_CONFIG:
         raise InputError("--config is missing; name one, such as --config configs/dualrel.py:phantom,1/32.")
     settings.load(Path(given.workdir) / "config.json")  # says what is wrong; inside the flag it would be a traceback
     return [f"--config={settings.find_config('configs/run.py')}:{given.workdir}", *argv]

@@ -26,7 +26,7 @@ LEGEND = 260  # width of the explanations beside activation maps
 
 def mask_outlines(
     image: np.ndarray,
-    mask: np.ndarray,
+    mask: np.ndarray | None,
     label: np.ndarray | None,
     path: str | Path,
     title: str = "",
@@ -36,7 +36,7 @@ def mask_outlines(
 
     Args:
         image: `y x` uint8.
-        mask: `y x` bool, predicted.
+        mask: `y x` bool, predicted; None where nothing is.
         label: `y x` uint8, 0, 1 or 255 (veiled, "not scored"); None where there is no label.
         path: the PNG to write.
         title: a line above the picture.
@@ -65,7 +65,8 @@ def mask_sheet(panels: Sequence[tuple], path: str | Path, pixel_nm: float | tupl
         if pixel_nm is not None:
             scale_bar(axes, image.shape, float(np.ravel(pixel_nm)[-1]))
     labels = [label for _, _, label, _ in panels if label is not None]
-    _mask_legend(figure, bool(labels), any((label == 255).any() for label in labels))
+    predicted = any(mask is not None for _, mask, _, _ in panels)
+    _mask_legend(figure, predicted, bool(labels), any((label == 255).any() for label in labels))
     return save(figure, path)
 
 
@@ -204,7 +205,8 @@ def _outline(axes, mask, label) -> None:
         veil[label == 255] = 1, 1, 1, 0.45
         axes.imshow(veil, aspect="auto", interpolation="nearest")
         axes.add_collection(LineCollection(borders(label == 1), colors=TRUE, linewidths=3.4))
-    axes.add_collection(LineCollection(borders(mask), colors=PREDICTED, linewidths=1.5))
+    if mask is not None:
+        axes.add_collection(LineCollection(borders(mask), colors=PREDICTED, linewidths=1.5))
 
 
 def borders(mask: np.ndarray) -> list[np.ndarray]:
@@ -236,11 +238,13 @@ def scale_bar(axes, shape_yx: tuple[int, int], pixel_nm: float) -> None:
     axes.text(*at, text, color="white", fontsize=9, ha="center", va="bottom", path_effects=outline)
 
 
-def _mask_legend(figure, has_label: bool, has_ignored: bool) -> None:
+def _mask_legend(figure, has_mask: bool, has_label: bool, has_ignored: bool) -> None:
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    handles = [Line2D([], [], color=PREDICTED, linewidth=2, label="predicted")]
+    handles = []
+    if has_mask:
+        handles.append(Line2D([], [], color=PREDICTED, linewidth=2, label="predicted"))
     if has_label:
         handles.append(Line2D([], [], color=TRUE, linewidth=3.5, label="true"))
     if has_ignored:

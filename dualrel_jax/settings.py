@@ -11,8 +11,9 @@ from dualrel_jax.errors import InputError
 from dualrel_jax.files import write_text
 
 # Fields that may differ between a run and a later command on its work folder: they do not change the training.
-_FREE = ("predict", "data.dir", "data.test_image", "data.test_label", "data.test_voxel_nm", "data.cache_mib")
-_FREE += ("data.tfds_dir", "data.resident_limit_mib", "data.partition_file", "train.devices", "train.keep_checkpoints")
+_FREE = ("predict", "instances", "suggest", "profile", "train.devices", "train.keep_checkpoints", "data.dir")
+_FREE += ("data.test_image", "data.test_label", "data.test_voxel_nm", "data.cache_mib", "data.tfds_dir")
+_FREE += ("data.resident_limit_mib", "data.partition_file")
 
 
 def get_config(name: str) -> ConfigDict:

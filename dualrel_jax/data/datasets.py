@@ -71,7 +71,7 @@ def training_shape(volume: Volume, pixel_nm: tuple[float, float] | None) -> tupl
 
 @dataclass(frozen=True)
 class Dataset:
-    """Parts for training (the first holds the labels), validation and test; the last two may be empty."""
+    """Parts for training (the first is the one cut into blocks), validation and test; the last two may be empty."""
 
     name: str
     train: tuple[Part, ...]
@@ -81,7 +81,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Raw:
-    """What a data set's files hold: "train", optionally "test", and any further names as unlabelled volumes.
+    """What a data set's files hold: "train", optionally "test", and further volumes, labelled or not, by any name.
 
     `train` and `validation` are the default z ranges of the training volume: "a:b", "" for all of it, "none"; a
     `validation` of "auto" leaves it to `_last_fifth`.

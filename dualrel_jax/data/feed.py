@@ -20,7 +20,6 @@ def create_feed(
     unlabelled = sampling.resolve(dataset.train, partition.unlabelled)
     sampling.check_fits(labelled + unlabelled, crop)
     needed_mib = resident.size_mib(labelled, unlabelled)
-    pipeline = config.data.pipeline
     if not read_unlabelled:
         unlabelled = []
     elif not unlabelled:
@@ -28,14 +27,19 @@ def create_feed(
             f"config.data.partition_file={config.data.partition_file} names no unlabelled slice, which this method "
             "needs; add some, or train configs/supervised.py."
         )
-    if pipeline == "auto":
-        pipeline = "resident" if needed_mib <= config.data.resident_limit_mib else "tf"
-    if pipeline == "resident":
+    if choose_pipeline(config.data, needed_mib) == "resident":
         print(f"Input: {resident.size_mib(labelled, unlabelled):.0f} MiB of slices kept on the device.")
         return resident.ResidentFeed(config, labelled, unlabelled, crop, mesh)
-    if pipeline == "tf":
-        from dualrel_jax.data.patches import PatchFeed
+    from dualrel_jax.data.patches import PatchFeed
 
-        print("Input: crops read from the volumes by tf.data.")
-        return PatchFeed(config, labelled, unlabelled, crop, mesh, start_step)
-    raise InputError(f"config.data.pipeline is {config.data.pipeline!r}; expected auto, resident or tf.")
+    print("Input: crops read from the volumes by tf.data.")
+    return PatchFeed(config, labelled, unlabelled, crop, mesh, start_step)
+
+
+def choose_pipeline(data: ConfigDict, needed_mib: float) -> str:
+    """resident or tf, for slices of so many MiB."""
+    if data.pipeline not in ("auto", "resident", "tf"):
+        raise InputError(f"config.data.pipeline is {data.pipeline!r}; expected auto, resident or tf.")
+    if data.pipeline == "auto":
+        return "resident" if needed_mib <= data.resident_limit_mib else "tf"
+    return data.pipeline

@@ -95,10 +95,15 @@ def check_binary(slices: Iterable[np.ndarray], ignore_value: int, path: str) -> 
     Background is 0; where 0 is the ignore value it is the lower of the two.
 
     Raises:
-      InputError: more than two values.
+      InputError: more than two values, or NaN.
     """
     values: set[float] = set()
     for native in slices:
+        if native.dtype.kind == "f" and np.isnan(native).any():
+            raise InputError(
+                f"{path} holds NaN; expected numbers: give these pixels a value of their own (numpy.nan_to_num(label, "
+                "nan=255)) and name it with data.ignore_value."
+            )
         # Striking out one value after another is far cheaper than sorting the pixels of every slice.
         rest = native[~np.isin(native, [*values, ignore_value])] if native.size else native
         while rest.size and len(values) < _LISTED:

@@ -1,6 +1,7 @@
-"""A person's own files: a volume, its labels on some or all slices, further volumes without labels."""
+"""A person's own files: volumes, their labels on some or all slices, further volumes without labels."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -11,19 +12,39 @@ from dualrel_jax.errors import InputError
 
 
 def read_own(config: ConfigDict) -> dict[str, Source]:
-    """{"train": Source, "unlabelled1": Source, ...} from `data.image`, `data.label` and `data.unlabelled`.
+    """{"train": Source, "labelled2": Source, ..., "unlabelled1": Source, ...}.
+
+    `data.image` and `data.label` may name several volumes, separated by commas; `data.labelled_slices` and
+    `data.voxel_nm` then hold one entry for all, or one for each, separated by semicolons.
 
     Raises:
-      InputError: a path missing, or labels that do not fit the volume.
+      InputError: a path missing, or labels that do not fit their volume.
     """
-    for key in ("image", "label"):
-        if not config[key]:
+    images, labels = (split_paths(config[key]) for key in ("image", "label"))
+    for key, paths in (("image", images), ("label", labels)):
+        if not paths:
             raise InputError(f"data.{key} is empty; data.name=own needs the path of {_WHAT[key]}: set data.{key}.")
-    voxel_nm = parse_voxel(config.voxel_nm, "data.voxel_nm")
-    image, label = open_volume(config.image, voxel_nm), open_volume(config.label)
+    if len(images) != len(labels):
+        raise InputError(
+            f"data.image names {len(images)} volumes, but data.label {len(labels)}; expected the labels of each, in "
+            "the same order: volumes without labels go to data.unlabelled."
+        )
+    voxels = [parse_voxel(text, "data.voxel_nm") for text in _for_each(config.voxel_nm, len(images), "data.voxel_nm")]
+    listed = _for_each(config.labelled_slices, len(images), "data.labelled_slices")
+    sources = {}
+    for i, (image, label, voxel_nm, zs) in enumerate(zip(images, labels, voxels, listed, strict=True), start=1):
+        sources[f"labelled{i}" if i > 1 else "train"] = _read_labelled(image, label, voxel_nm, zs, config)
+    for i, path in enumerate(split_paths(config.unlabelled), start=1):
+        volume = _open_unlabelled(path, voxels[0])
+        sources[f"unlabelled{i}"] = Source(volume, tuple(range(len(volume))))
+    return sources
+
+
+def _read_labelled(image_path: str, label_path: str, voxel_nm, listed: str, config: ConfigDict) -> Source:
+    image, label = open_volume(image_path, voxel_nm), open_volume(label_path)
     check_shapes(image, label)
-    if config.labelled_slices:
-        index = _index_from_list(image, label, config.labelled_slices)
+    if listed:
+        index = _index_from_list(image, label, listed)
     elif len(label) == len(image):
         index = {z: z for z in range(len(label)) if _is_labelled(label[z], config.ignore_value)}
         print(f"{label.path}: {len(index)} of {len(label)} slices are not empty and count as labelled.")
@@ -35,11 +56,7 @@ def read_own(config: ConfigDict) -> dict[str, Source]:
             f"{label.path} holds no labelled slice with a mitochondrion; expected some pixels above 0: check "
             "data.label and data.labelled_slices."
         )
-    sources = {"train": Source(image, tuple(range(len(image))), label, rule)}
-    for i, path in enumerate(filter(None, map(str.strip, config.unlabelled.split(","))), start=1):
-        volume = _open_unlabelled(path, voxel_nm)
-        sources[f"unlabelled{i}"] = Source(volume, tuple(range(len(volume))))
-    return sources
+    return Source(image, tuple(range(len(image))), label, rule)
 
 
 def read_test(config: ConfigDict) -> Source:
@@ -59,6 +76,13 @@ def read_test(config: ConfigDict) -> Source:
     return Source(image, tuple(range(len(image))), label, _rule(config, label, index))
 
 
+def split_paths(text: str) -> list[str]:
+    """'a.tif, b.h5:raw' -> ['a.tif', 'b.h5:raw']; the commas of a path that exists stay."""
+    if Path(text).exists():
+        return [text] if text else []
+    return [path.strip() for path in text.split(",") if path.strip()]
+
+
 def parse_voxel(text: str, key: str) -> tuple[float, float, float] | None:
     """'30,8,8' -> (30.0, 8.0, 8.0); None for an empty text.
 
@@ -74,6 +98,17 @@ def parse_voxel(text: str, key: str) -> tuple[float, float, float] | None:
     if len(sizes) != 3 or not all(0 < size < np.inf for size in sizes):
         raise InputError(f"{key}={text} is not understood; expected the voxel size z,y,x in nm, such as 30,8,8.")
     return sizes
+
+
+def _for_each(text: str, count: int, key: str) -> list[str]:
+    """The entries of '3,40;5' for each of `count` volumes; a single entry is for all."""
+    entries = [entry.strip() for entry in text.split(";")]
+    if len(entries) not in (1, count):
+        raise InputError(
+            f"{key}={text} is not understood; expected one entry for all, or one for each volume of data.image "
+            f"({count}), separated by semicolons."
+        )
+    return entries * (count // len(entries))
 
 
 _WHAT = {"image": "your volume", "label": "its labels (a stack, or a folder of some slices)"}

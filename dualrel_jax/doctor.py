@@ -1,0 +1,119 @@
+"""--mode=doctor: whether machine, config and data fit together, in plain words, before a training."""
+
+import contextlib
+import importlib.util
+import io
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+
+from dualrel_jax import parallel, pictures, settings
+from dualrel_jax.data import augment, feed, resident, sampling
+from dualrel_jax.data.checks import Finding, check_image, check_kinds, check_labels, list_words, spread
+from dualrel_jax.data.datasets import Dataset, load_dataset
+from dualrel_jax.data.partitions import make_partition
+from dualrel_jax.methods import create_method
+
+_OPTIONAL = {
+    "tensorflow": "to read volumes larger than the device's memory while training",
+    "cc3d": "for instances",
+    "skimage": "for instances",
+}
+
+
+def examine(config: ConfigDict, workdir: str | Path) -> list[Finding]:
+    """Prints what is found, and returns it; draws labelled slices into `workdir/pictures/doctor.png`.
+
+    Raises:
+      InputError: what training with this config would refuse.
+    """
+    findings = []
+    for finding in _findings(settings.resolve(config), Path(workdir)):
+        print(finding, flush=True)
+        findings.append(finding)
+    return findings
+
+
+def _findings(config: ConfigDict, workdir: Path) -> Iterator[Finding]:
+    yield from _machine()
+    for keys in (("image", "label"), ("test_image", "test_label")):
+        if (yield from check_kinds(config.data, *keys)):
+            return
+    with contextlib.redirect_stdout(io.StringIO()):  # what it says of the files stands in the findings
+        dataset = load_dataset(config.data)
+    for part in (*dataset.train, *dataset.test):
+        yield from check_image(part, config.data)
+        if part.labelled_zs:
+            yield from check_labels(part)
+    yield from _training(config, dataset)
+    path = pictures.mask_sheet(_panels(dataset), workdir / "pictures" / "doctor.png", dataset.train[0].pixel_nm)
+    yield Finding(f"{path} shows labelled slices: see whether the outlines follow the mitochondria.")
+
+
+def _machine() -> Iterator[Finding]:
+    devices = jax.local_devices()
+    limit = (devices[0].memory_stats() or {}).get("bytes_limit")
+    names = f"{len(devices)} x {devices[0].device_kind}" + (f" with {_gib(limit)} each" if limit else "")
+    memory = ""
+    with contextlib.suppress(AttributeError, ValueError, OSError):  # Windows has no sysconf
+        memory = f", {_gib(os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE'))} of memory"
+    yield Finding(
+        f"Python {platform.python_version()}, JAX {jax.__version__} on {names}; {os.cpu_count()} cores{memory}."
+    )
+    present = [name for name in _OPTIONAL if importlib.util.find_spec(name)]
+    absent = [f"{name} ({use})" for name, use in _OPTIONAL.items() if name not in present]
+    yield Finding(f"Optional packages installed: {list_words(present)}; absent: {list_words(absent)}.")
+
+
+def _training(config: ConfigDict, dataset: Dataset) -> Iterator[Finding]:
+    """What the config asks for; refuses what `train` refuses."""
+    method, mesh = create_method(config), parallel.create_mesh(config.train.devices)
+    parallel.check_batch(config.train.batch_labelled, "train.batch_labelled", mesh)
+    batch, unlabelled_too = config.train.batch_labelled, method.strong_views > 0
+    if unlabelled_too:
+        parallel.check_batch(config.train.batch_unlabelled, "train.batch_unlabelled", mesh)
+        batch += config.train.batch_unlabelled
+    partition = make_partition(dataset.train, config.data)
+    chosen = [sampling.resolve(dataset.train, slices) for slices in (partition.labelled, partition.unlabelled)]
+    sampling.check_fits(chosen[0] + chosen[1], augment.crop_size(config.augment, config.train.patch))
+    validation, test = (sum(len(part.labelled_zs) for part in parts) for parts in (dataset.validation, dataset.test))
+    yield Finding(
+        f"{len(chosen[0])} slices train with their labels, {len(chosen[1]) if unlabelled_too else 0} without; "
+        f"{validation or 'no'} labelled slices to validate on while training, {test or 'no'} to test on."
+    )
+    patch, pixel_nm = config.train.patch, dataset.train[0].pixel_nm
+    covers = f"{' x '.join(f'{patch * nm / 1000:.2g}' for nm in pixel_nm)} µm" if pixel_nm else "an unknown size"
+    pixel = f"{pixel_nm[0]:g} x {pixel_nm[1]:g} nm" if pixel_nm else "unknown"
+    yield Finding(
+        f"Size {config.size}: {config.train.steps} steps of {batch} crops; a crop of {patch} x {patch} pixels covers "
+        f"{covers} (training pixel size {pixel})."
+    )
+    needed_mib = resident.size_mib(*chosen)
+    if feed.choose_pipeline(config.data, needed_mib) == "resident":
+        kept_mib = needed_mib if unlabelled_too else resident.size_mib(chosen[0], [])
+        yield Finding(f"{kept_mib:.0f} MiB of slices (a byte a voxel, and a byte a labelled one) stay on the device.")
+    elif importlib.util.find_spec("tensorflow"):
+        yield Finding(f"Crops are read from the files while training; all slices would be {needed_mib:.0f} MiB.")
+    else:
+        yield Finding(
+            f"The {needed_mib:.0f} MiB of slices are not kept on the device, and reading them while training needs "
+            "TensorFlow: install tensorflow-cpu, or set data.pipeline=resident if that much memory is free.",
+            look=True,
+        )
+
+
+def _panels(dataset: Dataset) -> list[tuple]:
+    """Four labelled slices for `pictures.mask_sheet`; nothing is predicted yet."""
+    slices = [(part, z) for part in dataset.train for z in part.labelled_zs]
+    panels = []
+    for part, z in (slices[i] for i in spread(range(len(slices)), 4)):
+        panels.append((part.image_at(z), None, part.label_at(z), f"{part.name}, z = {z}"))
+    return panels
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:.0f} GiB"

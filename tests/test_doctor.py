@@ -1,0 +1,166 @@
+"""--mode=doctor says nothing of true data, on three kinds of tissue, and finds each mistake made on purpose."""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dualrel_jax
+from dualrel_jax.data.phantom import phantom
+from dualrel_jax.data.volumes import open_volume
+from dualrel_jax.doctor import examine
+from dualrel_jax.errors import InputError
+
+REAL = Path(os.environ.get("DUALREL_DATA", Path(__file__).parents[1] / "../shared/data"))
+SPECIMENS = {  # name -> voxel size
+    "phantom": "30,10,10",
+    "lucchi": "5,5,5",
+    "vnc": "50,4.6,4.6",
+}
+
+
+@pytest.fixture(scope="module", params=SPECIMENS)
+def specimen(request):
+    """(name, image z y x, label bool z y x) of a few slices."""
+    if request.param == "phantom":
+        image, label = phantom("phantom", "test")
+        return request.param, image[4:12], label[4:12] > 0
+    if not REAL.is_dir():
+        pytest.skip("no real data; set DUALREL_DATA")
+    names = {
+        "lucchi": ("training.tif", "training_groundtruth.tif"),
+        "vnc": ("stack1/raw", "stack1/mitochondria"),
+    }[request.param]
+    image, label = (open_volume(REAL / request.param / name, verbose=False)[4:12, :512, :512] for name in names)
+    return request.param, image, label > 127
+
+
+@pytest.fixture
+def looks(tmp_path, monkeypatch):
+    """A function: image and label z y x -> all that is to be looked at, as one text."""
+
+    monkeypatch.setattr("dualrel_jax.pictures.mask_sheet", lambda panels, path, pixel_nm: path)  # half of the time
+
+    def examined(image, label, **fields):
+        for name, array in (("image", image), ("label", label)):
+            np.save(tmp_path / f"{name}.npy", array)
+        config = dualrel_jax.get_config("supervised:own,all")
+        config.train.patch = 8  # fits every shape below
+        config.data.validation_slices = "none"
+        config.data.update({"image": str(tmp_path / "image.npy"), "label": str(tmp_path / "label.npy"), **fields})
+        return " ".join(finding.text for finding in examine(config, tmp_path / "run") if finding.look)
+
+    return examined
+
+
+def dots(label):
+    """At most 50 foreground pixels a slice."""
+    return label & (np.cumsum(label.reshape(len(label), -1), axis=1).reshape(label.shape) <= 50)
+
+
+MISTAKES = {
+    "exchanged": (lambda image, label: (label * np.uint8(255), image), "exchange data.image and data.label"),
+    "image twice": (lambda image, label: (image, image), "not like labels"),
+    "labels twice": (lambda image, label: (label * np.uint8(255), label * np.uint8(255)), "not like an image"),
+    "inverted": (lambda image, label: (image, ~label), "exchanged, or set data.label_kind"),
+    "hardly any": (lambda image, label: (image, dots(label)), "label more"),
+    "shifted": (
+        lambda image, label: (image, np.roll(label, (9, -14), (1, 2))),
+        "moved by -[789] pixels in y and 1[345] in x",
+    ),
+    "mirrored": (lambda image, label: (image, label[:, ::-1]), "mirrored in y"),
+    "constant": (
+        lambda image, label: (np.where(np.arange(8)[:, None, None] == 7, 90, image), label),
+        r"1 of 8 .*z = 7",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_each_mistake_is_found(specimen, looks, mistake):
+    _, image, label = specimen
+    make, said = MISTAKES[mistake]
+    image, label = make(image, label)
+    assert re.search(said, looks(image, label.astype(np.uint8), voxel_nm="30,8,8"))
+
+
+def test_true_data_gives_no_alarm(specimen, looks):
+    name, image, label = specimen
+    label = label.astype(np.uint8)
+    assert looks(image, label, voxel_nm=SPECIMENS[name]) == ""
+    assert looks(image, 300 * label.astype(np.uint16), voxel_nm=SPECIMENS[name], pixel_nm=20.0) == ""
+    assert looks(image, label[[5]], labelled_slices="5", voxel_nm=SPECIMENS[name]) == ""
+
+
+def test_labels_of_the_next_slice_and_wrong_axes_where_slices_are_thick(specimen, looks):
+    name, image, label = specimen
+    if name == "lucchi":
+        pytest.skip("voxels are cubes: the next slice, and any order of axes, look as good")
+    label = label.astype(np.uint8)
+    assert "moved to the slice after" in looks(image[:-1], label[1:], voxel_nm="30,8,8")
+    axes = (1, 2, 0)
+    assert "are more alike" in looks(image.transpose(axes), label.transpose(axes), voxel_nm="30,8,8")
+
+
+@pytest.fixture(scope="module")
+def tissue():
+    """Image and label z y x of a few slices of the phantom."""
+    image, label = phantom("phantom", "test")
+    return image[:8], label[:8]
+
+
+def test_voxel_sizes_and_shapes(tissue, looks):
+    image, label = tissue
+    assert "does not say its voxel size" in looks(image, label)
+    assert "a unit may be wrong" in looks(image, label, voxel_nm="0.03,0.008,0.008")
+    deep = (np.tile(array[:, :, :20], (6, 1, 1)) for array in tissue)
+    assert "its axes are not z y x" in looks(*deep, voxel_nm="8,8,8")
+
+
+def test_blank_slices_around_the_only_labelled_one_break_nothing(tissue, looks):
+    image, label = tissue
+    image = np.where(np.isin(np.arange(8), (4, 6))[:, None, None], np.uint8(0), image)
+    text = looks(image, label[[5]], labelled_slices="5", voxel_nm="30,10,10")
+    assert "2 of 8 slices" in text and "labels" not in text
+    assert "hold one grey value only" in looks(0 * image, label, voxel_nm="30,10,10")
+
+
+def test_labels_scaled_otherwise_than_said(tissue, looks):
+    image, label = tissue
+    assert "data.label_kind" in looks(image, label, voxel_nm="8,8,8", label_kind="grey")
+    assert "data.label_kind" in looks(image, 40 + 200 * label, voxel_nm="8,8,8", label_kind="instances")
+
+
+def test_the_whole_lucchi_and_vnc(tmp_path):
+    if not REAL.is_dir():
+        pytest.skip("no real data; set DUALREL_DATA")
+    for name in ("lucchi", "vnc"):
+        config = dualrel_jax.get_config(f"dualrel:{name},4")
+        config.data.dir = str(REAL)
+        assert [finding.text for finding in examine(config, tmp_path) if finding.look] == []
+        assert (tmp_path / "pictures" / "doctor.png").stat().st_size > 10_000
+
+
+def test_what_is_told_and_what_training_refuses(volume_files, small_config, tmp_path, capsys):
+    config = small_config()
+    config.data.update({"voxel_nm": "30,8,8", "test_voxel_nm": "30,8,8"})
+    text = " ".join(finding.text for finding in examine(config, tmp_path))
+    for said in (
+        "JAX",
+        "tensorflow",
+        "voxel 30 x 8 x 8 nm (from data.voxel_nm)",
+        "6 steps of 8 crops",
+        "0.26 x 0.26 µm",
+    ):
+        assert said in text
+    assert "3 slices train with their labels, 6 without; 2 labelled slices to validate" in text
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) > 5 and all(line.startswith(("ok:  ", "look:")) for line in printed)
+    config.train.patch = 64
+    with pytest.raises(InputError, match="larger than the slices"):
+        examine(config, tmp_path)
+    config.data.image = str(tmp_path / "none.tif")
+    with pytest.raises(InputError, match="does not exist"):
+        examine(config, tmp_path)

@@ -1,0 +1,82 @@
+"""What to label next: the numbers behind it, and the command on a run."""
+
+import csv
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dualrel_jax import suggest
+from dualrel_jax.data.datasets import Part
+from dualrel_jax.data.partitions import Partition
+from dualrel_jax.data.volumes import Volume
+from dualrel_jax.errors import InputError
+from dualrel_jax.suggest import Region, choose, disagreement, regions_of
+from dualrel_jax.train import train
+
+
+def part(name="a", shape=(40, 50, 70)):
+    volume = Volume.from_array(np.zeros(shape, np.uint8), (30.0, 5.0, 5.0), name)
+    return Part(name, volume, None, tuple(range(shape[0])), (), None, (10.0, 10.0), (0, 255))
+
+
+def whole(z, uncertainty=0.0, of=None):
+    return Region(of or part(), z, (0, 50), (0, 70), uncertainty)
+
+
+def test_opinions_that_agree_leave_nothing_to_learn_however_unsure_they_are():
+    unsure = jnp.full((4, 3, 3), 0.5)
+    np.testing.assert_allclose(disagreement(unsure), 0, atol=1e-6)
+    opposed = jnp.stack([jnp.zeros((3, 3)), jnp.ones((3, 3))])
+    np.testing.assert_allclose(disagreement(opposed), 1, atol=1e-3)  # one bit
+    rng = np.random.default_rng(0)
+    p = rng.uniform(0.01, 0.99, (5, 7))
+    both = np.stack([p, 1 - p])
+    conditional = (both * np.log2(both / both.mean(axis=1, keepdims=True))).sum(axis=0).mean(axis=0)
+    np.testing.assert_allclose(disagreement(jnp.asarray(p)), conditional, atol=1e-5)
+
+
+def test_the_next_slice_is_uncertain_and_far_from_the_labelled_and_chosen_ones():
+    slices = [whole(z, 1.0 if z in (19, 20, 21) else 0.5) for z in range(40) if z != 22]
+    picks = choose(slices, [whole(22)], 3)
+    # Evenly spread, four slices would lie 39 / 4 apart: within that, uncertainty counts in proportion.
+    assert [pick.region.z for pick in picks] == [0, 10, 32]
+    assert [pick.novelty for pick in picks] == [1, 1, 1]
+    (beside,) = choose([whole(20, 1.0), whole(30, 0.1)], [whole(22)], 1)
+    assert beside.region.z == 20 and beside.novelty == pytest.approx(0.4)  # 2 slices of a reach of 5
+
+
+def test_without_labels_nearby_uncertainty_alone_decides():
+    picks = choose([whole(z, z / 40) for z in range(40)], [whole(0, of=part("another volume"))], 1)
+    assert picks[0].region.z == 39 and picks[0].novelty == 1
+
+
+def test_boxes_cover_a_slice_once_and_find_the_disagreement_in_it():
+    unsure = np.zeros((25, 35))  # half the pixels of the volume's 50 x 70
+    unsure[15:20, 5:10] = 1
+    boxes = list(regions_of(part(), 3, unsure, 20))
+    covered = np.zeros((50, 70))
+    for box in boxes:
+        covered[slice(*box.y), slice(*box.x)] += 1
+    assert (covered == 1).all()
+    most = max(boxes, key=lambda box: box.uncertainty)
+    assert most.y == (20, 40) and most.x == (0, 20)
+    (slice_,) = regions_of(part(), 3, unsure, 0)
+    assert slice_.uncertainty == pytest.approx(unsure.mean())
+
+
+def test_a_run_suggests_slices_that_a_training_takes_in(small_config, tmp_path):
+    config = small_config()
+    train(config, tmp_path)
+    config.suggest.count = 2
+    paths = suggest.suggest(tmp_path, config)
+    rows = list(csv.DictReader(paths["table"].open()))
+    before, after = Partition.load(tmp_path / "partition.json"), Partition.load(paths["partition"])
+    chosen = {int(row["z"]) for row in rows if row["rank"]}
+    assert len(chosen) == 2 and len(rows) == len(before.unlabelled)
+    assert {z for _, z in after.labelled} == {z for _, z in before.labelled} | chosen
+    assert not chosen & {z for _, z in after.unlabelled}
+    assert paths["picture"].stat().st_size > 5000
+    config.suggest.count = 0
+    with pytest.raises(InputError, match="suggest.count is 0"):
+        suggest.suggest(tmp_path, config)
