@@ -1,18 +1,23 @@
 """The command line, `dualrel` or `python -m dualrel_jax.main`: flags become one call.
 
   dualrel --config configs/dualrel.py:phantom,1/32 --workdir runs/demo      train, then score the test volume
+  dualrel --config configs/dualrel.py:own,all --workdir runs/mine --mode=doctor ...   check files and machine before that
   dualrel --workdir runs/demo --mode=predict --config.predict.input=a.tif   segment a volume with a finished run
+  dualrel --workdir runs/demo --mode=instances                              number and measure every mitochondrion of it
+  dualrel --workdir runs/demo --mode=suggest                                which slices to label next
   dualrel --workdir runs/demo --mode=evaluate                               score a finished run again
+  dualrel --workdir runs/demo --mode=report                                 the run on one page, report.html
+  dualrel --workdir runs/demo --mode=export                                 the model as files that need no dualrel_jax
   dualrel --workdir runs/demo --mode=figures --compare=runs/cps             the paper's figures, of one run or several
   dualrel --config configs/dualrel.py:lucchi --mode=download                fetch a public data set
 
 Flags:
   --config METHOD.py:DATA[,LABELLED]  a config file and its argument: the data set (phantom, phantom_b, lucchi,
                       lucchi_pp, mitoem_r, mitoem_h, vnc, own) and the labelled slices (1/32, all, or a count).
-                      evaluate, predict and figures use that of the work folder unless given.
+                      Modes that work on a finished run use that of its folder unless given.
   --config.KEY=VALUE  sets a field; configs/base.py lists them all. --config.size=tiny|small|base is the preset.
   --workdir DIR       folder of the run: checkpoints, scores, pictures, masks. The same command continues a killed run.
-  --mode MODE         train_and_evaluate (default), train, evaluate, predict, figures or download.
+  --mode MODE         train_and_evaluate (default), train, or one of the modes above.
   --compare RUN,RUN   figures: folders of other runs to draw beside it, tested on the same slices.
   --coordinator HOST:PORT --num_processes N --process_id I
                       several hosts: on every host, the address of the first; `auto` on TPU pods and Slurm.
@@ -38,6 +43,8 @@ MODES = {  # mode -> the function behind it, imported when it runs
     "figures": "figures.write_figures",
     "instances": "instances.write_instances",
     "suggest": "suggest.suggest",
+    "report": "report.write_report",
+    "export": "export.write_export",
     "download": "data.download.download_dataset",
 }
 NEED_CONFIG = ("train_and_evaluate", "train", "doctor", "download")  # the others use that of the run in the work folder
