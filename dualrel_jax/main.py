@@ -1,7 +1,7 @@
 """The command line, `dualrel` or `python -m dualrel_jax.main`: flags become one call.
 
   dualrel --config configs/dualrel.py:phantom,1/32 --workdir runs/demo      train, then score the test volume
-  dualrel --config configs/dualrel.py:own,all --workdir runs/mine --mode=doctor ...   check files and machine before that
+  dualrel --config configs/dualrel.py:own,all --workdir runs/mine --mode=doctor ...   check files and machine first
   dualrel --workdir runs/demo --mode=predict --config.predict.input=a.tif   segment a volume with a finished run
   dualrel --workdir runs/demo --mode=instances                              number and measure every mitochondrion of it
   dualrel --workdir runs/demo --mode=suggest                                which slices to label next

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from dualrel_jax import parallel, pictures, run, schedules, settings
+from dualrel_jax import footprint, parallel, pictures, profiling, run, schedules, settings
 from dualrel_jax.checkpoint import Checkpoints, abstract
 from dualrel_jax.data import augment
 from dualrel_jax.data.datasets import Dataset, load_dataset
@@ -59,7 +59,7 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
 
     # ---- State: new, or that of the last checkpoint ------------------------------------------------------------------
     optimizer = create_optimizer(method, config.train)
-    with Checkpoints(workdir / "checkpoints", config.train.keep_checkpoints) as checkpoints:
+    with Checkpoints(workdir / "checkpoints", config.train.keep_checkpoints) as checkpoints, footprint.in_words(config):
         shapes = run.abstract_state(method, config)
         restored = checkpoints.restore(abstract(shapes, parallel.replicated(mesh)))
         if restored:
@@ -70,7 +70,8 @@ def train(config: ConfigDict, workdir: str | Path) -> TrainState:
 
         # ---- The step ------------------------------------------------------------------------------------------------
         feed = create_feed(config, dataset, partition, method.strong_views > 0, mesh, start_step)
-        step_fn = make_train_step(method, optimizer, feed, config, mesh)
+        step_fn = footprint.CompiledStep(make_train_step(method, optimizer, feed, config, mesh))
+        step_fn = profiling.profiled(step_fn, config, workdir, start_step)
         predictor = Predictor(method, config, mesh)
         logger = MetricLogger(workdir, start_step)
         progress, timer = Progress(config.train.steps), StepTimer(start_step)
@@ -117,8 +118,10 @@ def make_train_step(method: Method, optimizer: optax.GradientTransformation, fee
     def train_step(state: TrainState, data, seed: jax.Array):
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         crop_key, augment_key, method_key = jax.random.split(key, 3)
-        raw = parallel.shard_batch(feed.crops(data, crop_key), mesh)
-        batch = augment.augment_batch(augment_key, raw, config.augment, config.train.patch, method.strong_views)
+        with jax.named_scope("crops"):
+            raw = parallel.shard_batch(feed.crops(data, crop_key), mesh)
+        with jax.named_scope("augment"):
+            batch = augment.augment_batch(augment_key, raw, config.augment, config.train.patch, method.strong_views)
 
         def loss_fn(params):
             variables = with_params(state.variables, params)
@@ -126,9 +129,11 @@ def make_train_step(method: Method, optimizer: optax.GradientTransformation, fee
 
         params = params_of(state.variables)
         gradients, (diagnostics, variables) = jax.grad(loss_fn, has_aux=True)(params)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, params)
-        variables = with_params(variables, optax.apply_updates(params, updates))
-        teacher = update_teacher(state.teacher, variables, decay, state.step)
+        with jax.named_scope("optimizer"):
+            updates, opt_state = optimizer.update(gradients, state.opt_state, params)
+            variables = with_params(variables, optax.apply_updates(params, updates))
+        with jax.named_scope("update_teacher"):
+            teacher = update_teacher(state.teacher, variables, decay, state.step)
         diagnostics = {**diagnostics, "gradient_norm": optax.tree.norm(gradients)}
         return TrainState(state.step + 1, variables, teacher, opt_state), diagnostics
 

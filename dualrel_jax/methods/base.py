@@ -6,7 +6,7 @@ are trained in turn elsewhere (GCT: the flaw detector sees detached predictions,
 Each network may have an optimiser of its own, and each has a teacher, its exponential moving average.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -57,18 +57,36 @@ class Method:
 
     def predict(self, variables: Variables, image: jax.Array) -> dict[str, jax.Array]:
         """Probabilities of mitochondrion, b y x each, for images b y x 1; `default` is the method's choice."""
-        logits = self.networks["student"].apply(variables["student"], image).logits
-        probability = jax.nn.softmax(logits)[..., 1]
+        probability = self.probability("student", variables, image)
         return {"default": probability, "head": probability}
+
+    def probability(self, network: str, variables: Variables, image: jax.Array) -> jax.Array:
+        """Of mitochondrion, b y x, by one U-Net for images b y x 1."""
+        return jax.nn.softmax(self.networks[network].apply(variables[network], image).logits)[..., 1]
 
     def apply_train(
         self, network: str, variables: Variables, *inputs: jax.Array, method: str = "__call__"
     ) -> tuple[Any, Variables]:
         """One training pass of a network: its output, and all variables with its new batch statistics."""
-        output, updates = self.networks[network].apply(
-            variables[network], *inputs, train=True, method=method, mutable=["batch_stats"]
-        )
+        with jax.named_scope(network):
+            output, updates = self.networks[network].apply(
+                variables[network], *inputs, train=True, method=method, mutable=["batch_stats"]
+            )
         return output, {**variables, network: {**variables[network], **updates}}
+
+    def apply_teacher(self, network: str, teacher: Variables, *inputs: jax.Array) -> Any:
+        """What a network's teacher says, without a gradient."""
+        with jax.named_scope(f"{network}_teacher"):
+            return jax.lax.stop_gradient(self.networks[network].apply(teacher[network], *inputs))
+
+
+def compute(terms: Mapping[str, Callable[[], jax.Array]]) -> dict[str, jax.Array]:
+    """The value of each term of a loss, under the scope `loss_<name>`, by which profiles know it."""
+    values = {}
+    for name, term in terms.items():
+        with jax.named_scope(f"loss_{name}"):
+            values[name] = term()
+    return values
 
 
 def unet(model: ConfigDict) -> UNet:

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from dualrel_jax import losses
 from dualrel_jax.errors import InputError
-from dualrel_jax.methods.base import Method, unet
+from dualrel_jax.methods.base import Method, compute, unet
 from dualrel_jax.models import perturbations
 from dualrel_jax.models.perturbations import AuxiliaryDecoder
 from dualrel_jax.models.unet import UNet, UNetOutput
@@ -69,12 +69,14 @@ class CCT(Method):
         features = self.perturb(rng, output.features[-1][b:], output.logits[b:], variables)
         logits = self.networks["student"].apply(variables["student"], features, method="decode")
 
-        target = jax.nn.softmax(output.logits[b:])
-        error = jax.vmap(losses.squared_error, in_axes=(0, None))(jax.nn.softmax(logits), target)
+        squared_error = jax.vmap(losses.squared_error, in_axes=(0, None))
         terms = {
-            "supervised": losses.supervised(output.logits[:b], batch.label),
-            "consistency": losses.masked_mean(error),
+            "supervised": lambda: losses.supervised(output.logits[:b], batch.label),
+            "consistency": lambda: losses.masked_mean(
+                squared_error(jax.nn.softmax(logits), jax.nn.softmax(output.logits[b:]))
+            ),
         }
+        terms = compute(terms)
         weight = self.config.consistency_weight * sigmoid_ramp(step, self.ramp_steps)
         total = terms["supervised"] + weight * terms["consistency"]
         diagnostics = {
@@ -84,6 +86,7 @@ class CCT(Method):
         }
         return total, (diagnostics, variables)
 
+    @jax.named_scope("perturb")
     def perturb(self, rng, z, logits, variables) -> jax.Array:
         """P_j(z) of every auxiliary decoder j: b y x c and the main logits b Y X 2 -> j b y x c."""
         method = self.config

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from dualrel_jax import cutmix, losses
-from dualrel_jax.methods.base import Method, unet
+from dualrel_jax.methods.base import Method, compute, unet
 from dualrel_jax.schedules import sigmoid_ramp
 
 
@@ -44,26 +44,25 @@ class CPS(Method):
             labels.setdefault(name, output.logits.argmax(axis=-1))
 
         first = b if self.config.cutmix else 0
-        supervised = sum(losses.supervised(logits[name][:b], batch.label) for name in logits)
-        cross = sum(
-            losses.masked_mean(losses.cross_entropy(logits[name][first:], labels[other]))
-            for name, other in (("left", "right"), ("right", "left"))
-        )
+        terms = {
+            "supervised": lambda: sum(losses.supervised(logits[name][:b], batch.label) for name in logits),
+            "cross": lambda: sum(
+                losses.masked_mean(losses.cross_entropy(logits[name][first:], labels[other]))
+                for name, other in (("left", "right"), ("right", "left"))
+            ),
+        }
+        terms = compute(terms)
         weight = self.config.consistency_weight * sigmoid_ramp(step, self.ramp_steps)
-        total = supervised + weight * cross
+        total = terms["supervised"] + weight * terms["cross"]
         agreement = jnp.mean(labels["left"] == labels["right"])
         diagnostics = {
             "loss": total,
-            "loss_supervised": supervised,
-            "loss_cross": cross,
+            **{f"loss_{name}": value for name, value in terms.items()},
             "consistency_weight": weight,
             "agreement": agreement,
         }
         return total, (diagnostics, variables)
 
     def predict(self, variables, image):
-        left, right = (
-            jax.nn.softmax(self.networks[name].apply(variables[name], image).logits)[..., 1]
-            for name in ("left", "right")
-        )
+        left, right = (self.probability(name, variables, image) for name in ("left", "right"))
         return {"default": left, "left": left, "right": right, "mean": (left + right) / 2}

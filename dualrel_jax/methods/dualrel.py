@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from dualrel_jax import cutmix, losses
-from dualrel_jax.methods.base import Method, unet
+from dualrel_jax.methods.base import Method, compute, unet
 from dualrel_jax.models import prototypes, reliability
 from dualrel_jax.models.prototypes import PrototypeBank, PrototypeOutput
 from dualrel_jax.models.reliability import ReliabilityHead
@@ -68,22 +68,23 @@ class DualRel(Method):
         strong = slice(b, b + u)
         student = PrototypeOutput(*(t[strong] for t in prototype))
 
+        weak_logits, weak, _ = self.apply_teacher("student", teacher, batch.weak)
         network = self.networks["student"]
-        weak_logits, weak, _ = jax.lax.stop_gradient(network.apply(teacher["student"], batch.weak))
         z = network.apply(variables["student"], student.prototypes, weak.prototypes, method="unreliability")
         d = reliability.discrepancy(student, weak, self.config.consistency)
         opinions = self.opinions(weak_logits, weak, z)
 
         terms = {
-            "supervised": losses.supervised(logits[:b], batch.label),
-            "prototype": losses.supervised(fused[:b], batch.label),
-            "diversity": prototypes.diversity(prototype.maps).mean(),
-            "consistency": reliability.consistency_loss(d, self.weights(z)).mean(),
-            "reliability": reliability.reliability_loss(d, z, self.config.reliability).mean(),
-            "soft": self.soft_loss(logits[strong], opinions),
+            "supervised": lambda: losses.supervised(logits[:b], batch.label),
+            "prototype": lambda: losses.supervised(fused[:b], batch.label),
+            "diversity": lambda: prototypes.diversity(prototype.maps).mean(),
+            "consistency": lambda: reliability.consistency_loss(d, self.weights(z)).mean(),
+            "reliability": lambda: reliability.reliability_loss(d, z, self.config.reliability).mean(),
+            "soft": lambda: self.soft_loss(logits[strong], opinions),
         }
         if self.config.cross_weight > 0:
-            terms["cross"] = self.cross_loss(logits[b + u :], fused[b + u :], Opinions(*map(mix, opinions)))
+            terms["cross"] = lambda: self.cross_loss(logits[b + u :], fused[b + u :], Opinions(*map(mix, opinions)))
+        terms = compute(terms)
         ramp = sigmoid_ramp(step, self.ramp_steps)
         ramps = {"consistency": ramp, "soft": ramp, "cross": ramp}
         weights = {"supervised": 1.0, "reliability": RELIABILITY_WEIGHT}
@@ -101,6 +102,7 @@ class DualRel(Method):
         }
         return total, (diagnostics, variables)
 
+    @jax.named_scope("opinions")
     def opinions(self, logits: jax.Array, weak: PrototypeOutput, z: jax.Array) -> Opinions:
         """What the teacher thinks of the weak view, by its head and by its reliable prototypes."""
         weights = jax.lax.stop_gradient(self.weights(z))

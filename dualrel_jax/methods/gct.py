@@ -49,7 +49,8 @@ class GCT(Method):
         probability, flawed, squared = [], [], []
         for name in ("left", "right"):
             output, variables = self.apply_train(name, variables, images)
-            terms["supervised"] += losses.supervised(output.logits[:b], batch.label)
+            with jax.named_scope("loss_supervised"):
+                terms["supervised"] += losses.supervised(output.logits[:b], batch.label)
             probability.append(jax.nn.softmax(output.logits))
             # The detector learns from a prediction it cannot change, and corrects one while it cannot change itself.
             found, variables = self.apply_train("detector", variables, images, jax.lax.stop_gradient(probability[-1]))
@@ -60,11 +61,13 @@ class GCT(Method):
         threshold = self.config.flaw_threshold
         both = (flawed[0] > threshold) & (flawed[1] > threshold)
         for own, other in ((0, 1), (1, 0)):
-            target = flaws.consistency_target(
-                probability[own], probability[other], flawed[own], flawed[other], threshold
-            )
-            terms["consistency"] += losses.masked_mean(losses.squared_error(probability[own], target), valid)
-            terms["correction"] += losses.masked_mean(both * squared[own], valid)
+            with jax.named_scope("loss_consistency"):
+                target = flaws.consistency_target(
+                    probability[own], probability[other], flawed[own], flawed[other], threshold
+                )
+                terms["consistency"] += losses.masked_mean(losses.squared_error(probability[own], target), valid)
+            with jax.named_scope("loss_correction"):
+                terms["correction"] += losses.masked_mean(both * squared[own], valid)
 
         weights = {name: self.config[f"{name}_weight"] for name in ("correction", "consistency", "detector")}
         weights["consistency"] *= sigmoid_ramp(step, self.ramp_steps)
@@ -77,11 +80,13 @@ class GCT(Method):
         }
         return total, (diagnostics, variables)
 
+    @jax.named_scope("detector")
     def detect(self, variables, images, probability):
         """Flaws of a prediction by the detector in training mode, its batch statistics left as they are."""
         network = self.networks["detector"]
         return network.apply(variables, images, probability, train=True, mutable=["batch_stats"])[0]
 
+    @jax.named_scope("loss_detector")
     def detector_loss(self, found, probability, label) -> jax.Array:
         """Half the squared error of the flaws found on labelled crops: the mean over the two networks, when summed."""
         probability = jax.lax.stop_gradient(probability)
@@ -89,8 +94,5 @@ class GCT(Method):
         return losses.masked_mean(jnp.square(found - truth), losses.valid(label)) / 2
 
     def predict(self, variables, image):
-        left, right = (
-            jax.nn.softmax(self.networks[name].apply(variables[name], image).logits)[..., 1]
-            for name in ("left", "right")
-        )
+        left, right = (self.probability(name, variables, image) for name in ("left", "right"))
         return {"default": left, "head": left, "right": right, "mean": (left + right) / 2}

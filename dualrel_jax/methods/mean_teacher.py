@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from dualrel_jax import losses
-from dualrel_jax.methods.base import Method
+from dualrel_jax.methods.base import Method, compute
 from dualrel_jax.schedules import sigmoid_ramp
 
 
@@ -16,17 +16,18 @@ class MeanTeacher(Method):
     def loss(self, variables, teacher, batch, rng, step):
         b = len(batch.image)
         output, variables = self.apply_train("student", variables, jnp.concatenate([batch.image, batch.strong[0]]))
-        target = self.networks["student"].apply(teacher["student"], batch.weak).logits
+        target = jax.nn.softmax(self.apply_teacher("student", teacher, batch.weak).logits)
 
-        supervised = losses.supervised(output.logits[:b], batch.label)
-        error = losses.squared_error(jax.nn.softmax(output.logits[b:]), jax.nn.softmax(target))
-        consistency = losses.masked_mean(error)
+        terms = {
+            "supervised": lambda: losses.supervised(output.logits[:b], batch.label),
+            "consistency": lambda: losses.masked_mean(losses.squared_error(jax.nn.softmax(output.logits[b:]), target)),
+        }
+        terms = compute(terms)
         weight = self.config.consistency_weight * sigmoid_ramp(step, self.ramp_steps)
-        total = supervised + weight * consistency
+        total = terms["supervised"] + weight * terms["consistency"]
         diagnostics = {
             "loss": total,
-            "loss_supervised": supervised,
-            "loss_consistency": consistency,
+            **{f"loss_{name}": value for name, value in terms.items()},
             "consistency_weight": weight,
         }
         return total, (diagnostics, variables)

@@ -1,5 +1,7 @@
 """The supervised baseline: the labelled slices alone."""
 
+import jax
+
 from dualrel_jax import losses
 from dualrel_jax.methods.base import Method
 
@@ -9,5 +11,6 @@ class Supervised(Method):
 
     def loss(self, variables, teacher, batch, rng, step):
         output, variables = self.apply_train("student", variables, batch.image)
-        total = losses.supervised(output.logits, batch.label)
+        with jax.named_scope("loss_supervised"):
+            total = losses.supervised(output.logits, batch.label)
         return total, ({"loss": total}, variables)

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from dualrel_jax import cutmix, losses
-from dualrel_jax.methods.base import Method, unet
+from dualrel_jax.methods.base import Method, compute, unet
 from dualrel_jax.models.unet import UNet, UNetOutput
 from dualrel_jax.schedules import sigmoid_ramp
 
@@ -52,20 +52,20 @@ class UniMatch(Method):
         logits, variables = self.apply_train("student", variables, images, u, drop_key, method="with_broken_features")
         labelled, strong_1, strong_2, weak, broken = jnp.split(logits, [b, b + u, b + 2 * u, b + 3 * u])
         if self.config.pseudo_labels == "teacher":
-            weak = self.networks["student"].apply(teacher["student"], batch.weak).logits
+            weak = self.apply_teacher("student", teacher, batch.weak).logits
         target = jax.lax.stop_gradient(jax.nn.softmax(weak))
 
-        supervised = losses.supervised(labelled, batch.label)
-        views = [
-            self.pseudo_dice(view, cutmix.paste_next(mask, target))
-            for mask, view in zip(masks, (strong_1, strong_2), strict=True)
-        ]
-        terms = {"strong": (views[0] + views[1]) / 2, "feature": self.pseudo_dice(broken, target)}
+        views = list(zip(masks, (strong_1, strong_2), strict=True))
+        terms = {
+            "supervised": lambda: losses.supervised(labelled, batch.label),
+            "strong": lambda: sum(self.pseudo_dice(view, cutmix.paste_next(mask, target)) for mask, view in views) / 2,
+            "feature": lambda: self.pseudo_dice(broken, target),
+        }
+        terms = compute(terms)
         weight = self.config.consistency_weight * sigmoid_ramp(step, self.ramp_steps)
-        total = (supervised + weight * (terms["strong"] + terms["feature"]) / 2) / 2
+        total = (terms["supervised"] + weight * (terms["strong"] + terms["feature"]) / 2) / 2
         diagnostics = {
             "loss": total,
-            "loss_supervised": supervised,
             **{f"loss_{name}": value for name, value in terms.items()},
             "consistency_weight": weight,
             "agreement": jnp.mean(target.max(axis=-1) >= self.config.confidence),

@@ -122,6 +122,7 @@ def activation_maps(prototypes: jax.Array, values: jax.Array, temperature: float
     return jnp.einsum("bkc,bic->bki", prototypes, values) / temperature
 
 
+@jax.named_scope("fuse")
 def fuse(maps: jax.Array, log_weights: jax.Array | None = None) -> jax.Array:
     """Class logits from activation maps: b k y x -> b y x 2 (background, mitochondrion).
 

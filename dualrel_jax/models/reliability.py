@@ -27,6 +27,7 @@ class ReliabilityHead(nn.Module):
         return nn.Dense(1, kernel_init=nn.initializers.zeros)(x)[..., 0]
 
 
+@jax.named_scope("discrepancy")
 def discrepancy(student: PrototypeOutput, teacher: PrototypeOutput, how: str = "map") -> jax.Array:
     """d_k of each prototype between two views of the same pixels, -> b k in [0, 2]; no gradient into the teacher.
 

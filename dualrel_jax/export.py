@@ -1,0 +1,198 @@
+"""A trained model as files that run without this package: `dualrel --workdir RUN --mode=export`."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.export
+import numpy as np
+from ml_collections import ConfigDict
+
+from dualrel_jax.data import augment
+from dualrel_jax.data.partitions import Partition
+from dualrel_jax.errors import InputError
+from dualrel_jax.files import write_text
+from dualrel_jax.methods.base import Variables
+from dualrel_jax.run import Run, load_run
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+CELLS = 8  # least side of an image, in pixels of the network's coarsest level
+
+_LOAD = '''"""Probability of mitochondrion (0..1), slice by slice: python load.py volume.tif probability.tif
+
+Needs jax, numpy, tifffile and safetensors. Pixels must be about as large as in training (see model_card.md).
+"""
+
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import tifffile
+from jax import export
+from safetensors.numpy import load_file
+
+folder, multiple, least = Path(__file__).parent, {multiple}, {least}
+model = jax.jit(export.deserialize(bytearray((folder / "model.stablehlo").read_bytes())).call)
+weights = load_file(folder / "weights.safetensors")
+volume = tifffile.imread(sys.argv[1]).astype(np.float32)  # z y x, or y x
+low = np.quantile(volume, {below}, method="higher")
+high = np.quantile(volume, {above}, method="lower")
+grey = np.rint(((volume - low) * (255 / (high - low))).clip(0, 255)).astype(np.uint8).reshape(-1, *volume.shape[-2:])
+pad = [(0, max(-size % multiple, least - size)) for size in grey.shape[1:]]
+found = [np.asarray(model(weights, np.pad(image, pad, "reflect")[None]))[0] for image in grey]
+tifffile.imwrite(sys.argv[2], np.stack(found)[:, : grey.shape[1], : grey.shape[2]].reshape(volume.shape))
+'''
+
+
+def write_export(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, Path]:
+    """Writes the model in `workdir` to its folder `export`; -> name -> path.
+
+    model: StableHLO (`jax.export`) of (weights, image b y x uint8) -> probability b y x float32, for any number of
+    images of any size that is a multiple of 2^(depth - 1), CELLS times it or more, on PLATFORMS. weights: its first
+    argument, name -> array. load: a program that runs both on a TIFF stack. card: what the model is and learned from.
+    InputError without the package safetensors, or if `config.predict.output_of` is no output of the method.
+    """
+    try:
+        from safetensors.numpy import save
+    except ImportError as error:
+        raise InputError(
+            'Exporting needs the package safetensors; install it by pip install -e ".[export]".'
+        ) from error
+    run = load_run(workdir, config)
+    folder = Path(workdir) / "export"
+    folder.mkdir(exist_ok=True)
+    names = {"model": "model.stablehlo", "weights": "weights.safetensors", "load": "load.py", "card": "model_card.md"}
+    paths = {name: folder / file for name, file in names.items()}
+    weights = flatten(run.variables)
+    paths["model"].write_bytes(export_forward(run, weights).serialize())
+    paths["weights"].write_bytes(save(weights))
+    multiple = 2 ** (run.config.model.depth - 1)
+    write_text(paths["load"], _LOAD.format(multiple=multiple, least=CELLS * multiple, below=0.001, above=0.999))
+    write_text(paths["card"], model_card(run))
+    for name, path in paths.items():
+        print(f"  {name}: {path}")
+    return paths
+
+
+def export_forward(run: Run, weights: dict[str, np.ndarray]) -> jax.export.Exported:
+    """(weights, image b y x uint8) -> the prediction `config.predict.output_of` of the run's method, b y x."""
+    multiple = 2 ** (run.config.model.depth - 1)
+
+    def forward(weights, image):
+        outputs = run.method.predict(unflatten(weights), augment.to_float(image))
+        if run.config.predict.output_of not in outputs:
+            raise InputError(
+                f"config.predict.output_of is {run.config.predict.output_of!r}; this method has {', '.join(outputs)}."
+            )
+        return outputs[run.config.predict.output_of]
+
+    shape = jax.export.symbolic_shape(f"b, {multiple}*h, {multiple}*w", constraints=[f"h >= {CELLS}", f"w >= {CELLS}"])
+    image = jax.ShapeDtypeStruct(shape, np.uint8)
+    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), weights)
+    return jax.export.export(jax.jit(forward), platforms=PLATFORMS)(shapes, image)
+
+
+def flatten(variables: Variables) -> dict[str, np.ndarray]:
+    """Nested dictionaries to one, its keys joined by /: `student/params/unet/encoder/ConvBlock_0/Conv_0/kernel`."""
+    leaves = jax.tree.leaves_with_path(jax.device_get(variables))
+    return {"/".join(key.key for key in path): np.asarray(leaf, order="C") for path, leaf in leaves}
+
+
+def unflatten(weights: dict[str, jax.Array]) -> Variables:
+    """The inverse of `flatten`."""
+    variables: dict = {}
+    for name, leaf in weights.items():
+        *path, last = name.split("/")
+        node = variables
+        for key in path:
+            node = node.setdefault(key, {})
+        node[last] = leaf
+    return variables
+
+
+_CARD = """# Mitochondria segmentation: {method}, trained on {data}
+
+U-Net of width {width} and depth {depth}, {size:,} weights ({weights}), step {step:,} of {steps:,}.
+Trained by dualrel_jax (revision {revision}, JAX {jax}).
+
+## Use
+
+It marks mitochondria in slices of electron microscopy volumes. Nothing is known of it on other tissue or microscopes
+than those below: look at its masks before you count with them.
+
+- Input: `b y x` uint8, sides multiples of {multiple} and at least {least} pixels. The 0.1 and 99.9 percentiles of a
+  volume's intensity become 0 and 255.
+- Pixel size: {pixel}. Resample slices of another one.
+- Output: `b y x` float32, the probability of mitochondrion; the run used a threshold of {threshold:g}.
+- It was trained on crops of {patch} pixels and scored on overlapping tiles of {tile}; `load.py` takes whole slices,
+  so cut much larger ones into tiles.
+- `load.py` runs it without dualrel_jax, on {platforms}.
+
+## Data
+
+{slices}
+
+## Scores
+
+{scores}
+
+## Licence
+
+The software is Apache-2.0. The weights were learned from the data above, whose licence may limit how they are passed
+on: name it here before you publish them.
+"""
+
+
+def model_card(run: Run) -> str:
+    """What a person needs to know before using the model, as Markdown."""
+    config = run.config
+    about = json.loads((run.workdir / "run.json").read_text())
+    multiple = 2 ** (config.model.depth - 1)
+    return _CARD.format(
+        method=config.method.name,
+        data=config.data.name,
+        width=config.model.width,
+        depth=config.model.depth,
+        size=sum(np.size(leaf) for leaf in jax.tree.leaves(run.variables)),
+        weights=config.predict.weights,
+        step=run.step,
+        steps=config.train.steps,
+        revision=about["git_revision"],
+        jax=about["versions"]["jax"],
+        multiple=multiple,
+        least=CELLS * multiple,
+        pixel=f"{run.pixel_nm[0]:g} x {run.pixel_nm[1]:g} nm (y x)" if run.pixel_nm else "not known",
+        threshold=config.predict.threshold,
+        patch=config.train.patch,
+        tile=config.predict.tile,
+        platforms=", ".join(PLATFORMS),
+        slices=_slices(Partition.load(run.workdir / "partition.json")),
+        scores=_scores(run.workdir / "metrics.json"),
+    )
+
+
+def _slices(partition: Partition) -> str:
+    """A line a volume: the slices whose labels were used, and how many others were."""
+    lines = []
+    for part in dict.fromkeys(name for name, _ in partition.labelled + partition.unlabelled):
+        labelled, unlabelled = (
+            [z for name, z in slices if name == part] for slices in (partition.labelled, partition.unlabelled)
+        )
+        lines.append(
+            f"- {part}: labels of {len(labelled)} slices (z = {', '.join(map(str, labelled)) or 'none'}), "
+            f"{len(unlabelled)} slices without labels"
+        )
+    return "\n".join(lines)
+
+
+def _scores(path: Path) -> str:
+    """A table of the scores of the run, if it has any."""
+    if not path.exists():
+        return "It was not scored."
+    scores = json.loads(path.read_text())
+    keys = ("jac_pooled", "dsc_pooled", "precision_pooled", "recall_pooled", "jac_per_slice_mean", "dsc_per_slice_mean")
+    rows = "\n".join(f"| {key} | {scores[key]:.3f} |" for key in keys)
+    return (
+        f"On {scores['slices']} labelled slices of {', '.join(scores['part'])}:\n\n| score | |\n| --- | --- |\n{rows}"
+    )

@@ -1,0 +1,53 @@
+"""What a training takes of each device's memory, said before it starts, and in words where it is too much."""
+
+import contextlib
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from dualrel_jax.errors import InputError
+
+_SIZES = ("patch", "batch_unlabelled", "batch_labelled")  # fields of config.train that the memory grows with
+
+
+class CompiledStep:
+    """A training step, compiled at its first call, when it says what memory it needs.
+
+    Attributes:
+      compiled: the `jax.stages.Compiled` of the step; None before the first call.
+    """
+
+    def __init__(self, step_fn: functools.partial):
+        self._jitted, self._keywords = step_fn.func, step_fn.keywords
+        self.compiled: jax.stages.Compiled | None = None
+
+    def __call__(self, *args: Any) -> Any:
+        if self.compiled is None:
+            self.compiled = self._jitted.lower(*args, **self._keywords).compile()
+            print(f"This training needs about {needed_mib(self.compiled):.0f} MiB on each device.")
+        return self.compiled(*args, **self._keywords)
+
+
+def needed_mib(compiled: jax.stages.Compiled) -> float:
+    """Memory of a program at its peak on one device, MiB: what it is given, what it returns and what lies between."""
+    found = compiled.memory_analysis()
+    kept = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
+    return (kept + found.temp_size_in_bytes + found.generated_code_size_in_bytes) / 2**20
+
+
+@contextlib.contextmanager
+def in_words(config: ConfigDict) -> Iterator[None]:
+    """Turns the error of a device without memory left into an InputError that names the fields to lower."""
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        fields = ", ".join(f"--config.train.{key} ({config.train[key]})" for key in _SIZES)
+        raise InputError(
+            f"This training does not fit into the memory of its devices; lower {fields}, take a smaller --config.size "
+            f"than {config.size}, or use more devices."
+        ) from error

@@ -1,0 +1,94 @@
+"""An exported model runs without this package, at any size, and says what the run's own predictor says."""
+
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+import tifffile
+
+from dualrel_jax import export, parallel, run, settings
+from dualrel_jax.checkpoint import Checkpoints
+from dualrel_jax.data.datasets import load_dataset
+from dualrel_jax.data.partitions import make_partition
+from dualrel_jax.data.volumes import intensity_range, open_volume, to_uint8
+from dualrel_jax.errors import InputError
+from dualrel_jax.methods import create_method
+from dualrel_jax.state import create_optimizer
+from dualrel_jax.train import init_state
+
+pytest.importorskip("safetensors")
+WITHOUT = "import runpy, sys; sys.modules.update(dualrel_jax=None, flax=None, optax=None, ml_collections=None);"
+
+
+@pytest.fixture
+def trained(small_config, tmp_path):
+    """A run folder with the checkpoint of an untrained model, and its config."""
+    config = settings.resolve(small_config())
+    mesh, method, dataset = parallel.create_mesh(1), create_method(config), load_dataset(config.data)
+    run.start(config, tmp_path)
+    run.describe(tmp_path, dataset, make_partition(dataset.train, config.data), mesh)
+    state = init_state(method, create_optimizer(method, config.train), config, mesh)
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        checkpoints.save(6, state)
+    return tmp_path, config
+
+
+def test_export_runs_without_this_package_and_agrees_with_the_predictor(trained, volume_files, tmp_path):
+    workdir, config = trained
+    config = config.copy_and_resolve_references().unlock()
+    config.predict.output_of = "mean"  # of the head and the prototypes: every part of the model
+    paths = export.write_export(workdir, config)
+    output = tmp_path / "probability.tif"
+    arguments = [str(volume_files["test_image"]), str(output)]
+    code = f"{WITHOUT} sys.argv[1:] = {arguments}; runpy.run_path({str(paths['load'])!r})"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=300)
+
+    loaded, volume = run.load_run(workdir, config), open_volume(volume_files["test_image"])
+    grey = intensity_range(volume)
+    found = tifffile.imread(output)
+    assert found.shape == volume.shape
+    for z in (0, len(volume) - 1):
+        expected = loaded.predictor(loaded.variables, to_uint8(volume[z], grey))
+        np.testing.assert_allclose(found[z], expected, atol=1e-5)
+    assert found.std() > 1e-3
+
+
+def test_the_program_takes_any_multiple_and_all_platforms(trained):
+    loaded = run.load_run(trained[0])
+    weights = export.flatten(loaded.variables)
+    exported = export.export_forward(loaded, weights)
+    assert exported.platforms == export.PLATFORMS
+    assert str(exported.out_avals[0].shape) == "(b, 2*h, 2*w)"
+    found = exported.call(weights, np.zeros((3, 16, 40), np.uint8))
+    assert found.shape == (3, 16, 40) and found.dtype == np.float32
+
+
+def test_weights_survive_flattening(trained):
+    variables = jax.device_get(run.load_run(trained[0]).variables)
+    again = export.unflatten(export.flatten(variables))
+    assert jax.tree.structure(again) == jax.tree.structure(variables)
+    for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(variables), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_card_names_data_pixels_and_scores(trained):
+    workdir, _ = trained
+    card = export.model_card(run.load_run(workdir))
+    assert "own/train: labels of 3 slices (z = 1, 4, 7), 6 slices without labels" in card
+    assert "Pixel size: not known" in card
+    assert "It was not scored." in card
+    keys = ("jac_pooled", "dsc_pooled", "precision_pooled", "recall_pooled", "jac_per_slice_mean", "dsc_per_slice_mean")
+    scores = ", ".join(f'"{key}": 0.5' for key in keys)
+    (workdir / "metrics.json").write_text(f'{{{scores}, "slices": 12, "part": ["own/test"]}}')
+    card = export.model_card(run.load_run(workdir))
+    assert "On 12 labelled slices of own/test" in card and "| jac_pooled | 0.500 |" in card
+
+
+def test_an_unknown_output_is_named(trained):
+    workdir, config = trained
+    config = config.copy_and_resolve_references().unlock()
+    config.predict.output_of = "tail"
+    with pytest.raises(InputError, match="output_of is 'tail'; this method has default, head, prototypes, mean"):
+        export.write_export(workdir, config)
