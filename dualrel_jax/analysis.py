@@ -13,6 +13,7 @@ from scipy import ndimage, special, stats
 from dualrel_jax.metrics import IGNORE
 
 NEAR_PX = 3  # "at the border": within this many pixels on either side of it
+NO_CORRELATION = 0.1  # a weaker one, of some hundred prototypes, decides nothing
 CONFUSION_EDGES = np.linspace(0, 1, 51)
 DISTANCE_EDGES_PX = np.arange(-15, 31)
 
@@ -309,7 +310,7 @@ def _reliability_in_words(found: Mapping) -> str:
         return "every prototype is equally reliable, so the claim cannot be tested."
     sides = [near["spearman_within_images_foreground"], near["spearman_within_images_background"]]
     foreground, background, preferred, right = map(_signed, [*sides, preference["spearman"], agreement["spearman"]])
-    verdict, second = ("for" if one["spearman"] < 0 else "against" for one in (near, preference))
+    verdict, second = (_verdict(one["spearman"]) for one in (near, preference))
     return (
         f"over {found['prototypes']} prototypes in {found['images']} images, reliability and the share of activation "
         f"at the border have Spearman {near['spearman']:+.2f} and Pearson {near['pearson']:+.2f}: {verdict} the claim. "
@@ -319,6 +320,13 @@ def _reliability_in_words(found: Mapping) -> str:
         f"does not drive, Spearman is {preferred}: {second} the claim. Reliability and agreement with the truth have "
         f"Spearman {right}; {found['mean_agreement']:.0%} of the activation is on its own class."
     )
+
+
+def _verdict(correlation: float) -> str:
+    """Negative is what the claim expects."""
+    if abs(correlation) < NO_CORRELATION:
+        return "neither for nor against"
+    return "for" if correlation < 0 else "against"
 
 
 def _signed(value: float) -> str:

@@ -232,5 +232,6 @@ def test_words_say_for_and_against():
     assert "with 0.300 with the loss, without 0.700 without: for the claim" in text
     assert text.count("z = 9") == 1 and "z = 3" not in text
     assert "+0.40: against the claim" in analysis.in_words(numbers(0.4))
+    assert "-0.02: neither for nor against the claim" in analysis.in_words(numbers(-0.02))
     assert "cannot be tested" in analysis.in_words(numbers(math.nan))
     assert "prototype" not in analysis.in_words(numbers(0, with_prototypes=False))
