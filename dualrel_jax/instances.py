@@ -45,7 +45,7 @@ def write_instances(workdir: str | Path, config: ConfigDict) -> dict[str, Path]:
     truth = _open_truth(probability, settings) if settings.label else None
     labels = label_instances(above(probability, settings.threshold), voxel_nm, settings)
     rows = instance_measures.measure(labels, probability, voxel_nm)
-    about = {"input": probability.path, "voxel_nm": voxel_nm, "settings": settings.to_dict(), "instances": len(rows)}
+    about = {"input": probability.path, "voxel_nm": voxel_nm, "settings": settings.to_dict(), **summary(rows)}
     if truth is not None:
         confidence = np.array([row["mean_probability"] for row in rows])
         found = instance_metrics.overlaps(true_instances(truth, voxel_nm, settings), labels)
@@ -57,7 +57,7 @@ def write_instances(workdir: str | Path, config: ConfigDict) -> dict[str, Path]:
     instance_measures.write_csv(rows, paths["csv"])
     write_text(paths["json"], json.dumps(about, indent=2, allow_nan=False) + "\n")
     draw(labels, image, paths["png"], voxel_nm)
-    print(in_words(rows, about))
+    print(in_words(about))
     for name, path in paths.items():
         print(f"  {name}: {path}")
     return paths
@@ -213,13 +213,23 @@ def draw(labels: np.ndarray, image: Volume, path: Path, voxel_nm: Voxel) -> Path
     return pictures.save(figure, path)
 
 
-def in_words(rows: list[dict], about: dict) -> str:
+def summary(rows: list[dict]) -> dict:
+    """Numbers of all instances together; volumes are None without any."""
+    volumes = [row["volume_um3"] for row in rows]
+    return {
+        "instances": len(rows),
+        "cut_by_border": sum(row["touches_border"] for row in rows),
+        "total_um3": sum(volumes) if rows else None,
+        "median_um3": float(np.median(volumes)) if rows else None,
+    }
+
+
+def in_words(about: dict) -> str:
     """What a person wants to know first."""
-    if not rows:
+    if not about["instances"]:
         return f"{about['input']}: no instance; lower --config.instances.threshold or --config.instances.min_um3."
-    volumes, cut = [row["volume_um3"] for row in rows], sum(row["touches_border"] for row in rows)
-    words = f"{about['input']}: {len(rows)} instances, {cut} of them cut by the border; volume in total "
-    words += f"{sum(volumes):.4g} um3, median {np.median(volumes):.3g} um3."
+    words = f"{about['input']}: {about['instances']} instances, {about['cut_by_border']} of them cut by the border; "
+    words += f"volume in total {about['total_um3']:.4g} um3, median {about['median_um3']:.3g} um3."
     if "scores" in about:
         scores = about["scores"]
         ap = {iou: scores[f"iou_{iou:g}"]["average_precision"] for iou in instance_metrics.AP_IOUS}

@@ -4,7 +4,7 @@ import csv
 import json
 import math
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
@@ -71,6 +71,7 @@ def write_report(workdir: str | Path, config: ConfigDict | None = None) -> Path:
     sections = {
         "scores": ("Scores", scores(found)),
         "slices": ("Slices", slices(found, config)),
+        "volume": ("Segmented volume", volume(found)),
         "training": ("Training", training(found)),
         "prototypes": ("Prototypes", prototypes(found)),
         "labels": ("Labelled slices", labels(found)),
@@ -145,7 +146,9 @@ def in_words(found: Found) -> str:
         words = f"Overlap (JAC) {number(found.scores.get('jac_pooled'))} on {found.scores.get('slices')} slices."
     else:
         evaluate = code("dualrel", f"--workdir={found.workdir}", "--mode=evaluate")
-        words = f"Not scored: {evaluate} does it, where there are labelled slices to compare with."
+        words = (
+            f"Not scored: {evaluate} compares it with labelled slices that it has not trained on, where there are any."
+        )
     if found.step < steps:
         words += f" The training stands at step {found.step} of {steps}; its own command continues it (see the end)."
     return words
@@ -237,6 +240,22 @@ def draw_slices(found: Found, chosen: Sequence[int], config: ConfigDict | None) 
     return paths
 
 
+def volume(found: Found) -> str:
+    """What --mode=predict and --mode=instances last wrote into the work folder."""
+    figures = []
+    mask, instances = found.workdir / "prediction" / "mask.png", found.workdir / "instances" / "instances.png"
+    if mask.exists():
+        figures.append(outlines(mask, "<b>Prediction</b> on four slices of the volume; orange: outlines."))
+    if instances.exists() and (about := json.loads(instances.with_suffix(".json").read_text())).get("total_um3"):
+        caption = (
+            f"<b>{about['instances']} mitochondria</b>, {about['cut_by_border']} of them cut by the border; in all "
+            f"{about['total_um3']:.4g} µm³, in the median {about['median_um3']:.3g} µm³. Numbers: ids in instances.csv."
+        )
+        alt = "Numbered mitochondria in four slices, each in its own colour"
+        figures.append(figure(picture(instances, alt), caption, "wide"))
+    return "\n".join(figures)
+
+
 def is_newer(path: Path, source: Path) -> bool:
     return path.exists() and path.stat().st_mtime >= source.stat().st_mtime
 
@@ -296,7 +315,7 @@ def labels(found: Found) -> str:
 
 
 def changes(found: Found) -> str:
-    rows = [(key, json.dumps(value), json.dumps(default)) for key, value, default in differences(found.config)]
+    rows = [(key, json.dumps(value), json.dumps(default)) for key, value, default in settings.changes(found.config)]
     told = table(("Field", "Here", "Default"), rows) if rows else paragraph("Every field has its default.")
     config = escape(json.dumps(found.config.to_dict(), indent=2))
     return f"{told}<details><summary>The full config</summary><pre>{config}</pre></details>"
@@ -344,25 +363,12 @@ def data_name(config: ConfigDict) -> str:
     return ", ".join(Path(path.strip()).name for path in config.data.image.split(",")) or config.data.name
 
 
-def differences(config: ConfigDict) -> Iterator[tuple]:
-    """(key, value, default) of each field that its method's config would have had otherwise, at the same size."""
-    name, data = config.method.name, config.data
-    default = settings.get_config(f"{name}:{data.name},{data.labelled}")
-    default.size = config.size
-    default = json.loads(settings.resolve(default).to_json())
-    own = json.loads(settings.resolve(config).to_json())
-    for section, fields in default.items():
-        for key in fields if isinstance(fields, dict) else ():
-            if key in own[section] and own[section][key] != fields[key]:
-                yield f"{section}.{key}", own[section][key], fields[key]
-
-
 def command(found: Found) -> str:
     """The training as a command line for a shell, one flag a line."""
     config = found.config
     words = [f"--config=configs/{config.method.name}.py:{config.data.name},{config.data.labelled}"]
     words += [f"--workdir={found.workdir}", f"--config.size={config.size}", f"--config.seed={config.seed}"]
-    for key, value, _ in differences(config):
+    for key, value, _ in settings.changes(config):
         words.append(f"--config.{key}={tuple(value) if isinstance(value, list) else value}")
     return " \\\n    ".join(["dualrel", *map(shlex.quote, words)])
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +120,16 @@ def difference(a: ConfigDict, b: ConfigDict) -> str:
         if not _is_free(key) and _plain(left.get(key)) != _plain(right.get(key)):
             return f"config.{key}: {left.get(key)!r} there, {right.get(key)!r} now"
     return ""
+
+
+def changes(config: ConfigDict) -> Iterator[tuple[str, Any, Any]]:
+    """(key, value, default) of each field that its method's config would have had otherwise, at the same size."""
+    default = get_config(f"{config.method.name}:{config.data.name},{config.data.labelled}")
+    default.size = config.size
+    defaults, own = (_flat(json.loads(resolve(one).to_json())) for one in (default, config))
+    for key, value in defaults.items():
+        if "." in key and key in own and own[key] != value:
+            yield key, own[key], value
 
 
 def _is_free(key: str) -> bool:

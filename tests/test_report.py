@@ -187,6 +187,18 @@ def test_what_is_missing_is_left_out(folder):
     assert "stands at step 1000 of 2000" in page.text and "Validation slices at step 1000." in page.text
 
 
+def test_a_segmented_volume_and_its_instances_are_shown(folder):
+    workdir = folder()
+    for path in (workdir / "prediction" / "mask.png", workdir / "instances" / "instances.png"):
+        path.parent.mkdir()
+        Image.new("RGB", (90, 60)).save(path)
+    found = {"instances": 23, "cut_by_border": 22, "total_um3": 0.4075, "median_um3": 0.0165}
+    (workdir / "instances" / "instances.json").write_text(json.dumps(found))
+    page = Page(report.write_report(workdir))
+    assert page.sections == ["volume", "config", "repeat"] and len(page.all("img")) == 2
+    assert "23 mitochondria, 22 of them cut by the border; in all 0.4075 µm³" in page.text
+
+
 def test_pictures_older_than_the_scores_are_not_shown_as_theirs(folder, monkeypatch):
     workdir = folder()
     fill(workdir)
