@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ml_collections import ConfigDict
 from scipy import ndimage
+from shapes import ball, blobs
 
 from dualrel_jax import instances
 from dualrel_jax.data.volumes import open_volume
@@ -20,21 +21,6 @@ from dualrel_jax.instance_measures import COLUMNS
 cc3d, morphology = pytest.importorskip("cc3d"), pytest.importorskip("skimage.morphology")
 
 FACES = ndimage.generate_binary_structure(3, 1)
-
-
-def grid_nm(shape, voxel_nm):
-    """z, y, x of voxel centres, in nm from the volume's corner."""
-    axes = [(np.arange(n) + 0.5) * size for n, size in zip(shape, voxel_nm, strict=True)]
-    return np.stack(np.meshgrid(*axes, indexing="ij"))
-
-
-def ball(shape, voxel_nm, centre_nm, radius_nm):
-    return ((grid_nm(shape, voxel_nm) - np.reshape(centre_nm, (3, 1, 1, 1))) ** 2).sum(0) < radius_nm**2
-
-
-def blobs(seed, shape=(14, 24, 26)):
-    field = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=shape), (1, 2, 2))
-    return field > np.quantile(field, 0.7)
 
 
 def rules(**changed):
