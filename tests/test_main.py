@@ -183,6 +183,6 @@ def test_a_full_disk_is_explained(how, base, small_config, tmp_path, monkeypatch
         monkeypatch.setattr(ocp.training.Checkpointer, "save_async", full)
     else:
         monkeypatch.setattr("dualrel_jax.logging.MetricLogger.write", full)
-    argv = [*base, "--mode=train", "--config.model.width=4", "--config.model.depth=2"]
-    argv += ["--config.method.feature_level=1", "--config.train.devices=1"]
+    argv = ["--config=configs/supervised.py:own,1/3", *base[1:], "--mode=train", "--config.train.optimizer=adamw"]
+    argv += ["--config.model.width=4", "--config.model.depth=2", "--config.train.devices=1"]
     assert "full" in refused(capsys, argv)

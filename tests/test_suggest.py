@@ -66,7 +66,7 @@ def test_boxes_cover_a_slice_once_and_find_the_disagreement_in_it():
 
 
 def test_a_run_suggests_slices_that_a_training_takes_in(small_config, tmp_path):
-    config = small_config()
+    config = small_config("supervised")
     train(config, tmp_path)
     config.suggest.count = 2
     paths = suggest.suggest(tmp_path, config)

@@ -63,7 +63,9 @@ def test_loss_falls_and_no_gradient_reaches_the_teacher(name):
     assert {"loss", "loss_supervised", "consistency_weight"} <= set(diagnostics)
 
 
-@pytest.mark.parametrize("name", ["mean_teacher", "cps_cutmix", "unimatch"])
+@pytest.mark.parametrize(
+    "name", ["mean_teacher", *(pytest.param(name, marks=pytest.mark.slow) for name in ("cps_cutmix", "unimatch"))]
+)
 def test_four_devices_take_the_same_step_as_one(name):
     results = []
     for devices in (1, 4):
