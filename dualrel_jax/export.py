@@ -8,11 +8,11 @@ import jax.export
 import numpy as np
 from ml_collections import ConfigDict
 
-from dualrel_jax.data import augment
 from dualrel_jax.data.partitions import Partition
 from dualrel_jax.errors import InputError
 from dualrel_jax.files import write_text
 from dualrel_jax.methods.base import Variables
+from dualrel_jax.predictor import chosen_output
 from dualrel_jax.run import Run, load_run
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -80,12 +80,7 @@ def export_forward(run: Run, weights: dict[str, np.ndarray]) -> jax.export.Expor
     multiple = 2 ** (run.config.model.depth - 1)
 
     def forward(weights, image):
-        outputs = run.method.predict(unflatten(weights), augment.to_float(image))
-        if run.config.predict.output_of not in outputs:
-            raise InputError(
-                f"config.predict.output_of is {run.config.predict.output_of!r}; this method has {', '.join(outputs)}."
-            )
-        return outputs[run.config.predict.output_of]
+        return chosen_output(run.method, run.config, unflatten(weights), image)
 
     shape = jax.export.symbolic_shape(f"b, {multiple}*h, {multiple}*w", constraints=[f"h >= {CELLS}", f"w >= {CELLS}"])
     image = jax.ShapeDtypeStruct(shape, np.uint8)

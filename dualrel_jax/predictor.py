@@ -16,8 +16,6 @@ from dualrel_jax.errors import InputError
 from dualrel_jax.methods.base import Method, Variables
 from dualrel_jax.tiling import Tiles
 
-IN_FLIGHT = 2  # slices computed at a time: one is on the device while the host prepares or merges the tiles of another
-
 
 class Predictor:
     """Probability maps of slices of any size, by overlapping tiles with blended borders.
@@ -29,14 +27,12 @@ class Predictor:
         self._settings = config.predict
         self._multiple = 2 ** (config.model.depth - 1)
         self._mesh = mesh
+        # Slices computed at a time: one is on the device while the host prepares or merges the tiles of another.
+        # Several devices exchange results, which must happen in one order on all of them: one slice after the other.
+        self.in_flight = 2 if mesh.size == 1 else 1
 
         def forward(variables: Variables, tiles: jax.Array) -> jax.Array:
-            outputs = method.predict(variables, augment.to_float(parallel.shard_batch(tiles, mesh)))
-            if config.predict.output_of not in outputs:
-                raise InputError(
-                    f"config.predict.output_of is {config.predict.output_of!r}; this method has {', '.join(outputs)}."
-                )
-            return outputs[config.predict.output_of]
+            return chosen_output(method, config, variables, parallel.shard_batch(tiles, mesh))
 
         self._forward = jax.jit(forward, out_shardings=parallel.replicated(mesh))
 
@@ -66,6 +62,16 @@ class Predictor:
         return tiles.merge(np.concatenate(outputs)[: len(cut)])
 
 
+def chosen_output(method: Method, config: ConfigDict, variables: Variables, image: jax.Array) -> jax.Array:
+    """The prediction `config.predict.output_of` for uint8 b y x, b y x; InputError if the method has none such."""
+    outputs = method.predict(variables, augment.to_float(image))
+    if config.predict.output_of not in outputs:
+        raise InputError(
+            f"config.predict.output_of is {config.predict.output_of!r}; this method has {', '.join(outputs)}."
+        )
+    return outputs[config.predict.output_of]
+
+
 def probabilities(
     predictor: Predictor,
     variables: Variables,
@@ -77,7 +83,7 @@ def probabilities(
 
     `grey` is the intensity range that becomes 0..255. Slices are resampled to the training pixel size (y, x) in nm
     where both sizes are known. While slices are computed, the next ones are read and the one before is the caller's to
-    write: IN_FLIGHT + 1 slices are in memory at a time.
+    write: one more than `predictor.in_flight` are in memory at a time.
     """
     shape = training_shape(volume, pixel_nm)
 
@@ -86,10 +92,10 @@ def probabilities(
         return resample.resample_probability(predictor(variables, image), volume.shape[1:])
 
     computed = deque()
-    with ThreadPoolExecutor(IN_FLIGHT) as pool:
+    with ThreadPoolExecutor(predictor.in_flight) as pool:
         for z in range(len(volume)):
             computed.append((z, pool.submit(compute, volume[z])))
-            if len(computed) > IN_FLIGHT:
+            if len(computed) > predictor.in_flight:
                 first, probability = computed.popleft()
                 yield first, probability.result()
         for z, probability in computed:
