@@ -154,7 +154,7 @@ def _predict() -> ConfigDict:
             "weights": "teacher",  # teacher (averaged) or student
             "output_of": "default",  # which of the method's predictions: default (the method's choice), head, ...
             "checkpoint": "last",  # last, or best (by validation)
-            "tile": 256,  # side of a tile, pixels at the training pixel size
+            "tile": 256,  # largest side of a tile, pixels at the training pixel size
             "overlap": 64,  # blended border shared by neighbouring tiles, pixels
             "batch": 4,  # tiles at a time
             "flips": False,  # average over the 8 flips and turns: 8 times slower

@@ -18,7 +18,7 @@ def tilings(draw, largest=70):
 def one_tile_at_a_time(tiles):
     """`n y x`: what each tile contributes to each pixel of the slice. `merge` is linear, so these are its weights."""
     for i in range(len(tiles)):
-        alone = np.zeros((len(tiles), tiles.tile, tiles.tile), np.float32)
+        alone = np.zeros((len(tiles), *tiles.tile_yx), np.float32)
         alone[i] = 1
         yield tiles.merge(alone)
 
@@ -28,7 +28,7 @@ def one_tile_at_a_time(tiles):
 def test_merge_undoes_cut(tiles, seed, channels):
     image = np.random.default_rng(seed).random((*tiles.shape_yx, *channels), np.float32)
     cut = tiles.cut(image)
-    assert cut.shape == (len(tiles), tiles.tile, tiles.tile, *channels)
+    assert cut.shape == (len(tiles), *tiles.tile_yx, *channels)
     merged = tiles.merge(cut)
     assert merged.dtype == np.float32 and merged.shape == image.shape
     np.testing.assert_allclose(merged, image, atol=1e-6)
@@ -38,12 +38,11 @@ def test_merge_undoes_cut(tiles, seed, channels):
 @given(tilings(largest=20))
 def test_weights_are_positive_inside_the_tile_only_and_sum_to_one(tiles):
     total = np.zeros(tiles.shape_yx)
-    offset_y, offset_x = ((max(tiles.tile - size, 0)) // 2 for size in tiles.shape_yx)
+    height, width = tiles.tile_yx
+    offset_y, offset_x = (max(height - tiles.shape_yx[0], 0) // 2, max(width - tiles.shape_yx[1], 0) // 2)
     for (y, x), weight in zip(tiles.positions, one_tile_at_a_time(tiles), strict=True):
         inside = np.zeros(tiles.shape_yx, bool)
-        inside[max(y - offset_y, 0) : y - offset_y + tiles.tile, max(x - offset_x, 0) : x - offset_x + tiles.tile] = (
-            True
-        )
+        inside[max(y - offset_y, 0) : y - offset_y + height, max(x - offset_x, 0) : x - offset_x + width] = True
         assert (weight[inside] > 0).all() and not weight[~inside].any()
         total += weight
     np.testing.assert_allclose(total, 1, atol=1e-5)
@@ -52,18 +51,20 @@ def test_weights_are_positive_inside_the_tile_only_and_sum_to_one(tiles):
 @settings(deadline=None, max_examples=150)
 @given(tilings())
 def test_tiles_stay_inside_and_neighbours_share_the_overlap(tiles):
-    for axis, size in enumerate(tiles.shape_yx):
+    for axis, (size, side) in enumerate(zip(tiles.shape_yx, tiles.tile_yx, strict=True)):
+        assert side <= tiles.tile and side % tiles.multiple == 0
         starts = sorted({position[axis] for position in tiles.positions})
-        assert starts[0] == 0 and starts[-1] + tiles.tile == max(size, tiles.tile)
+        assert starts[0] == 0 and size <= starts[-1] + side < size + tiles.multiple
         gaps = np.diff(starts)
-        assert (gaps <= tiles.tile - tiles.overlap).all()
+        assert (gaps <= side - tiles.overlap).all()
         assert len(starts) == 1 or gaps.max() - gaps.min() <= 1  # evenly spread
 
 
 @pytest.mark.parametrize("shape", [(768, 1024), (1000, 300), (100, 60)])
 def test_a_model_that_errs_at_tile_borders_is_weighted_down_there(shape):
     tiles = Tiles(shape, tile=128, overlap=32)
-    wrong = np.full((len(tiles), 128, 128), 0.0, np.float32)
+    height, width = tiles.tile_yx
+    wrong = np.zeros((len(tiles), height, width), np.float32)
     wrong[:, 4:-4, 4:-4] = 1  # right answer: 1; wrong within 4 pixels of a tile's border
     merged = tiles.merge(wrong)
     inner = merged[4:-4, 4:-4]  # the slice's own border has no neighbour that knows better
@@ -71,15 +72,15 @@ def test_a_model_that_errs_at_tile_borders_is_weighted_down_there(shape):
     plain = np.zeros(shape), np.zeros(shape)
     if min(shape) >= 128:
         for tile, (y, x) in zip(wrong, tiles.positions, strict=True):
-            plain[0][y : y + 128, x : x + 128] += tile
-            plain[1][y : y + 128, x : x + 128] += 1
+            plain[0][y : y + height, x : x + width] += tile
+            plain[1][y : y + height, x : x + width] += 1
         assert (plain[0] / plain[1])[4:-4, 4:-4].min() <= 0.5  # an unweighted mean would fail
 
 
 def test_blending_leaves_no_seam():
     """Tiles that disagree by a constant join in a ramp: no step is larger than the window's steepest."""
     tiles = Tiles((64, 200), tile=64, overlap=32)
-    constant = np.arange(len(tiles), dtype=np.float32)[:, None, None] * np.ones((1, 64, 64), np.float32)
+    constant = np.arange(len(tiles), dtype=np.float32)[:, None, None] * np.ones(tiles.tile_yx, np.float32)
     assert np.abs(np.diff(tiles.merge(constant), axis=1)).max() < 2 * np.pi / 2 / 32
 
 
@@ -91,23 +92,31 @@ def test_a_shifted_merge_would_be_seen():
     assert np.abs(tiles.merge(np.roll(tiles.cut(image), 1, axis=2)) - image).max() > 0.5
 
 
-def test_tile_shape_is_constant_and_rounded_up():
-    for shape in [(1, 1), (5, 999), (128, 128), (129, 128), (768, 1024)]:
-        tiles = Tiles(shape, tile=120, overlap=40, multiple=16)
-        cut = tiles.cut(np.zeros(shape, np.uint8))
-        assert cut.dtype == np.uint8 and cut.shape[1:] == (128, 128)
-    assert len(Tiles((128, 128), 120, 40, 16)) == 1 and len(Tiles((129, 128), 120, 40, 16)) == 2
+@pytest.mark.parametrize(
+    ("shape", "count", "tile_yx"),
+    [
+        ((1, 1), 1, (16, 16)),
+        ((128, 120), 1, (128, 128)),
+        ((129, 128), 2, (96, 128)),  # (129 + 40) / 2 = 84.5, rounded up to 96
+        ((400, 1024), 60, (112, 128)),  # 5 x 12; (400 + 4 * 40) / 5 = 112, (1024 + 11 * 40) / 12 = 122
+    ],
+)
+def test_tiles_are_as_few_as_allowed_and_then_as_small(shape, count, tile_yx):
+    tiles = Tiles(shape, tile=120, overlap=40, multiple=16)
+    cut = tiles.cut(np.zeros(shape, np.uint8))
+    assert cut.dtype == np.uint8 and cut.shape == (count, *tile_yx)
 
 
 def test_a_small_slice_is_reflected():
-    row = Tiles((1, 3), tile=7, overlap=0).cut(np.uint8([[1, 2, 3]]))
-    assert row[0, 0].tolist() == row[0, 6].tolist() == [3, 2, 1, 2, 3, 2, 1]
+    (tile,) = Tiles((1, 3), tile=8, overlap=0, multiple=8).cut(np.uint8([[1, 2, 3]]))
+    assert tile.tolist() == 8 * [[3, 2, 1, 2, 3, 2, 1, 2]]
 
 
 def test_cost_is_linear_in_pixels():
     """Pixels computed per pixel of the slice stay below (tile / (tile - overlap))^2 at any size."""
     for side in (256, 1024, 4096, 16384):
-        assert len(Tiles((side, side), 256, 64)) * 256**2 / side**2 < (256 / 192) ** 2
+        tiles = Tiles((side, side), 256, 64)
+        assert len(tiles) * np.prod(tiles.tile_yx) / side**2 < (256 / 192) ** 2
 
 
 @pytest.mark.parametrize(
