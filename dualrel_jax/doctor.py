@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from dualrel_jax import parallel, pictures, settings
+from dualrel_jax import footprint, parallel, pictures, settings
 from dualrel_jax.data import augment, feed, resident, sampling
 from dualrel_jax.data.checks import Finding, check_image, check_kinds, check_labels, list_words, spread
 from dualrel_jax.data.datasets import Dataset, load_dataset
@@ -58,9 +58,8 @@ def _machine() -> Iterator[Finding]:
     devices = jax.local_devices()
     limit = (devices[0].memory_stats() or {}).get("bytes_limit")
     names = f"{len(devices)} x {devices[0].device_kind}" + (f" with {_gib(limit)} each" if limit else "")
-    memory = ""
-    with contextlib.suppress(AttributeError, ValueError, OSError):  # Windows has no sysconf
-        memory = f", {_gib(os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE'))} of memory"
+    size = footprint.machine_bytes()
+    memory = f", {_gib(size)} of memory" if size else ""
     yield Finding(
         f"Python {platform.python_version()}, JAX {jax.__version__} on {names}; {os.cpu_count()} cores{memory}."
     )
@@ -72,11 +71,9 @@ def _machine() -> Iterator[Finding]:
 def _training(config: ConfigDict, dataset: Dataset) -> Iterator[Finding]:
     """What the config asks for; refuses what `train` refuses."""
     method, mesh = create_method(config), parallel.create_mesh(config.train.devices)
-    parallel.check_batch(config.train.batch_labelled, "train.batch_labelled", mesh)
-    batch, unlabelled_too = config.train.batch_labelled, method.strong_views > 0
-    if unlabelled_too:
-        parallel.check_batch(config.train.batch_unlabelled, "train.batch_unlabelled", mesh)
-        batch += config.train.batch_unlabelled
+    unlabelled_too = method.strong_views > 0
+    parallel.check_batches(config.train, unlabelled_too, mesh)
+    batch = config.train.batch_labelled + (config.train.batch_unlabelled if unlabelled_too else 0)
     partition = make_partition(dataset.train, config.data)
     chosen = [sampling.resolve(dataset.train, slices) for slices in (partition.labelled, partition.unlabelled)]
     sampling.check_fits(chosen[0] + chosen[1], augment.crop_size(config.augment, config.train.patch))

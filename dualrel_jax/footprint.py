@@ -1,7 +1,8 @@
-"""What a training takes of each device's memory, said before it starts, and in words where it is too much."""
+"""Memory: what a training takes of each device, said before it starts and in words where it is too much."""
 
 import contextlib
 import functools
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,6 +37,13 @@ def needed_mib(compiled: jax.stages.Compiled) -> float:
     found = compiled.memory_analysis()
     kept = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
     return (kept + found.temp_size_in_bytes + found.generated_code_size_in_bytes) / 2**20
+
+
+def machine_bytes() -> int | None:
+    """Memory of this machine; None where the system does not say (Windows)."""
+    if not hasattr(os, "sysconf"):
+        return None
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 @contextlib.contextmanager

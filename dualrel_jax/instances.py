@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import math
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from ml_collections import ConfigDict
 from scipy import ndimage
 from tqdm import tqdm
 
-from dualrel_jax import instance_measures, instance_metrics, pictures
+from dualrel_jax import footprint, instance_measures, instance_metrics, pictures
 from dualrel_jax.data.own import parse_voxel
 from dualrel_jax.data.readers.source import times
 from dualrel_jax.data.volumes import Volume, intensity_range, open_volume, to_uint8
@@ -271,11 +270,9 @@ def _open_probability(workdir: Path, config: ConfigDict) -> Volume:
 
 
 def _check_memory(volume: Volume) -> None:
-    """InputError where the volume does not fit; unknown (Windows) counts as enough."""
-    if not hasattr(os, "sysconf"):
-        return
-    have, need = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"), math.prod(volume.shape) * BYTES_PER_VOXEL
-    if need > have:
+    """InputError where the volume does not fit; an unknown size of memory counts as enough."""
+    have, need = footprint.machine_bytes(), math.prod(volume.shape) * BYTES_PER_VOXEL
+    if have is not None and need > have:
         raise InputError(
             f"{volume.path} takes {need / 2**30:.0f} GiB of memory ({BYTES_PER_VOXEL} bytes a voxel), but this machine "
             f"has {have / 2**30:.0f} GiB; cut the volume into blocks, or use a machine with more memory."

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from ml_collections import ConfigDict
 
 from dualrel_jax.errors import InputError
 
@@ -39,13 +40,14 @@ def create_mesh(num_devices: int = 0) -> Mesh:
     return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def check_batch(batch: int, key: str, mesh: Mesh) -> None:
-    """InputError if a batch cannot be split evenly over the devices."""
-    if batch < 1 or batch % mesh.size:
-        raise InputError(
-            f"config.{key} is {batch}, which cannot be split evenly over {mesh.size} devices; use a multiple of "
-            f"{mesh.size}, or fewer devices with --config.train.devices."
-        )
+def check_batches(train: ConfigDict, unlabelled_too: bool, mesh: Mesh) -> None:
+    """InputError if a batch of `config.train` cannot be split evenly over the devices."""
+    for key in ("batch_labelled", "batch_unlabelled")[: 1 + unlabelled_too]:
+        if train[key] < 1 or train[key] % mesh.size:
+            raise InputError(
+                f"config.train.{key} is {train[key]}, which cannot be split evenly over {mesh.size} devices; use a "
+                f"multiple of {mesh.size}, or fewer devices with --config.train.devices."
+            )
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

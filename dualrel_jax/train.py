@@ -29,8 +29,11 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
 
     Without a test set the validation set is scored; with neither there is nothing to compare with and no score.
     """
-    train(config, workdir)
+    config = settings.resolve(config)
+    dataset = load_dataset(config.data)
+    train(config, workdir, dataset)
     trained = run.load_run(workdir, config)
+    trained.dataset = dataset
     if trained.dataset.test or trained.dataset.validation:
         return evaluate_run(trained)
     print(
@@ -40,18 +43,16 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
     return {}
 
 
-def train(config: ConfigDict, workdir: str | Path) -> TrainState:
-    """Trains, or continues, the run in `workdir`; -> the final state."""
+def train(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = None) -> TrainState:
+    """Trains, or continues, the run in `workdir` on `config.data`, given as `dataset` if open; -> the final state."""
     # ---- Config and devices ------------------------------------------------------------------------------------------
     config, workdir = settings.resolve(config), Path(workdir)
     mesh = parallel.create_mesh(config.train.devices)
     method = create_method(config)
-    parallel.check_batch(config.train.batch_labelled, "train.batch_labelled", mesh)
-    if method.strong_views:
-        parallel.check_batch(config.train.batch_unlabelled, "train.batch_unlabelled", mesh)
+    parallel.check_batches(config.train, method.strong_views > 0, mesh)
 
     # ---- Data --------------------------------------------------------------------------------------------------------
-    dataset = load_dataset(config.data)
+    dataset = dataset or load_dataset(config.data)
     partition = make_partition(dataset.train, config.data)
     run.start(config, workdir)
     run.describe(workdir, dataset, partition, mesh)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from dualrel_jax import losses
+from dualrel_jax import batches, losses
 from dualrel_jax.errors import InputError
 from dualrel_jax.methods.base import Method, compute, unet
 from dualrel_jax.models import perturbations
@@ -63,17 +63,17 @@ class CCT(Method):
         }
 
     def loss(self, variables, teacher, batch, rng, step):
-        b = batch.image.shape[0]
-        images = jnp.concatenate([batch.image, batch.strong[0]])
+        images, part = batches.join(batch.image, batch.strong[0])
         output, variables = self.apply_train("student", variables, images)
-        features = self.perturb(rng, output.features[-1][b:], output.logits[b:], variables)
+        labelled, unlabelled = part(output)
+        features = self.perturb(rng, unlabelled.features[-1], unlabelled.logits, variables)
         logits = self.networks["student"].apply(variables["student"], features, method="decode")
 
         squared_error = jax.vmap(losses.squared_error, in_axes=(0, None))
         terms = {
-            "supervised": lambda: losses.supervised(output.logits[:b], batch.label),
+            "supervised": lambda: losses.supervised(labelled.logits, batch.label),
             "consistency": lambda: losses.masked_mean(
-                squared_error(jax.nn.softmax(logits), jax.nn.softmax(output.logits[b:]))
+                squared_error(jax.nn.softmax(logits), jax.nn.softmax(unlabelled.logits))
             ),
         }
         terms = compute(terms)

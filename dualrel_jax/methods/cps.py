@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from dualrel_jax import cutmix, losses
+from dualrel_jax import batches, cutmix, losses
 from dualrel_jax.methods.base import Method, compute, unet
 from dualrel_jax.schedules import sigmoid_ramp
 
@@ -25,7 +25,6 @@ class CPS(Method):
         self.networks = {"left": unet(config.model), "right": unet(config.model)}
 
     def loss(self, variables, teacher, batch, rng, step):
-        b = len(batch.image)
         unlabelled = batch.strong[0]
         if self.config.cutmix:
             mask = cutmix.three_boxes(rng, *unlabelled.shape[:2])
@@ -33,21 +32,21 @@ class CPS(Method):
         else:
             mix = lambda x: x  # noqa: E731
 
-        images = jnp.concatenate([batch.image, mix(unlabelled)])
-        logits, labels = {}, {}
+        images, part = batches.join(batch.image, mix(unlabelled))
+        labelled, crossed, labels = {}, {}, {}
         for name in ("left", "right"):
             if self.config.cutmix:
                 clean, _ = self.apply_train(name, jax.lax.stop_gradient(variables), unlabelled)
                 labels[name] = mix(clean.logits).argmax(axis=-1)
             output, variables = self.apply_train(name, variables, images)
-            logits[name] = output.logits
+            labelled[name], mixed = part(output.logits)
+            crossed[name] = mixed if self.config.cutmix else output.logits
             labels.setdefault(name, output.logits.argmax(axis=-1))
 
-        first = b if self.config.cutmix else 0
         terms = {
-            "supervised": lambda: sum(losses.supervised(logits[name][:b], batch.label) for name in logits),
+            "supervised": lambda: sum(losses.supervised(logits, batch.label) for logits in labelled.values()),
             "cross": lambda: sum(
-                losses.masked_mean(losses.cross_entropy(logits[name][first:], labels[other]))
+                losses.masked_mean(losses.cross_entropy(crossed[name], labels[other]))
                 for name, other in (("left", "right"), ("right", "left"))
             ),
         }

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from dualrel_jax import cutmix, losses
+from dualrel_jax import batches, cutmix, losses
 from dualrel_jax.methods.base import Method, compute, unet
 from dualrel_jax.models import prototypes, reliability
 from dualrel_jax.models.prototypes import PrototypeBank, PrototypeOutput
@@ -38,6 +38,14 @@ class DualRelNetwork(nn.Module):
         return self.reliability(view, other)
 
 
+class Student(NamedTuple):
+    """What the student makes of some images."""
+
+    logits: jax.Array  # b y x 2, of the head
+    fused: jax.Array  # b y x 2, logits of the prototypes
+    prototype: PrototypeOutput
+
+
 class Opinions(NamedTuple):
     """Two opinions of the teacher about each pixel, and how far its prototypes are trusted there; no gradient."""
 
@@ -59,31 +67,30 @@ class DualRel(Method):
         self.networks = {"student": DualRelNetwork(unet(config.model), bank, ReliabilityHead(), method.feature_level)}
 
     def loss(self, variables, teacher, batch, rng, step):
-        b, u, side = len(batch.image), len(batch.weak), batch.weak.shape[1]
-        mix = functools.partial(cutmix.paste_next, cutmix.three_boxes(rng, u, side))
-        views = [batch.strong[0]] + [mix(view) for view in batch.strong[1:]]
-        images = jnp.concatenate([batch.image, *views])
+        mix = functools.partial(cutmix.paste_next, cutmix.three_boxes(rng, *batch.weak.shape[:2]))
+        pasted = [mix(view) for view in batch.strong[1:]]  # one, or none without cross labels
+        images, part = batches.join(batch.image, batch.strong[0], *pasted)
         (logits, prototype, _), variables = self.apply_train("student", variables, images)
         fused = upsample(prototypes.fuse(prototype.maps), images.shape[:3])
-        strong = slice(b, b + u)
-        student = PrototypeOutput(*(t[strong] for t in prototype))
+        labelled, strong, *pasted = part(Student(logits, fused, prototype))
 
         weak_logits, weak, _ = self.apply_teacher("student", teacher, batch.weak)
         network = self.networks["student"]
-        z = network.apply(variables["student"], student.prototypes, weak.prototypes, method="unreliability")
-        d = reliability.discrepancy(student, weak, self.config.consistency)
+        views = strong.prototype.prototypes, weak.prototypes
+        z = network.apply(variables["student"], *views, method="unreliability")
+        d = reliability.discrepancy(strong.prototype, weak, self.config.consistency)
         opinions = self.opinions(weak_logits, weak, z)
 
         terms = {
-            "supervised": lambda: losses.supervised(logits[:b], batch.label),
-            "prototype": lambda: losses.supervised(fused[:b], batch.label),
+            "supervised": lambda: losses.supervised(labelled.logits, batch.label),
+            "prototype": lambda: losses.supervised(labelled.fused, batch.label),
             "diversity": lambda: prototypes.diversity(prototype.maps).mean(),
             "consistency": lambda: reliability.consistency_loss(d, self.weights(z)).mean(),
             "reliability": lambda: reliability.reliability_loss(d, z, self.config.reliability).mean(),
-            "soft": lambda: self.soft_loss(logits[strong], opinions),
+            "soft": lambda: self.soft_loss(strong.logits, opinions),
         }
-        if self.config.cross_weight > 0:
-            terms["cross"] = lambda: self.cross_loss(logits[b + u :], fused[b + u :], Opinions(*map(mix, opinions)))
+        if pasted:
+            terms["cross"] = lambda: self.cross_loss(pasted[0].logits, pasted[0].fused, Opinions(*map(mix, opinions)))
         terms = compute(terms)
         ramp = sigmoid_ramp(step, self.ramp_steps)
         ramps = {"consistency": ramp, "soft": ramp, "cross": ramp}

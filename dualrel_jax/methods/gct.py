@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from dualrel_jax import losses
+from dualrel_jax import batches, losses
 from dualrel_jax.errors import InputError
 from dualrel_jax.methods.base import Method, unet
 from dualrel_jax.models import detector, flaws
@@ -40,9 +40,8 @@ class GCT(Method):
         return {**super().optimizers(train), "detector": optax.adam(rate, b1=0.9, b2=0.99)}
 
     def loss(self, variables, teacher, batch, rng, step):
-        b = batch.image.shape[0]
-        images = jnp.concatenate([batch.image, batch.strong[0]])
-        valid = jnp.concatenate([losses.valid(batch.label), jnp.ones(batch.strong.shape[1:4])])
+        images, part = batches.join(batch.image, batch.strong[0])
+        valid, _ = batches.join(losses.valid(batch.label), jnp.ones(batch.strong.shape[1:4]))
         frozen = jax.lax.stop_gradient(variables["detector"])
 
         terms = dict.fromkeys(("supervised", "correction", "consistency", "detector"), 0.0)
@@ -50,11 +49,11 @@ class GCT(Method):
         for name in ("left", "right"):
             output, variables = self.apply_train(name, variables, images)
             with jax.named_scope("loss_supervised"):
-                terms["supervised"] += losses.supervised(output.logits[:b], batch.label)
+                terms["supervised"] += losses.supervised(part(output.logits)[0], batch.label)
             probability.append(jax.nn.softmax(output.logits))
             # The detector learns from a prediction it cannot change, and corrects one while it cannot change itself.
             found, variables = self.apply_train("detector", variables, images, jax.lax.stop_gradient(probability[-1]))
-            terms["detector"] += self.detector_loss(found[:b], probability[-1][:b], batch.label)
+            terms["detector"] += self.detector_loss(*part((found, probability[-1]))[0], batch.label)
             flawed.append(flaws.handle(found, self.config.flaw_floor))
             squared.append(jnp.square(self.detect(frozen, images, probability[-1])))
 

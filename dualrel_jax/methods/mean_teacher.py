@@ -1,9 +1,8 @@
 """Mean Teacher (Tarvainen and Valpola, NeurIPS 2017): agree with the moving average of yourself."""
 
 import jax
-import jax.numpy as jnp
 
-from dualrel_jax import losses
+from dualrel_jax import batches, losses
 from dualrel_jax.methods.base import Method, compute
 from dualrel_jax.schedules import sigmoid_ramp
 
@@ -14,13 +13,14 @@ class MeanTeacher(Method):
     strong_views = 1
 
     def loss(self, variables, teacher, batch, rng, step):
-        b = len(batch.image)
-        output, variables = self.apply_train("student", variables, jnp.concatenate([batch.image, batch.strong[0]]))
+        images, part = batches.join(batch.image, batch.strong[0])
+        output, variables = self.apply_train("student", variables, images)
+        labelled, unlabelled = part(output.logits)
         target = jax.nn.softmax(self.apply_teacher("student", teacher, batch.weak).logits)
 
         terms = {
-            "supervised": lambda: losses.supervised(output.logits[:b], batch.label),
-            "consistency": lambda: losses.masked_mean(losses.squared_error(jax.nn.softmax(output.logits[b:]), target)),
+            "supervised": lambda: losses.supervised(labelled, batch.label),
+            "consistency": lambda: losses.masked_mean(losses.squared_error(jax.nn.softmax(unlabelled), target)),
         }
         terms = compute(terms)
         weight = self.config.consistency_weight * sigmoid_ramp(step, self.ramp_steps)

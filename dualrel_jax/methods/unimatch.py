@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from dualrel_jax import cutmix, losses
+from dualrel_jax import batches, cutmix, losses
 from dualrel_jax.methods.base import Method, compute, unet
 from dualrel_jax.models.unet import UNet, UNetOutput
 from dualrel_jax.schedules import sigmoid_ramp
@@ -20,17 +20,20 @@ class UniMatchNetwork(nn.Module):
     def __call__(self, image: jax.Array, train: bool = False) -> UNetOutput:
         return self.unet(image, train)
 
-    def with_broken_features(self, image: jax.Array, broken: int, rng: jax.Array, train: bool = False) -> jax.Array:
-        """Logits of images b y x 1, followed by those of the last `broken` images with dropped channels.
+    def with_broken_features(self, views: list[jax.Array], rng: jax.Array, train: bool = False) -> list[jax.Array]:
+        """Logits of each of the views b y x 1, then of the last once more, with dropped channels.
 
         Every level the decoder reads loses channels, drawn anew for each image and level; the others are scaled up.
         """
-        levels = self.unet.encoder(image.astype(self.unet.dtype), train)
+        images, part = batches.join(*views)
+        levels = self.unet.encoder(images.astype(self.unet.dtype), train)
         both = []
         for level, key in zip(levels, jax.random.split(rng, len(levels)), strict=True):
-            kept = jax.random.bernoulli(key, 1 - self.channel_dropout, (broken, 1, 1, level.shape[-1]))
-            both.append(jnp.concatenate([level, level[-broken:] * kept / (1 - self.channel_dropout)]))
-        return self.unet.decoder(both, train).logits
+            parts = part(level)
+            kept = jax.random.bernoulli(key, 1 - self.channel_dropout, (len(parts[-1]), 1, 1, level.shape[-1]))
+            level, part_with_broken = batches.join(*parts, parts[-1] * kept / (1 - self.channel_dropout))
+            both.append(level)
+        return part_with_broken(self.unet.decoder(both, train).logits)
 
 
 class UniMatch(Method):
@@ -43,14 +46,14 @@ class UniMatch(Method):
         self.networks = {"student": UniMatchNetwork(unet(config.model), config.method.channel_dropout)}
 
     def loss(self, variables, teacher, batch, rng, step):
-        b, u, side = len(batch.image), len(batch.weak), batch.weak.shape[1]
+        u, side = batch.weak.shape[:2]
         first_key, second_key, drop_key = jax.random.split(rng, 3)
         masks = [self.cutmix_masks(key, u, side) for key in (first_key, second_key)]
         strong = [cutmix.paste_next(mask, view) for mask, view in zip(masks, batch.strong, strict=True)]
         # The weak view comes last, where its features are broken.
-        images = jnp.concatenate([batch.image, *strong, batch.weak])
-        logits, variables = self.apply_train("student", variables, images, u, drop_key, method="with_broken_features")
-        labelled, strong_1, strong_2, weak, broken = jnp.split(logits, [b, b + u, b + 2 * u, b + 3 * u])
+        views = [batch.image, *strong, batch.weak]
+        logits, variables = self.apply_train("student", variables, views, drop_key, method="with_broken_features")
+        labelled, strong_1, strong_2, weak, broken = logits
         if self.config.pseudo_labels == "teacher":
             weak = self.apply_teacher("student", teacher, batch.weak).logits
         target = jax.lax.stop_gradient(jax.nn.softmax(weak))
