@@ -1,0 +1,1 @@
+"""The napari plugin: segment, number and correct a volume, and retrain from the corrections."""

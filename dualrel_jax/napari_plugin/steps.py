@@ -1,0 +1,69 @@
+"""Segment a volume, and number its mitochondria, in memory; imports of JAX wait until they are needed."""
+
+import math
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from dualrel_jax.data.volumes import Volume, intensity_range
+from dualrel_jax.data.writers import Voxel
+from dualrel_jax.errors import InputError
+
+Steps = Generator[tuple[int, int], None, np.ndarray]  # yields (slices done, slices in all)
+
+
+def segment(folder: Path, volume: Volume) -> Steps:
+    """Probability `z y x` uint8, 255 being 1, by the model of the run in `folder`.
+
+    Where the volume's voxel size is unknown its pixels are taken to be those of the training.
+    """
+    yield 0, len(volume)
+    # Otherwise JAX takes most of a GPU's memory for as long as napari runs, and a training beside it has none.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    from dualrel_jax import parallel
+    from dualrel_jax.predictor import probabilities
+    from dualrel_jax.run import load_run
+
+    parallel.cache_compilations()
+    run = load_run(folder)
+    found = np.empty(volume.shape, np.uint8)
+    slices = probabilities(run.predictor, run.variables, volume, intensity_range(volume), run.pixel_nm)
+    for z, probability in slices:
+        found[z] = np.round(probability * 255)
+        yield z + 1, len(volume)
+    return found
+
+
+def above(probability: np.ndarray, threshold: float) -> np.ndarray:
+    """`z y x` uint8: 1 where the probability, 0..255, is above `threshold`, 0..1."""
+    from dualrel_jax import instances
+
+    return instances.above(Volume.from_array(probability), threshold).view(np.uint8)
+
+
+def number(
+    mask: np.ndarray, probability: np.ndarray | None, voxel_nm: Voxel | None, settings: ConfigDict
+) -> tuple[np.ndarray, list[dict]]:
+    """(instances `z y x`, a row of measures each) of a bool mask, see `instances.label_instances`.
+
+    The rows lack mean_probability where `probability` is None.
+
+    Raises:
+        InputError: the voxel size is not known.
+    """
+    from dualrel_jax import instance_measures, instances
+
+    if voxel_nm is None or math.isnan(voxel_nm[0]):
+        raise InputError(
+            "Volumes and lengths need the voxel size, which the image does not say; fill in Voxel size as z,y,x in nm, "
+            "such as 30,8,8."
+        )
+    labels = instances.label_instances(mask, voxel_nm, settings)
+    rows = instance_measures.measure(labels, Volume.from_array(mask if probability is None else probability), voxel_nm)
+    if probability is None:
+        for row in rows:
+            del row["mean_probability"]
+    return labels, rows
