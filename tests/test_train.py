@@ -69,13 +69,12 @@ def test_a_few_labels_and_no_test_volume_are_enough(small_config, tmp_path, caps
 
 def test_killed_training_continues_bit_for_bit_and_without_tensorflow(small_config, tmp_path):
     config = small_config()
-    config.train.steps = 8
     subprocess.run(command(config, tmp_path / "whole"), check=True, capture_output=True, timeout=300)
 
     def first(step):
         return any((tmp_path / "killed" / "checkpoints").glob(f"{step}*"))  # complete, or still being written
 
-    for step in (2, 6):
+    for step in (2, 4):
         process = subprocess.Popen(command(config, tmp_path / "killed"), stdout=subprocess.PIPE, text=True)
         deadline = time.monotonic() + 240
         while not first(step) and process.poll() is None and time.monotonic() < deadline:
@@ -89,27 +88,26 @@ def test_killed_training_continues_bit_for_bit_and_without_tensorflow(small_conf
     ):
         np.testing.assert_array_equal(whole, killed)
     steps = [record["step"] for record in read_records(tmp_path / "killed" / "metrics.jsonl") if "train/loss" in record]
-    assert steps == list(range(1, 9))  # nothing missing, nothing twice
+    assert steps == list(range(1, 7))  # nothing missing, nothing twice
 
 
-def test_one_two_and_four_devices_train_the_same(small_config, tmp_path):
+def test_four_devices_train_the_same_as_one(small_config, tmp_path):
     losses, states = [], []
-    for devices in (1, 2, 4):
+    for devices in (1, 4):
         config = small_config()
         config.data.validation_slices = "none"
-        config.train.update({"steps": 3, "devices": devices})
+        config.train.devices = devices
         states.append(jax.tree.leaves(jax.device_get(train(config, tmp_path / str(devices)).teacher)))
         records = read_records(tmp_path / str(devices) / "metrics.jsonl")
         losses.append([record["train/loss"] for record in records if "train/loss" in record])
-    for other in (1, 2):
-        np.testing.assert_allclose(losses[other], losses[0], rtol=1e-4)
-        for a, b in zip(states[0], states[other], strict=True):
-            np.testing.assert_allclose(a, b, atol=2e-4)
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+    for a, b in zip(*states, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-4)
 
 
 def test_tf_data_pipeline_trains_and_restarts_the_same(small_config, tmp_path):
     pytest.importorskip("tensorflow")
-    config = small_config()
+    config = small_config("mean_teacher")  # reads unlabelled crops too, and compiles in half the time of DualRel
     config.data.pipeline = "tf"
     config.data.validation_slices = "none"
     config.train.steps = 4
