@@ -149,6 +149,8 @@ def _predict() -> ConfigDict:
             "input": "",  # a volume to segment; empty: the data set's test volume
             "output": "",  # .tif or .zarr of the mask; empty: <workdir>/prediction/mask.tif
             "voxel_nm": "",  # voxel size "z,y,x" in nm of the input, instead of what the file says
+            "region": "",  # the part to segment, "z0:z1,y0:y1,x0:x1" in voxels, as in "10:20,,"; empty: all
+            "grey": "",  # "low,high": intensities that become black and white; empty: from a sample of the volume
             "probability": True,  # also write the probability, 8-bit, beside the mask
             "threshold": 0.5,  # probability above which a pixel is a mitochondrion
             "weights": "teacher",  # teacher (averaged) or student
@@ -158,6 +160,9 @@ def _predict() -> ConfigDict:
             "overlap": 64,  # blended border shared by neighbouring tiles, pixels
             "batch": 4,  # tiles at a time
             "flips": False,  # average over the 8 flips and turns: 8 times slower
+            "z_smoothing_nm": 20.0,  # standard deviation of a Gaussian over the probabilities along z, nm; 0: off
+            "views": "xy",  # xy, or xyz: mean of the sections along all three axes (isotropic voxels); 3 times slower
+            "block_px": 2048,  # .zarr: larger slices are predicted in blocks of this side, pixels; 0: never
         }
     )
 

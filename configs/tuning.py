@@ -1,4 +1,4 @@
-"""Every rival with a third and three times its published weight: configs/tuning.py:lucchi, arguments as in benchmark.py.
+"""Every rival with a third and three times its published weight; arguments as in configs/benchmark.py.
 
 python -m dualrel_jax.benchmark --config configs/tuning.py:lucchi,to=vnc --workdir runs/tuning --config.labelled=1 \
     --config.seeds=1 --config.score_on=validation

@@ -248,8 +248,14 @@ def _require_extra() -> None:
         )
 
 
+def _predicted(workdir: Path) -> Path:
+    """The probability that --mode=predict wrote last."""
+    paths = [workdir / "prediction" / f"mask_probability{suffix}" for suffix in (".tif", ".zarr")]
+    return max((path for path in paths if path.exists()), key=lambda path: path.stat().st_mtime, default=paths[0])
+
+
 def _open_probability(workdir: Path, config: ConfigDict) -> Volume:
-    path = config.instances.input or workdir / "prediction" / "mask_probability.tif"
+    path = config.instances.input or _predicted(workdir)
     if not config.instances.input and not path.exists():
         raise InputError(
             f"{path} does not exist; segment a volume first with --mode=predict, or name a probability volume with "

@@ -18,6 +18,8 @@ Flags:
   --config.KEY=VALUE  sets a field; configs/base.py lists them all. --config.size=tiny|small|base is the preset.
   --workdir DIR       folder of the run: checkpoints, scores, pictures, masks. The same command continues a killed run.
   --mode MODE         train_and_evaluate (default), train, or one of the modes above.
+  --region Z0:Z1,Y0:Y1,X0:X1
+                      predict: only this part, in voxels; parts may be left out, as in 10:20,,
   --compare RUN,RUN   figures: folders of other runs to draw beside it, tested on the same slices.
   --coordinator HOST:PORT --num_processes N --process_id I
                       several hosts: on every host, the address of the first; `auto` on TPU pods and Slurm.
@@ -110,6 +112,10 @@ def parse(argv: list[str]) -> tuple[flags.FlagValues, ConfigDict]:
         raise InputError(f"{rest[0]!r} is not a flag; flags start with -- (see --help).")
     if not given.workdir and given.mode != "download":
         raise InputError("--workdir is missing; name a folder for the run, such as --workdir runs/first.")
+    if given.region:
+        if given.mode != "predict":
+            raise InputError(f"--region goes with --mode=predict, not {given.mode}; leave it out, or change the mode.")
+        given.config.predict.region = given.region
     if given.compare and given.mode != "figures":
         raise InputError(f"--compare goes with --mode=figures, not {given.mode}; leave it out, or change the mode.")
     return given, given.config
@@ -120,6 +126,7 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_string("workdir", "", "", flag_values=given)
     flags.DEFINE_enum("mode", next(iter(MODES)), list(MODES), "", flag_values=given)
     flags.DEFINE_list("compare", [], "", flag_values=given)
+    flags.DEFINE_string("region", "", "", flag_values=given)
     flags.DEFINE_string("coordinator", "", "", flag_values=given)
     flags.DEFINE_integer("num_processes", None, "", flag_values=given)
     flags.DEFINE_integer("process_id", None, "", flag_values=given)

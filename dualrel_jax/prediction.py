@@ -1,53 +1,31 @@
-"""Segments a volume with a trained model, slice by slice, into a mask on disk."""
+"""Segments a volume with a trained model, block by block, into a mask on disk."""
 
 import contextlib
+import functools
+import hashlib
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import jax
 import numpy as np
 from ml_collections import ConfigDict
-from tqdm import tqdm
 
-from dualrel_jax import pictures
+from dualrel_jax import consensus, pictures
+from dualrel_jax.blocks import Region, Window, parse_region, relative, slabs
 from dualrel_jax.data.own import parse_voxel
 from dualrel_jax.data.volumes import Volume, intensity_range, open_volume, to_uint8
-from dualrel_jax.data.writers import open_writer
+from dualrel_jax.data.writers import VolumeWriter, open_writer, remove
 from dualrel_jax.errors import InputError
 from dualrel_jax.methods.base import Variables
-from dualrel_jax.predictor import Predictor, probabilities
+from dualrel_jax.predictor import Predictor
+from dualrel_jax.progress import Progress
 from dualrel_jax.run import load_run
+from dualrel_jax.sections import Model, Section
 
-
-def predict_volume(
-    predictor: Predictor, variables: Variables, volume: Volume, pixel_nm, output: Path, settings: ConfigDict
-) -> tuple[dict[str, Path], float]:
-    """Writes the mask (0 / 255), if asked for the probability (0..255), and a picture of four slices.
-
-    -> (name -> path, share of the volume that is mitochondrion).
-    """
-    if output.exists() and output.resolve() == Path(volume.path).resolve():
-        raise InputError(f"config.predict.output is {output}, the volume itself; choose another name for the mask.")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    paths = {"mask": output}
-    if settings.probability:
-        paths["probability"] = output.with_name(f"{output.stem}_probability{output.suffix}")
-    shown, panels, found = set(np.linspace(0, len(volume) - 1, 4).round().astype(int)), [], 0
-    grey = intensity_range(volume)
-    with contextlib.ExitStack() as stack:
-        writers = {
-            name: stack.enter_context(open_writer(path, volume.shape, np.uint8, volume.voxel_nm))
-            for name, path in paths.items()
-        }
-        slices = probabilities(predictor, variables, volume, grey, pixel_nm)
-        for z, probability in tqdm(slices, total=len(volume), desc="predict", unit="slice", mininterval=2):
-            mask = probability > settings.threshold
-            found += np.count_nonzero(mask)
-            writers["mask"].write(z, np.where(mask, 255, 0).astype(np.uint8))
-            if settings.probability:
-                writers["probability"].write(z, np.round(probability * 255).astype(np.uint8))
-            if z in shown:
-                panels.append((to_uint8(volume[z], grey), mask, None, f"z = {z}"))
-    paths["picture"] = pictures.mask_sheet(panels, output.with_name(f"{output.stem}.png"))
-    return paths, found / np.prod(volume.shape)
+_FREE = ("input", "output", "voxel_nm", "batch")  # fields that another may continue with, or that the volume holds
+_SHOWN = 2048  # side of the picture's part of a slice, pixels
 
 
 def predict(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, Path]:
@@ -65,7 +43,199 @@ def predict(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, 
         )
     output = Path(settings.output or Path(workdir) / "prediction" / "mask.tif")
     paths, share = predict_volume(run.predictor, run.variables, volume, run.pixel_nm, output, settings)
-    print(f"Mitochondria fill {100 * share:.1f} % of the {len(volume)} slices of {volume.path}.")
+    where = f"the region {settings.region}" if settings.region else f"the {len(volume)} slices"
+    print(f"Mitochondria fill {100 * share:.1f} % of {where} of {volume.path}.")
     for name, path in paths.items():
         print(f"  {name}: {path}")
     return paths
+
+
+def predict_volume(
+    predictor: Predictor, variables: Variables, volume: Volume, pixel_nm, output: Path, settings: ConfigDict
+) -> tuple[dict[str, Path], float]:
+    """Writes the mask (0 / 255), if asked for the probability (0..255), and a picture of four slices.
+
+    What is written as .zarr is continued where an earlier call with the same volume, model and settings was killed.
+
+    -> (name -> path, share of the segmented voxels that are mitochondrion).
+
+    Raises:
+        InputError: a bad region or setting, or an earlier call that was another.
+    """
+    _check(volume, settings)
+    sigma = consensus.smoothing_slices(volume, settings.z_smoothing_nm)
+    region = parse_region(settings.region, volume.shape)
+    writers = _writers(volume, region, output, settings)
+    first = writers["mask"]
+    side = -(-settings.block_px // first.chunk[1]) * first.chunk[1] if first.resumable else 0
+    grey = _grey_range(volume, settings.grey)
+    model = Model(predictor, variables, grey, pixel_nm, settings.tile, settings.overlap, side)
+    views_path = output.with_name(f"{output.name}.views.part")
+    parts = [writer.part for writer in writers.values()] + [views_path] * (settings.views == "xyz")
+    progress = Progress(_progress_path(output) if first.resumable else None, _job(model, volume, settings), parts)
+    if progress.continued:
+        print(f"{output}: continues where it was stopped.")
+    else:
+        for part in parts:
+            remove(part)
+    with contextlib.ExitStack() as stack:
+        for writer in writers.values():
+            stack.enter_context(writer)
+        if not first.resumable:
+            stack.callback(remove, views_path)
+        views = consensus.open_views(views_path, region) if settings.views == "xyz" else None
+        task = _Task(model, volume, region, sigma, views)
+        stack.callback(progress.close)
+        progress.start(task.section_count())
+        if views is not None:
+            consensus.predict_views(model, volume, region, views, progress)
+        _write(task, settings.threshold, writers, progress)
+        for writer in writers.values():  # before either has its name: a kill in the long part loses nothing
+            writer.finish()
+    remove(views_path)
+    progress.complete()
+    paths = {name: writer.path for name, writer in writers.items()}
+    paths["picture"] = _picture(volume, region, grey, output)
+    return paths, progress.found / np.prod(first.shape)
+
+
+def _check(volume: Volume, settings: ConfigDict) -> None:
+    if settings.views not in consensus.VIEWS:
+        raise InputError(f"config.predict.views is {settings.views!r}; expected {' or '.join(consensus.VIEWS)}.")
+    if settings.views == "xyz":
+        consensus.check_isotropic(volume)
+    if settings.block_px < 0:
+        raise InputError(f"config.predict.block_px is {settings.block_px}; expected pixels, or 0 for whole slices.")
+
+
+def _writers(volume: Volume, region: Region, output: Path, settings: ConfigDict) -> dict[str, VolumeWriter]:
+    shape = tuple(part.stop - part.start for part in region)
+    paths = {"mask": output}
+    if settings.probability:
+        paths["probability"] = output.with_name(f"{output.stem}_probability{output.suffix}")
+    for path in paths.values():
+        if path.exists() and path.resolve() == Path(volume.path).resolve():
+            raise InputError(f"config.predict.output is {output}, the volume itself; choose another name for the mask.")
+    kept = {"offset": tuple(part.start for part in region), "keep": True}
+    reductions = {"mask": "majority", "probability": "mean"}
+    return {
+        name: open_writer(path, shape, np.uint8, volume.voxel_nm, reduction=reductions[name], **kept)
+        for name, path in paths.items()
+    }
+
+
+@dataclass(frozen=True)
+class _Task:
+    """The probabilities of a region, averaged as the settings ask; `views` as in `consensus.open_views`, or None."""
+
+    model: Model
+    volume: Volume
+    region: Region
+    sigma: float
+    views: np.ndarray | None
+
+    @functools.cached_property
+    def windows(self) -> list[Window]:
+        return list(self.model.windows(self.volume, self.region[1:]))
+
+    def section_count(self) -> int:
+        z = self.region[0]
+        others = 0 if self.views is None else consensus.section_count(self.model, self.volume, self.region)
+        return others + len(self.windows) * (z.stop - z.start)
+
+    def sections(self, window: Window, zs: range) -> Iterator[Section]:
+        """Of the window's inner part, at each of `zs`."""
+        # The other views are known in the region only.
+        within = slice(0, len(self.volume)) if self.views is None else self.region[0]
+        reach = consensus.reach(self.sigma)
+        given = range(max(zs.start - reach, within.start), min(zs.stop + reach, within.stop))
+        seen = self.volume.crop(slice(given.start, given.stop), *window.outer)
+        sections = (None if section is None else section[window.kept] for section in self.model.sections(seen))
+        if self.views is not None:
+            views = self.views[:, *relative((given, *window.inner), self.region)]
+            sections = consensus.averaged(sections, views)
+        return consensus.smoothed(sections, given, zs, self.sigma) if self.sigma else sections
+
+
+def _write(task: _Task, threshold: float, writers: dict[str, VolumeWriter], progress: Progress) -> None:
+    """Window by window, and in each from the first slice to the last."""
+    z = task.region[0]
+    for window in task.windows:
+        layers = progress.remaining(slabs(z, writers["mask"].chunk[0]))
+        if not layers:
+            continue
+        sections = task.sections(window, range(layers[0].start, z.stop))
+        for layer in layers:
+            blocks = _block(sections, layer, window, threshold, progress)
+            corner = tuple(part.start for part in relative((layer, *window.inner), task.region))
+            for name, writer in writers.items():
+                writer.write_block(corner, blocks[name])
+            progress.finished(np.count_nonzero(blocks["mask"]))
+
+
+def _block(
+    sections: Iterator[Section], layer: slice, window: Window, threshold: float, progress: Progress
+) -> dict[str, np.ndarray]:
+    """The next sections as mask (0 / 255) and probability (0..255), uint8 z y x."""
+    shape = (layer.stop - layer.start, *(part.stop - part.start for part in window.inner))
+    blocks = {name: np.zeros(shape, np.uint8) for name in ("mask", "probability")}
+    for z in range(len(blocks["mask"])):
+        section = next(sections)
+        if section is not None:
+            blocks["mask"][z] = np.where(section > threshold, 255, 0)
+            blocks["probability"][z] = np.rint(section * 255)
+        progress.step()
+    return blocks
+
+
+def _grey_range(volume: Volume, text: str) -> tuple[float, float]:
+    """`predict.grey` or, where it is empty, the range of a sample."""
+    if not text:
+        low, high = intensity_range(volume)
+        if not low < high:
+            raise InputError(
+                f"{volume.path}: the slices looked at hold hardly anything but {low:g}, so that the range of greys is "
+                "unknown; set --config.predict.grey=low,high, such as 0,255."
+            )
+        return low, high
+    try:
+        low, high = (float(value) for value in text.split(","))
+    except ValueError:
+        low, high = 0.0, 0.0
+    if not -np.inf < low < high < np.inf:
+        raise InputError(f"config.predict.grey is {text!r}; expected two intensities, the lower first, such as 0,255.")
+    return low, high
+
+
+def _progress_path(output: Path) -> Path:
+    return output.with_name(f"{output.name}.progress.json")
+
+
+def _job(model: Model, volume: Volume, settings: ConfigDict) -> dict:
+    """What the output depends on; name -> value, for `Progress`."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(model.variables):
+        digest.update(np.asarray(leaf).tobytes())
+    middle = volume[len(volume) // 2, :_SHOWN, :_SHOWN]
+    return {
+        "volume": str(Path(volume.path).resolve()),
+        "shape (z y x)": list(volume.shape),
+        "voxel size": volume.voxel_nm and list(volume.voxel_nm),
+        "content": [*model.grey, zlib.crc32(middle.tobytes())],
+        "model": digest.hexdigest()[:16],
+        "training pixel size": model.pixel_nm and list(model.pixel_nm),
+        **{f"config.predict.{key}": value for key, value in settings.to_dict().items() if key not in _FREE},
+    }
+
+
+def _picture(volume: Volume, region: Region, grey: tuple[float, float], output: Path) -> Path:
+    """Four slices of the region, of large ones the middle, with the outlines of the mask."""
+    mask = open_volume(output, verbose=False)
+    z, y, x = region
+    middle = [slice(max(n - _SHOWN, 0) // 2, (max(n - _SHOWN, 0) // 2) + min(n, _SHOWN)) for n in mask.shape[1:]]
+    seen = [slice(part.start + m.start, part.start + m.stop) for part, m in zip((y, x), middle, strict=True)]
+    panels = [
+        (to_uint8(volume[z.start + at, *seen], grey), mask[at, *middle] > 0, None, f"z = {z.start + at}")
+        for at in sorted(set(np.linspace(0, len(mask) - 1, 4).round().astype(int)))
+    ]
+    return pictures.mask_sheet(panels, output.with_name(f"{output.stem}.png"))

@@ -1,17 +1,11 @@
 """Probability maps of slices of any size, by tiles."""
 
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
 from dualrel_jax import parallel
-from dualrel_jax.data import augment, resample
-from dualrel_jax.data.datasets import training_shape
-from dualrel_jax.data.volumes import Volume, to_uint8
+from dualrel_jax.data import augment
 from dualrel_jax.errors import InputError
 from dualrel_jax.methods.base import Method, Variables
 from dualrel_jax.tiling import Tiles
@@ -70,33 +64,3 @@ def chosen_output(method: Method, config: ConfigDict, variables: Variables, imag
             f"config.predict.output_of is {config.predict.output_of!r}; this method has {', '.join(outputs)}."
         )
     return outputs[config.predict.output_of]
-
-
-def probabilities(
-    predictor: Predictor,
-    variables: Variables,
-    volume: Volume,
-    grey: tuple[float, float],
-    pixel_nm: tuple[float, float] | None,
-) -> Iterator[tuple[int, np.ndarray]]:
-    """(z, probability y x float32 at the volume's own pixel size) of every slice, in order.
-
-    `grey` is the intensity range that becomes 0..255. Slices are resampled to the training pixel size (y, x) in nm
-    where both sizes are known. While slices are computed, the next ones are read and the one before is the caller's to
-    write: one more than `predictor.in_flight` are in memory at a time.
-    """
-    shape = training_shape(volume, pixel_nm)
-
-    def compute(native: np.ndarray) -> np.ndarray:
-        image = resample.resample_image(to_uint8(native, grey), shape)
-        return resample.resample_probability(predictor(variables, image), volume.shape[1:])
-
-    computed = deque()
-    with ThreadPoolExecutor(predictor.in_flight) as pool:
-        for z in range(len(volume)):
-            computed.append((z, pool.submit(compute, volume[z])))
-            if len(computed) > predictor.in_flight:
-                first, probability = computed.popleft()
-                yield first, probability.result()
-        for z, probability in computed:
-            yield z, probability.result()

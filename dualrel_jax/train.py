@@ -113,8 +113,8 @@ def init_state(method: Method, optimizer, config: ConfigDict, mesh) -> TrainStat
 
 
 def make_train_step(method: Method, optimizer: optax.GradientTransformation, feed, config: ConfigDict, mesh):
-    """One optimiser step: (state, what the feed gives) -> (state, diagnostics). All its randomness is (seed, step)."""
-    decay = schedules.ema_decay(config.train.ema_share, config.train.steps)
+    """One step: (state, what the feed gives) -> (state, diagnostics). All its randomness is (seed, step)."""
+    update = make_update(method, optimizer, config)
 
     def train_step(state: TrainState, data, seed: jax.Array):
         key = jax.random.fold_in(jax.random.key(seed), state.step)
@@ -123,10 +123,20 @@ def make_train_step(method: Method, optimizer: optax.GradientTransformation, fee
             raw = parallel.shard_batch(feed.crops(data, crop_key), mesh)
         with jax.named_scope("augment"):
             batch = augment.augment_batch(augment_key, raw, config.augment, config.train.patch, method.strong_views)
+        return update(state, batch, method_key)
 
+    compiled = jax.jit(train_step, donate_argnums=0, out_shardings=parallel.replicated(mesh))
+    # An argument, not a constant: then all seeds share one compiled program.
+    return functools.partial(compiled, seed=np.uint32(config.seed))
+
+
+def make_update(method: Method, optimizer: optax.GradientTransformation, config: ConfigDict):
+    """What a step learns from a batch: (state, batch, key) -> (state, diagnostics)."""
+    decay = schedules.ema_decay(config.train.ema_share, config.train.steps)
+
+    def update(state: TrainState, batch: augment.Batch, key: jax.Array):
         def loss_fn(params):
-            variables = with_params(state.variables, params)
-            return method.loss(variables, state.teacher, batch, method_key, state.step)
+            return method.loss(with_params(state.variables, params), state.teacher, batch, key, state.step)
 
         params = params_of(state.variables)
         gradients, (diagnostics, variables) = jax.grad(loss_fn, has_aux=True)(params)
@@ -138,9 +148,7 @@ def make_train_step(method: Method, optimizer: optax.GradientTransformation, fee
         diagnostics = {**diagnostics, "gradient_norm": optax.tree.norm(gradients)}
         return TrainState(state.step + 1, variables, teacher, opt_state), diagnostics
 
-    compiled = jax.jit(train_step, donate_argnums=0, out_shardings=parallel.replicated(mesh))
-    # An argument, not a constant: then all seeds share one compiled program.
-    return functools.partial(compiled, seed=np.uint32(config.seed))
+    return update
 
 
 def validate(predictor: Predictor, state: TrainState, dataset: Dataset, config: ConfigDict, workdir: Path, step: int):

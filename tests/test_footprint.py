@@ -67,8 +67,8 @@ def test_devices_exchange_the_gradient_and_nothing_of_the_size_of_features():
     gradient = sum(4 * leaf.size for leaf in jax.tree.leaves(params_of(state.variables)))
     reduced = sum(size for kind, size, _ in sent if kind == "all-reduce")
     assert gradient <= reduced < 1.1 * gradient + 1000  # the rest: sums of losses, and scalars to log
-    # CutMix pastes crops of other devices: an image and the teacher's two opinions. The reference points are chosen from
-    # the usage of all images together.
+    # CutMix pastes crops of other devices: an image and the teacher's two opinions. The reference points are chosen
+    # from the usage of all images together.
     crop, usage = 16 * 16 * 4, 8 * 8 * 4
     assert sum(size for kind, size, _ in sent if kind == "collective-permute") <= 5 * crop
     assert sum(size for kind, size, _ in sent if kind not in ("collective-permute", "all-reduce")) <= 4 * usage

@@ -54,6 +54,12 @@ def test_help_is_fast_and_names_every_flag():
         assert flag in process.stdout
 
 
+def test_a_region_is_for_predictions(capsys, base):
+    assert "--region goes with --mode=predict" in refused(capsys, [*base, "--region=1:2,,"])
+    given, config = parse([*base, "--mode=predict", "--region=1:2,,"])
+    assert config.predict.region == "1:2,,"
+
+
 def test_import_is_lazy():
     code = "import sys, dualrel_jax; print(sorted({'jax', 'tensorflow', 'numpy'} & set(sys.modules)))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"

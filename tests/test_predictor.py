@@ -6,10 +6,9 @@ import pytest
 
 import dualrel_jax
 from dualrel_jax import parallel, settings
-from dualrel_jax.data.volumes import Volume
 from dualrel_jax.errors import InputError
 from dualrel_jax.methods.base import Method
-from dualrel_jax.predictor import Predictor, probabilities, training_shape
+from dualrel_jax.predictor import Predictor
 
 
 class Identity(Method):
@@ -49,16 +48,6 @@ def test_one_size_of_tile_compiles_once_for_slices_of_equal_size():
 def test_unknown_output_is_explained():
     with pytest.raises(InputError, match="magic.*default"):
         predictor(output_of="magic")(0.0, np.zeros((16, 16), np.uint8))
-
-
-def test_a_volume_is_predicted_at_the_training_pixel_size_and_returned_at_its_own():
-    smooth = np.linspace(0, 255, 40)[None, :, None] * np.ones((2, 1, 60))
-    volume = Volume.from_array(smooth.astype(np.uint8), (30.0, 5.0, 5.0), "ramp")
-    assert training_shape(volume, (10.0, 10.0)) == (20, 30)
-    assert training_shape(volume, None) == (40, 60)
-    found = dict(probabilities(predictor(), 0.0, volume, (0, 255), (10.0, 10.0)))
-    assert sorted(found) == [0, 1]
-    np.testing.assert_allclose(found[1][2:-2], smooth[1][2:-2] / 255, atol=0.02)
 
 
 def test_tiles_are_shared_out_without_nearly_empty_calls(monkeypatch):

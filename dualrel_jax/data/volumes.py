@@ -1,6 +1,7 @@
 """Open any electron microscopy volume as a lazy `z y x` array with its voxel size in nm."""
 
 import dataclasses
+import itertools
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ SUPPORTED = (
 _HDF5_DATASET = re.compile(r"(.+\.(?:h5|hdf5|hdf)):(.+)", re.IGNORECASE)
 _RANGE_SLICES = 16
 _RANGE_PIXELS = 1 << 20  # of each slice, at most
+_RANGE_WHOLE_PIXELS = 1 << 26  # larger slices are not read whole for it
 _RANGE_QUANTILES = (0.001, 0.999)
 
 
@@ -76,6 +78,16 @@ class Volume:
         for row, at in zip(block, zs, strict=True):
             row[...] = self._region(at, y, x)
         return block
+
+    def crop(self, z: slice, y: slice, x: slice) -> "Volume":
+        """What lies in these ranges, as a volume of its own; nothing is read."""
+        zyx = [range(length)[part] for part, length in zip((z, y, x), self.shape, strict=True)]
+
+        def read(at: int, rows: slice, columns: slice) -> np.ndarray:
+            moved = (slice(r.start + p.start, r.start + p.stop) for r, p in zip(zyx[1:], (rows, columns), strict=True))
+            return self._region(zyx[0][at], *moved)
+
+        return dataclasses.replace(self, shape=tuple(map(len, zyx)), _read=read, names=self.names[z])
 
     def _region(self, z: int, y: slice, x: slice) -> np.ndarray:
         try:
@@ -164,23 +176,35 @@ def _short(error: Exception) -> str:
 def intensity_range(volume: Volume, zs: Sequence[int] | None = None) -> tuple[float, float]:
     """(low, high) = the 0.1 % and 99.9 % percentiles of at most 16 slices spread over `zs` (default: all).
 
-    At least one value is left out at either end, so that one hot pixel never counts.
+    Of slices above 64 million pixels 16 squares of a thousand pixels are read. Slices or squares of a single grey are
+    left out, if there are others: they lie beyond the tissue. At least one value is left out at either end, so that one
+    hot pixel never counts.
 
     Raises:
-        InputError: NaN or infinity in one of these slices.
+        InputError: NaN or infinity in what is read.
     """
     zs = range(len(volume)) if zs is None else zs
     picks = np.unique(np.linspace(0, len(zs) - 1, min(len(zs), _RANGE_SLICES)).round().astype(int))
     samples = []
     for z in (zs[pick] for pick in picks):
-        image = volume[z]
-        _check_finite(image, f"{volume.path}, slice {z}")
-        step = math.ceil(math.sqrt(image.size / _RANGE_PIXELS))
-        samples.append(image[::step, ::step].ravel())
-    values = np.concatenate(samples)
+        for image, most in _range_pieces(volume, z):
+            _check_finite(image, f"{volume.path}, slice {z}")
+            step = math.ceil(math.sqrt(image.size / most))
+            samples.append(image[::step, ::step].ravel())
+    values = np.concatenate([sample for sample in samples if sample.min() < sample.max()] or samples)
     values = values.view(np.uint8) if values.dtype == bool else values
     below, above = _RANGE_QUANTILES
     return float(np.quantile(values, below, method="higher")), float(np.quantile(values, above, method="lower"))
+
+
+def _range_pieces(volume: Volume, z: int) -> Iterator[tuple[np.ndarray, int]]:
+    """(slice z, or squares of it on a 4 x 4 grid; how many of its pixels to use)."""
+    if math.prod(volume.shape[1:]) <= _RANGE_WHOLE_PIXELS:
+        yield volume[z], _RANGE_PIXELS
+        return
+    ys, xs = (np.linspace(0, max(length - 1024, 0), 4).astype(int) for length in volume.shape[1:])
+    for y, x in itertools.product(ys, xs):
+        yield volume[z, y : y + 1024, x : x + 1024], _RANGE_PIXELS // 16
 
 
 def to_uint8(image_yx: np.ndarray, low_high: tuple[float, float], name: str = "image") -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Write a volume slice by slice: compressed TIFF or OME-Zarr (zarr 3)."""
+"""Write a volume block by block: compressed TIFF or OME-Zarr (zarr 3)."""
 
 import contextlib
 import json
@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
+from dualrel_jax.data import ome_zarr
 from dualrel_jax.errors import InputError
 
 SUFFIXES = (".tif", ".tiff", ".zarr")
-_CREATOR = "dualrel_jax"
-_CHUNK = 1024  # y and x of a zarr chunk, one slice deep since slices come one at a time
 _BIG_TIFF_BYTES = 4_000_000_000  # before compression; a classic TIFF ends at 2**32
 
 Voxel = tuple[float, float, float]
@@ -25,17 +24,27 @@ class VolumeWriter:
     """A context manager: `with open_writer(...) as writer: writer.write(z, slice_yx)`, z = 0, 1, 2, ...
 
     What is written bears the name `<path>.part` until it is complete, so a file under its own name is whole.
+
+    Attributes:
+        chunk: (z, y, x) of the blocks that are stored at once, which other blocks had better be multiples of.
+        resumable: `write_block` takes blocks in any order, and with `keep` what a kill left is continued; that all
+            blocks were written is then the caller's to know.
     """
+
+    resumable = False
 
     def __init__(self, path: Path, shape_zyx: tuple[int, int, int], dtype: np.dtype, voxel_nm: Voxel | None):
         self.path, self.shape, self.dtype, self.voxel_nm = path, tuple(shape_zyx), np.dtype(dtype), voxel_nm
-        self._part = path.with_name(path.name + ".part")
+        self.chunk = (1, *self.shape[1:])
+        self.part = path.with_name(path.name + ".part")
         self._next = 0
+        self._keep = self._finished = False
 
     def __enter__(self) -> "VolumeWriter":
         with self._disk_errors():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            _remove(self._part)
+            if not (self._keep and self.resumable):
+                remove(self.part)
             self._open()
         return self
 
@@ -51,19 +60,32 @@ class VolumeWriter:
             self._write(z, np.ascontiguousarray(slice_yx))
         self._next += 1
 
+    def write_block(self, corner_zyx: tuple[int, int, int], block: np.ndarray) -> None:
+        """Writes `z y x`, first voxel at `corner_zyx`; a writer that is not resumable takes whole slices in order."""
+        for z, slice_yx in enumerate(block, start=corner_zyx[0]):
+            self.write(z, slice_yx)
+
+    def finish(self) -> None:
+        """Completes what lies under the name `part`, all blocks written; leaving the context then only renames it."""
+        if not self._finished:
+            with self._disk_errors():
+                self._finish()
+            self._finished = True
+
     def __len__(self) -> int:
         return self.shape[0]
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        if error is None and self._next == len(self):
+        if error is None and (self._keep or self._next == len(self)):
+            self.finish()
             with self._disk_errors():
-                self._close()
-                _remove(self.path)
-                os.replace(self._part, self.path)
+                remove(self.path)
+                os.replace(self.part, self.path)
             return
         with contextlib.suppress(Exception):  # what stopped the writing is the error to report
-            self._close()
-        _remove(self._part)
+            self._abandon()
+        if not self._keep:
+            remove(self.part)
         if error is None:
             raise ValueError(f"{self.path}: only {self._next} of {len(self)} slices were written")
 
@@ -84,14 +106,17 @@ class VolumeWriter:
     def _write(self, z: int, slice_yx: np.ndarray) -> None:
         raise NotImplementedError
 
-    def _close(self) -> None:
+    def _finish(self) -> None:
+        raise NotImplementedError
+
+    def _abandon(self) -> None:
         raise NotImplementedError
 
 
 class _TiffWriter(VolumeWriter):
     def _open(self) -> None:
         size = math.prod(self.shape) * self.dtype.itemsize
-        self._file = tifffile.TiffWriter(self._part, bigtiff=size > _BIG_TIFF_BYTES)
+        self._file = tifffile.TiffWriter(self.part, bigtiff=size > _BIG_TIFF_BYTES)
 
     def _write(self, z: int, slice_yx: np.ndarray) -> None:
         _, y, x = self.voxel_nm or (1, 1, 1)
@@ -105,7 +130,7 @@ class _TiffWriter(VolumeWriter):
             description=self._description() if z == 0 else None,
             resolution=(1 / x, 1 / y),
             resolutionunit="NONE",
-            software=_CREATOR,
+            software=ome_zarr.CREATOR,
         )
 
     def _description(self) -> str:
@@ -116,51 +141,68 @@ class _TiffWriter(VolumeWriter):
             lines += ["unit=nm"] + ([] if math.isnan(z) else [f"spacing={z!r}"])
         return "\n".join(lines) + "\n"
 
-    def _close(self) -> None:
+    def _finish(self) -> None:
         self._file.close()
+
+    _abandon = _finish
 
 
 class _ZarrWriter(VolumeWriter):
+    resumable = True
+
+    def __init__(self, *args, offset: tuple[int, int, int], reduction: str, keep: bool):
+        super().__init__(*args)
+        self.chunk = ome_zarr.CHUNK
+        self._offset, self._reduction, self._keep = offset, reduction, keep
+        self._factors = ome_zarr.level_factors(self.shape, self.voxel_nm)
+        self._slices: list[np.ndarray] = []  # of one layer of chunks
+
     def _open(self) -> None:
-        import tensorstore as ts
+        self.part.mkdir(exist_ok=True)
+        group = ome_zarr.group_metadata(self.path.stem, self._factors, self.voxel_nm, self._offset, self._reduction)
+        (self.part / "zarr.json").write_text(json.dumps(group, indent=2))
+        self._store = ome_zarr.open_level(self.part, 0, self.shape, self.dtype)
 
-        self._part.mkdir()
-        (self._part / "zarr.json").write_text(json.dumps(self._group(), indent=2))
-        chunk = [1, *(min(length, _CHUNK) for length in self.shape[1:])]
-        metadata = {
-            "shape": self.shape,
-            "data_type": self.dtype.name,
-            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunk}},
-            "codecs": [{"name": "bytes"}, {"name": "zstd", "configuration": {"level": 3}}],
-            "dimension_names": ["z", "y", "x"],
-        }
-        kvstore = {"driver": "file", "path": f"{self._part}/0/"}
-        self._store = ts.open({"driver": "zarr3", "kvstore": kvstore, "metadata": metadata, "create": True}).result()
-
-    def _group(self) -> dict:
-        """OME-Zarr 0.5: one level, its voxel size in nm."""
-        sizes = self.voxel_nm or (math.nan,) * 3
-        known = [not math.isnan(size) for size in sizes]
-        axes = [
-            {"name": name, "type": "space"} | ({"unit": "nanometer"} if sure else {})
-            for name, sure in zip("zyx", known, strict=True)
-        ]
-        scale = [size if sure else 1.0 for size, sure in zip(sizes, known, strict=True)]
-        level = {"path": "0", "coordinateTransformations": [{"type": "scale", "scale": scale}]}
-        ome = {"version": "0.5", "multiscales": [{"name": self.path.stem, "axes": axes, "datasets": [level]}]}
-        return {"zarr_format": 3, "node_type": "group", "attributes": {"ome": ome, "creator": _CREATOR}}
+    def write_block(self, corner_zyx: tuple[int, int, int], block: np.ndarray) -> None:
+        if block.any():  # zeros are what a chunk holds that was never written
+            where = tuple(slice(at, at + length) for at, length in zip(corner_zyx, block.shape, strict=True))
+            with self._disk_errors():
+                self._store[where].write(block).result()
 
     def _write(self, z: int, slice_yx: np.ndarray) -> None:
-        self._store[z].write(slice_yx).result()
+        self._slices.append(slice_yx.copy())
+        if len(self._slices) == self.chunk[0] or z == len(self) - 1:
+            self._store[z + 1 - len(self._slices) : z + 1].write(np.stack(self._slices)).result()
+            self._slices = []
 
-    def _close(self) -> None:
+    def _finish(self) -> None:
+        ome_zarr.write_levels(self.part, self._store, self._factors, self._reduction)
+        self._store = None
+
+    def _abandon(self) -> None:
         self._store = None
 
 
 def open_writer(
-    path: str | Path, shape_zyx: tuple[int, int, int], dtype: np.dtype | type, voxel_nm: Voxel | None = None
+    path: str | Path,
+    shape_zyx: tuple[int, int, int],
+    dtype: np.dtype | type,
+    voxel_nm: Voxel | None = None,
+    *,
+    offset: tuple[int, int, int] = (0, 0, 0),
+    reduction: str = "stride",
+    keep: bool = False,
 ) -> VolumeWriter:
     """A writer for `.tif` or `.zarr`; an earlier output of that name is replaced when the new one is complete.
+
+    Args:
+        path: its suffix names the format.
+        shape_zyx: of the whole volume.
+        dtype: of its voxels.
+        voxel_nm: (z, y, x); z may be nan.
+        offset: zarr: the first voxel in the volume that this is a region of.
+        reduction: zarr: how lower resolutions are made, one of `ome_zarr.REDUCTIONS`.
+        keep: zarr: an error or a kill leaves `<path>.part`, in which the next writer of that name continues.
 
     Raises:
         InputError: another suffix, or a folder in the way that is no zarr.
@@ -170,18 +212,16 @@ def open_writer(
         raise InputError(
             f"{path}: is of no type that can be written; expected {', '.join(SUFFIXES)}: rename the output"
         )
-    if path.is_dir() and not _is_ours(path):
+    if path.is_dir() and not ome_zarr.is_ours(path):
         raise InputError(f"{path}: is a folder that dualrel_jax did not write; expected a free name: choose another")
-    kind = _ZarrWriter if path.suffix.lower() == ".zarr" else _TiffWriter
-    return kind(path, shape_zyx, np.dtype(dtype), voxel_nm)
+    about = (path, shape_zyx, np.dtype(dtype), voxel_nm)
+    if path.suffix.lower() == ".zarr":
+        return _ZarrWriter(*about, offset=offset, reduction=reduction, keep=keep)
+    return _TiffWriter(*about)
 
 
-def _is_ours(folder: Path) -> bool:
-    group = folder / "zarr.json"
-    return group.is_file() and json.dumps({"creator": _CREATOR})[1:-1] in group.read_text()
-
-
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Deletes a file or a folder, if it exists."""
     if path.is_dir():
         shutil.rmtree(path)
     else:

@@ -23,16 +23,23 @@ def segment(folder: Path, volume: Volume) -> Steps:
     yield 0, len(volume)
     # Otherwise JAX takes most of a GPU's memory for as long as napari runs, and a training beside it has none.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    from dualrel_jax import parallel
-    from dualrel_jax.predictor import probabilities
+    from dualrel_jax import consensus, parallel
     from dualrel_jax.run import load_run
+    from dualrel_jax.sections import Model
 
     parallel.cache_compilations()
     run = load_run(folder)
-    found = np.empty(volume.shape, np.uint8)
-    slices = probabilities(run.predictor, run.variables, volume, intensity_range(volume), run.pixel_nm)
-    for z, probability in slices:
-        found[z] = np.round(probability * 255)
+    predict = run.config.predict
+    grey = intensity_range(volume)
+    model = Model(run.predictor, run.variables, grey, run.pixel_nm, predict.tile, predict.overlap, side=0)
+    zs, sigma = range(len(volume)), consensus.smoothing_slices(volume, predict.z_smoothing_nm)
+    sections = model.sections(volume)
+    if sigma:
+        sections = consensus.smoothed(sections, zs, zs, sigma)
+    found = np.zeros(volume.shape, np.uint8)
+    for z, section in zip(zs, sections, strict=True):
+        if section is not None:
+            found[z] = np.rint(section * 255)
         yield z + 1, len(volume)
     return found
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dualrel_jax.data import volumes
 from dualrel_jax.data.volumes import Volume, intensity_range, open_volume, to_uint8
 from dualrel_jax.errors import InputError
 
@@ -89,6 +90,26 @@ def test_range_reads_at_most_16_slices_spread_over_those_asked_for():
     assert len(seen) == 16 and (min(seen), max(seen)) == (20, 79) and (low, high) == (20, 79)
     assert intensity_range(volume, [3]) == (3, 3)
     assert intensity_range(Volume.from_array(stack("bool"))) == (0, 1)
+
+
+def test_range_of_large_slices_is_read_from_squares_of_them(monkeypatch):
+    monkeypatch.setattr(volumes, "_RANGE_WHOLE_PIXELS", 1000 * 1000)
+    array = np.zeros((3, 1500, 5000), np.uint8)
+    array[1, :, :1024] = np.arange(1024) % 199 + 20
+    volume, read = Volume.from_array(array), []
+    spy = Volume(*list(vars(volume).values())[:5], lambda z, y, x: read.append((y, x)) or array[z, y, x])
+    # What has a single grey is left out: it would make 0 the black.
+    assert intensity_range(spy) == (20, 218)
+    assert len(read) == 3 * 16
+    assert all(part.stop - part.start == 1024 for place in read for part in place)
+
+
+def test_a_crop_is_a_volume():
+    volume = Volume.from_array(stack("uint8"), (9, 4, 4), "mine")
+    part = volume.crop(slice(2, 9), slice(1, None), slice(3, 5))
+    np.testing.assert_array_equal(part[:], volume[:][2:9, 1:, 3:5])
+    np.testing.assert_array_equal(part[1, 2:4, :1], volume[:][3, 3:5, 3:4])
+    assert part.voxel_nm == (9, 4, 4) and part.shape == part[:].shape
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "int32", "float32", "float64"])

@@ -23,8 +23,8 @@ def read_hdf5(path: Path, dataset: str | None) -> Source:
     """
     import h5py
 
-    # The default cache of 1 MiB would decode a chunk again for each of its slices.
-    file = h5py.File(path, "r", rdcc_nbytes=256 << 20)
+    # The default cache of 1 MiB would decode a chunk again for each of its slices, and its 521 slots are too few.
+    file = h5py.File(path, "r", rdcc_nbytes=512 << 20, rdcc_nslots=100_003)
     found: dict[str, tuple[int, ...]] = {}
     file.visititems(lambda name, item: found.update({name: item.shape} if isinstance(item, h5py.Dataset) else {}))
     stacks = [name for name, shape in found.items() if len(shape) == 3]

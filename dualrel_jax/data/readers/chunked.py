@@ -11,7 +11,7 @@ from dualrel_jax.errors import InputError
 SUFFIXES = (".zarr", ".n5")
 _FILES = {"zarr.json": "zarr3", ".zarray": "zarr", ".zgroup": "zarr", ".zattrs": "zarr", "attributes.json": "n5"}
 _TITLES = {"zarr3": "zarr 3", "zarr": "zarr 2", "n5": "n5"}
-_CACHE_BYTES = 256 << 20  # a chunk of 64 slices is decoded once, not for each of them
+_CACHE_BYTES = 512 << 20  # a chunk of 64 slices is decoded once, not for each of them, in blocks of 2048 x 2048
 
 
 def is_chunked(folder: Path) -> bool:

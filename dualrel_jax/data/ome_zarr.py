@@ -1,0 +1,117 @@
+"""OME-Zarr 0.5 images: one array a resolution, each with its voxel size, written and halved block by block."""
+
+import itertools
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+CHUNK = (32, 256, 256)  # z y x; 2 MiB of uint8: few files, and viewers that cut along any axis load little in vain
+REDUCTIONS = ("stride", "mean", "majority")
+CREATOR = "dualrel_jax"
+
+Shape = tuple[int, int, int]
+
+
+def level_factors(shape: Shape, voxel_nm: tuple[float, float, float] | None) -> list[Shape]:
+    """Voxels z y x of the volume in one voxel of each level, from (1, 1, 1) until a slice fits a chunk.
+
+    y and x are halved from level to level, z only as far as its voxels do not become longer than theirs: anisotropic
+    volumes are made isotropic first. Where the distance of slices is unknown z is left as it is.
+    """
+    z_nm, y_nm, x_nm = voxel_nm or (math.nan,) * 3
+    z, factor = 1, 1
+    factors = [(1, 1, 1)]
+    while any(-(-length // factor) > chunk for length, chunk in zip(shape[1:], CHUNK[1:], strict=True)):
+        factor *= 2
+        if 2 * z * z_nm <= factor * min(y_nm, x_nm) * math.sqrt(2) and z < shape[0]:
+            z *= 2
+        factors.append((z, factor, factor))
+    return factors
+
+
+def group_metadata(name: str, factors: list[Shape], voxel_nm: tuple | None, offset: Shape, reduction: str) -> dict:
+    """zarr.json of the group: axes with units, and the scale and translation of each level.
+
+    `offset` is the first voxel z y x in the volume that this is a region of. Averaged voxels lie half a voxel further
+    with each halving. Sizes that are unknown are 1, without a unit.
+    """
+    sizes = voxel_nm or (math.nan,) * 3
+    known = [not math.isnan(size) for size in sizes]
+    axes = [
+        {"name": name, "type": "space"} | ({"unit": "nanometer"} if sure else {})
+        for name, sure in zip("zyx", known, strict=True)
+    ]
+    unit = [size if sure else 1.0 for size, sure in zip(sizes, known, strict=True)]
+
+    def steps(factor: Shape) -> list[dict]:
+        scale = [n * size for n, size in zip(factor, unit, strict=True)]
+        centre = [0.0 if reduction == "stride" else (n - 1) / 2 for n in factor]
+        shift = [(start + half) * size for start, half, size in zip(offset, centre, unit, strict=True)]
+        translation = [{"type": "translation", "translation": shift}] if any(shift) else []
+        return [{"type": "scale", "scale": scale}, *translation]
+
+    levels = [{"path": str(i), "coordinateTransformations": steps(factor)} for i, factor in enumerate(factors)]
+    scales = {"name": name, "type": reduction, "axes": axes, "datasets": levels}
+    ome = {"version": "0.5", "multiscales": [scales]}
+    return {"zarr_format": 3, "node_type": "group", "attributes": {"ome": ome, "creator": CREATOR}}
+
+
+def is_ours(folder: Path) -> bool:
+    group = folder / "zarr.json"
+    return group.is_file() and json.dumps({"creator": CREATOR})[1:-1] in group.read_text()
+
+
+def open_level(folder: Path, level: int, shape: Shape, dtype: np.dtype) -> Any:
+    """The tensorstore array of one level; created where it does not exist. Chunks of zeros take no space."""
+    import tensorstore as ts
+
+    chunk = [min(length, most) for length, most in zip(shape, CHUNK, strict=True)]
+    metadata = {
+        "shape": shape,
+        "data_type": dtype.name,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunk}},
+        "codecs": [{"name": "bytes"}, {"name": "zstd", "configuration": {"level": 3}}],
+        "dimension_names": ["z", "y", "x"],
+    }
+    kvstore = {"driver": "file", "path": f"{folder}/{level}/"}
+    spec = {"driver": "zarr3", "kvstore": kvstore, "metadata": metadata}
+    return ts.open(spec, open=True, create=True).result()
+
+
+def write_levels(folder: Path, full: Any, factors: list[Shape], reduction: str) -> None:
+    """Writes each level but the first from the one before; in memory are the eight chunks that become one."""
+    shape, dtype = full.shape, full.dtype.numpy_dtype
+    above = full
+    for level, (before, factor) in enumerate(itertools.pairwise(factors), start=1):
+        step = tuple(n // m for n, m in zip(factor, before, strict=True))
+        store = open_level(folder, level, tuple(-(-n // f) for n, f in zip(shape, factor, strict=True)), dtype)
+        grid = [range(0, length, chunk) for length, chunk in zip(store.shape, CHUNK, strict=True)]
+        for corner in itertools.product(*grid):
+            parts = list(zip(corner, CHUNK, step, above.shape, strict=True))
+            source = tuple(slice(at * s, min((at + n) * s, end)) for at, n, s, end in parts)
+            if above[source].storage_statistics(query_not_stored=True).result().not_stored:
+                continue  # zeros
+            small = reduced(above[source].read().result(), step, reduction)
+            target = tuple(slice(at, at + n) for at, n in zip(corner, small.shape, strict=True))
+            store[target].write(small).result()
+        above = store
+
+
+def reduced(block: np.ndarray, step: Shape, reduction: str) -> np.ndarray:
+    """`z y x` with `step` voxels along each axis become one; at the far border of what there is.
+
+    stride: the first of them, right for numbers of instances. mean: their mean, rounded. majority: for masks of 0 and
+    one other value, what at least half of them are.
+    """
+    if reduction == "stride":
+        return block[tuple(slice(None, None, s) for s in step)]
+    padded = np.pad(block, [(0, -n % s) for n, s in zip(block.shape, step, strict=True)], mode="edge")
+    z, y, x = (n // s for n, s in zip(padded.shape, step, strict=True))
+    mean = padded.reshape(z, step[0], y, step[1], x, step[2]).mean(axis=(1, 3, 5), dtype=np.float32)
+    if reduction == "majority":
+        top = block.max()
+        return np.where(mean * 2 >= top, top, 0).astype(block.dtype)
+    return (np.rint(mean) if block.dtype.kind in "iu" else mean).astype(block.dtype)

@@ -1,0 +1,69 @@
+"""A trained model applied to the slices of a volume, one after the other."""
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from dualrel_jax.blocks import Window, windows
+from dualrel_jax.data.datasets import training_shape
+from dualrel_jax.data.resample import resample_image, resample_probability
+from dualrel_jax.data.volumes import Volume, to_uint8
+from dualrel_jax.methods.base import Variables
+from dualrel_jax.predictor import Predictor
+
+Section = np.ndarray | None  # probability y x float32; None: nothing to see there, 0 everywhere
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model, and how it sees volumes.
+
+    Attributes:
+        grey: the intensity range that becomes 0..255.
+        pixel_nm: training pixel size (y, x), to which slices are resampled where theirs is known too.
+        tile: side of the predictor's tiles, and `overlap` of neighbours, both in training pixels.
+        side: largest side of a slice that is predicted at once, pixels of the volume; 0: any.
+    """
+
+    predictor: Predictor
+    variables: Variables
+    grey: tuple[float, float]
+    pixel_nm: tuple[float, float] | None
+    tile: int
+    overlap: int
+    side: int
+
+    def sections(self, volume: Volume) -> Iterator[Section]:
+        """Of every slice, in order, at the volume's own pixel size; None where a slice has a single grey.
+
+        While slices are computed, the next ones are read and the one before is the caller's to write: one more than
+        `predictor.in_flight` are in memory at a time.
+        """
+        shape = training_shape(volume, self.pixel_nm)
+
+        def compute(native: np.ndarray) -> np.ndarray:
+            image = resample_image(to_uint8(native, self.grey, volume.path), shape)
+            return resample_probability(self.predictor(self.variables, image), volume.shape[1:])
+
+        computed = deque()
+        with ThreadPoolExecutor(self.predictor.in_flight) as pool:
+            for native in volume:
+                blank = native.min() == native.max()
+                computed.append(None if blank else pool.submit(compute, native))
+                if len(computed) > self.predictor.in_flight:
+                    first = computed.popleft()
+                    yield first and first.result()
+            for section in computed:
+                yield section and section.result()
+
+    def windows(self, volume: Volume, region_yx: tuple[slice, slice]) -> Iterator[Window]:
+        """The windows of a region, with the surroundings that tiles want."""
+        seen = training_shape(volume, self.pixel_nm)
+        tile, overlap = (
+            tuple(-(-size * native // small) for native, small in zip(volume.shape[1:], seen, strict=True))
+            for size in (self.tile, self.overlap)
+        )
+        return windows(region_yx, volume.shape[1:], self.side, overlap, tile)
