@@ -92,15 +92,13 @@ def load(path: Path) -> ConfigDict:
 
     A younger field that does not, such as a new option of the prediction, has its default.
     """
-    from dualrel_jax.configs import base
-
     if not path.is_file():
         raise InputError(
             f"{path.parent} holds no finished or started run ({path.name} is missing); train there first, or give the "
             "folder of a run with --workdir."
         )
     config = json.loads(path.read_text())
-    today, there = base.get_config().to_dict(), _flat(config)
+    today, there = get_config(config["method"]["name"]).to_dict(), _flat(config)
     young = sorted(key for key in _flat(today) if key not in there)
     if missing := [key for key in young if not _is_free(key)]:
         raise InputError(

@@ -22,5 +22,6 @@ def test_a_field_younger_than_the_run_has_its_default(tmp_path):
 
 
 def test_a_younger_field_that_shapes_the_training_makes_another_version(tmp_path):
-    with pytest.raises(InputError, match=r"another version.*train\.clip_norm"):
-        settings.load(saved_without("train.clip_norm", tmp_path))
+    for field in ("train.clip_norm", "method.soft_trust"):
+        with pytest.raises(InputError, match=rf"another version.*{field}"):
+            settings.load(saved_without(field, tmp_path))
