@@ -172,7 +172,7 @@ def _instances() -> ConfigDict:
         {
             "input": "",  # a probability volume; empty: <workdir>/prediction/mask_probability.tif
             "output": "",  # .tif or .zarr of the numbers; empty: <workdir>/instances/instances.tif
-            "image": "",  # the EM volume, for the picture; empty: drawn over the probability
+            "image": "",  # the EM volume, for the picture; empty: the one that was segmented
             "threshold": 0.5,  # probability above which a voxel is a mitochondrion
             "hole_um3": 0.001,  # enclosed background below this volume is filled, um3; 0: none
             "seed_depth_nm": 60.0,  # a neck thinner by this radius than both sides parts two instances, nm; 0: never

@@ -12,6 +12,7 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from dualrel_jax import footprint, instance_measures, instance_metrics, pictures
+from dualrel_jax.blocks import parse_region
 from dualrel_jax.data.own import parse_voxel
 from dualrel_jax.data.readers.source import times
 from dualrel_jax.data.volumes import Volume, intensity_range, open_volume, to_uint8
@@ -40,7 +41,10 @@ def write_instances(workdir: str | Path, config: ConfigDict) -> dict[str, Path]:
     voxel_nm, output = probability.voxel_nm, Path(settings.output or workdir / "instances" / "instances.tif")
     _check_memory(probability)
     _check_output(output, probability.path, settings.image, settings.label)
-    image = _open_like(probability, settings.image, "instances.image") if settings.image else probability
+    if settings.image:
+        image = _open_like(probability, settings.image, "instances.image")
+    else:
+        image = probability if settings.input else _segmented(workdir, probability)
     truth = _open_truth(probability, settings) if settings.label else None
     labels = label_instances(above(probability, settings.threshold), voxel_nm, settings)
     rows = instance_measures.measure(labels, probability, voxel_nm)
@@ -273,6 +277,17 @@ def _open_probability(workdir: Path, config: ConfigDict) -> Volume:
             "--config.predict.voxel_nm=z,y,x in nm, such as 30,8,8."
         )
     return volume
+
+
+def _segmented(workdir: Path, probability: Volume) -> Volume:
+    """The EM that --mode=predict segmented last, or the probability where that is not to be had any more."""
+    try:
+        about = json.loads((workdir / "prediction" / "mask.json").read_text())
+        volume = open_volume(about["volume"], verbose=False)
+        image = volume.crop(*parse_region(about["config.predict.region"], volume.shape))
+    except (OSError, InputError):
+        return probability
+    return image if image.shape == probability.shape else probability
 
 
 def _check_memory(volume: Volume) -> None:

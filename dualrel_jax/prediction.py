@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import hashlib
+import json
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from dualrel_jax.data.own import parse_voxel
 from dualrel_jax.data.volumes import Volume, intensity_range, open_volume, to_uint8
 from dualrel_jax.data.writers import VolumeWriter, open_writer, remove
 from dualrel_jax.errors import InputError
+from dualrel_jax.files import write_text
 from dualrel_jax.methods.base import Variables
 from dualrel_jax.predictor import Predictor
 from dualrel_jax.progress import Progress
@@ -53,7 +55,7 @@ def predict(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, 
 def predict_volume(
     predictor: Predictor, variables: Variables, volume: Volume, pixel_nm, output: Path, settings: ConfigDict
 ) -> tuple[dict[str, Path], float]:
-    """Writes the mask (0 / 255), if asked for the probability (0..255), and a picture of four slices.
+    """Writes the mask (0 / 255), if asked for the probability (0..255), a picture of four slices, and the settings.
 
     What is written as .zarr is continued where an earlier call with the same volume, model and settings was killed.
 
@@ -96,6 +98,8 @@ def predict_volume(
     progress.complete()
     paths = {name: writer.path for name, writer in writers.items()}
     paths["picture"] = _picture(volume, region, grey, output)
+    paths["about"] = output.with_name(f"{output.stem}.json")
+    write_text(paths["about"], json.dumps(_job(model, volume, settings), indent=2) + "\n")
     return paths, progress.found / np.prod(first.shape)
 
 
@@ -212,7 +216,7 @@ def _progress_path(output: Path) -> Path:
 
 
 def _job(model: Model, volume: Volume, settings: ConfigDict) -> dict:
-    """What the output depends on; name -> value, for `Progress`."""
+    """What the output depends on, name -> value: for `Progress`, and as a record beside the output."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(model.variables):
         digest.update(np.asarray(leaf).tobytes())

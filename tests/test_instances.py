@@ -117,6 +117,19 @@ def write(path, volume, voxel_nm=None):
     return str(path)
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_the_picture_shows_the_em_that_was_segmented(config, tmp_path, monkeypatch, there):
+    em = np.random.default_rng(0).integers(0, 255, (20, 40, 60), np.uint8)
+    path = write(tmp_path / "em.tif", em) if there else "moved.tif"
+    about = {"volume": path, "config.predict.region": "3:17,,"}
+    (tmp_path / "prediction" / "mask.json").write_text(json.dumps(about))
+    drawn = []
+    monkeypatch.setattr(instances, "draw", lambda labels, image, *_: drawn.append(image[:]))
+    instances.write_instances(tmp_path, config)
+    expected = em[3:17] if there else open_volume(tmp_path / "prediction" / "mask_probability.tif")[:]
+    np.testing.assert_array_equal(drawn[0], expected)
+
+
 @pytest.mark.parametrize("suffix", [".tif", ".zarr"])
 def test_the_whole_mode(config, tmp_path, suffix, capsys):
     config.instances.update({"label": str(tmp_path / "truth.tif"), "label_kind": "instances"})
