@@ -1,12 +1,13 @@
 """Segments a volume with a trained model, block by block, into a mask on disk."""
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
+import io
 import json
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import jax
@@ -17,13 +18,13 @@ from dualrel_jax import consensus, pictures
 from dualrel_jax.blocks import Region, Window, parse_region, relative, slabs
 from dualrel_jax.data.own import parse_voxel
 from dualrel_jax.data.volumes import Volume, intensity_range, open_volume, to_uint8
-from dualrel_jax.data.writers import VolumeWriter, open_writer, remove
+from dualrel_jax.data.writers import VolumeWriter, Voxel, open_writer, remove
 from dualrel_jax.errors import InputError
 from dualrel_jax.files import write_text
 from dualrel_jax.methods.base import Variables
 from dualrel_jax.predictor import Predictor
 from dualrel_jax.progress import Progress
-from dualrel_jax.run import load_run
+from dualrel_jax.run import Run, load_run
 from dualrel_jax.sections import Model, Section
 
 _FREE = ("input", "output", "voxel_nm", "batch")  # fields that another may continue with, or that the volume holds
@@ -38,6 +39,8 @@ def predict(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, 
         volume = open_volume(settings.input, parse_voxel(settings.voxel_nm, "predict.voxel_nm"))
     else:
         volume = run.test_parts()[0].image
+    if volume.voxel_nm is None:
+        volume = dataclasses.replace(volume, voxel_nm=_voxel_in_training(run, volume.path))
     if volume.voxel_nm is None and run.pixel_nm is not None:
         print(
             f"{volume.path} does not say its voxel size: its pixels are taken to be those of the training, "
@@ -50,6 +53,15 @@ def predict(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, 
     for name, path in paths.items():
         print(f"  {name}: {path}")
     return paths
+
+
+def _voxel_in_training(run: Run, path: str) -> Voxel | None:
+    """The voxel size that the training took this very file to have; None if it is no file of the training."""
+    with contextlib.suppress(InputError), contextlib.redirect_stdout(io.StringIO()):
+        for part in (*run.dataset.train, *run.dataset.test):
+            if Path(part.image.path).resolve() == Path(path).resolve():
+                return part.image.voxel_nm
+    return None
 
 
 def predict_volume(
@@ -128,7 +140,7 @@ def _writers(volume: Volume, region: Region, output: Path, settings: ConfigDict)
     }
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class _Task:
     """The probabilities of a region, averaged as the settings ask; `views` as in `consensus.open_views`, or None."""
 

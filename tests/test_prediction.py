@@ -8,13 +8,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tifffile
 from scipy import ndimage
 
 import dualrel_jax
-from dualrel_jax import consensus
+from dualrel_jax import consensus, prediction
 from dualrel_jax.data import ome_zarr
 from dualrel_jax.data.volumes import Volume, open_volume
 from dualrel_jax.errors import InputError
@@ -156,6 +158,26 @@ def test_slices_of_unknown_distance_are_not_averaged(predict, volume, capsys):
     apart = Volume.from_array(volume[:], (float("nan"), 5.0, 5.0), "noise")
     np.testing.assert_array_equal(predict("b/mask.tif", volume=apart, z_smoothing_nm=20.0)[1], plain)
     assert "distance of its slices" in capsys.readouterr().out
+
+
+def test_the_voxel_size_of_a_file_of_the_training_is_known(tmp_path, monkeypatch):
+    image = np.random.default_rng(0).integers(0, 255, SHAPE, np.uint8)
+    for name in ("trained", "another"):
+        tifffile.imwrite(tmp_path / f"{name}.tif", image)
+    settings = dualrel_jax.get_config("supervised:phantom").predict
+    settings.update({"input": str(tmp_path / "trained.tif"), "tile": 16, "overlap": 4})
+    part = SimpleNamespace(image=Volume.from_array(image, (30.0, 8.0, 8.0), str(tmp_path / "trained.tif")))
+    run = SimpleNamespace(
+        config=SimpleNamespace(predict=settings),
+        dataset=SimpleNamespace(train=[part], test=[]),
+        pixel_nm=(8.0, 8.0),
+        predictor=Dark(),
+        variables=1.0,
+    )
+    monkeypatch.setattr(prediction, "load_run", lambda workdir, config: run)
+    assert open_volume(prediction.predict(tmp_path)["mask"]).voxel_nm == (30, 8, 8)
+    settings.input = str(tmp_path / "another.tif")
+    assert open_volume(prediction.predict(tmp_path)["mask"]).voxel_nm is None
 
 
 def test_views_are_the_mean_of_sections_across_all_axes(predict, volume):
