@@ -89,6 +89,14 @@ def compute(terms: Mapping[str, Callable[[], jax.Array]]) -> dict[str, jax.Array
     return values
 
 
+def diagnose(
+    total: jax.Array, terms: Mapping[str, jax.Array], consistency_weight: jax.Array, **others: jax.Array
+) -> Diagnostics:
+    """What a step logs: the loss, its terms, the weight of what it learns without labels, and a method's own."""
+    of_terms = {f"loss_{name}": value for name, value in terms.items()}
+    return {"loss": total, **of_terms, "consistency_weight": consistency_weight, **others}
+
+
 def unet(model: ConfigDict) -> UNet:
     """The segmentation network of the config, the same for every method."""
     return UNet(model.width, model.depth, model.norm, jnp.dtype(model.dtype))

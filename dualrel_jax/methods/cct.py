@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from dualrel_jax import batches, losses
 from dualrel_jax.errors import InputError
-from dualrel_jax.methods.base import Method, compute, unet
+from dualrel_jax.methods.base import Method, compute, diagnose, unet
 from dualrel_jax.models import perturbations
 from dualrel_jax.models.perturbations import AuxiliaryDecoder
 from dualrel_jax.models.unet import UNet, UNetOutput
@@ -79,12 +79,7 @@ class CCT(Method):
         terms = compute(terms)
         weight = self.config.consistency_weight * sigmoid_ramp(step, self.ramp_steps)
         total = terms["supervised"] + weight * terms["consistency"]
-        diagnostics = {
-            "loss": total,
-            **{f"loss_{name}": value for name, value in terms.items()},
-            "consistency_weight": weight,
-        }
-        return total, (diagnostics, variables)
+        return total, (diagnose(total, terms, weight), variables)
 
     @jax.named_scope("perturb")
     def perturb(self, rng, z, logits, variables) -> jax.Array:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from dualrel_jax import batches, cutmix, losses
-from dualrel_jax.methods.base import Method, compute, unet
+from dualrel_jax.methods.base import Method, compute, diagnose, unet
 from dualrel_jax.schedules import sigmoid_ramp
 
 
@@ -54,13 +54,7 @@ class CPS(Method):
         weight = self.config.consistency_weight * sigmoid_ramp(step, self.ramp_steps)
         total = terms["supervised"] + weight * terms["cross"]
         agreement = jnp.mean(labels["left"] == labels["right"])
-        diagnostics = {
-            "loss": total,
-            **{f"loss_{name}": value for name, value in terms.items()},
-            "consistency_weight": weight,
-            "agreement": agreement,
-        }
-        return total, (diagnostics, variables)
+        return total, (diagnose(total, terms, weight, agreement=agreement), variables)
 
     def predict(self, variables, image):
         left, right = (self.probability(name, variables, image) for name in ("left", "right"))

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from dualrel_jax import batches, cutmix, losses
-from dualrel_jax.methods.base import Method, compute, unet
+from dualrel_jax.methods.base import Method, compute, diagnose, unet
 from dualrel_jax.models import prototypes, reliability
 from dualrel_jax.models.prototypes import PrototypeBank, PrototypeOutput
 from dualrel_jax.models.reliability import ReliabilityHead
@@ -99,14 +99,14 @@ class DualRel(Method):
             weights.get(name, self.config.get(f"{name}_weight")) * ramps.get(name, 1.0) * term
             for name, term in terms.items()
         )
-        diagnostics = {
-            "loss": total,
-            **{f"loss_{name}": value for name, value in terms.items()},
-            "consistency_weight": self.config.soft_weight * ramp,
-            "discrepancy": d.mean(),
-            "unreliability_sd": z.std(axis=-1).mean(),
-            "agreement": jnp.mean(opinions.head.argmax(axis=-1) == opinions.fused.argmax(axis=-1)),
-        }
+        diagnostics = diagnose(
+            total,
+            terms,
+            self.config.soft_weight * ramp,
+            discrepancy=d.mean(),
+            unreliability_sd=z.std(axis=-1).mean(),
+            agreement=jnp.mean(opinions.head.argmax(axis=-1) == opinions.fused.argmax(axis=-1)),
+        )
         return total, (diagnostics, variables)
 
     @jax.named_scope("opinions")

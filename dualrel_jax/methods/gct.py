@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from dualrel_jax import batches, losses
 from dualrel_jax.errors import InputError
-from dualrel_jax.methods.base import Method, unet
+from dualrel_jax.methods.base import Method, diagnose, unet
 from dualrel_jax.models import detector, flaws
 from dualrel_jax.schedules import sigmoid_ramp
 
@@ -71,12 +71,12 @@ class GCT(Method):
         weights = {name: self.config[f"{name}_weight"] for name in ("correction", "consistency", "detector")}
         weights["consistency"] *= sigmoid_ramp(step, self.ramp_steps)
         total = terms["supervised"] + sum(weights[name] * terms[name] for name in weights)
-        diagnostics = {
-            "loss": total,
-            **{f"loss_{name}": value for name, value in terms.items()},
-            "consistency_weight": weights["consistency"],
-            "flawed_in_both": losses.masked_mean(both, valid),
-        }
+        diagnostics = diagnose(
+            total,
+            terms,
+            weights["consistency"],
+            flawed_in_both=losses.masked_mean(both, valid),
+        )
         return total, (diagnostics, variables)
 
     @jax.named_scope("detector")

@@ -3,7 +3,7 @@
 import jax
 
 from dualrel_jax import batches, losses
-from dualrel_jax.methods.base import Method, compute
+from dualrel_jax.methods.base import Method, compute, diagnose
 from dualrel_jax.schedules import sigmoid_ramp
 
 
@@ -25,9 +25,4 @@ class MeanTeacher(Method):
         terms = compute(terms)
         weight = self.config.consistency_weight * sigmoid_ramp(step, self.ramp_steps)
         total = terms["supervised"] + weight * terms["consistency"]
-        diagnostics = {
-            "loss": total,
-            **{f"loss_{name}": value for name, value in terms.items()},
-            "consistency_weight": weight,
-        }
-        return total, (diagnostics, variables)
+        return total, (diagnose(total, terms, weight), variables)

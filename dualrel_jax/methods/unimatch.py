@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from dualrel_jax import batches, cutmix, losses
-from dualrel_jax.methods.base import Method, compute, unet
+from dualrel_jax.methods.base import Method, compute, diagnose, unet
 from dualrel_jax.models.unet import UNet, UNetOutput
 from dualrel_jax.schedules import sigmoid_ramp
 
@@ -67,12 +67,12 @@ class UniMatch(Method):
         terms = compute(terms)
         weight = self.config.consistency_weight * sigmoid_ramp(step, self.ramp_steps)
         total = (terms["supervised"] + weight * (terms["strong"] + terms["feature"]) / 2) / 2
-        diagnostics = {
-            "loss": total,
-            **{f"loss_{name}": value for name, value in terms.items()},
-            "consistency_weight": weight,
-            "agreement": jnp.mean(target.max(axis=-1) >= self.config.confidence),
-        }
+        diagnostics = diagnose(
+            total,
+            terms,
+            weight,
+            agreement=jnp.mean(target.max(axis=-1) >= self.config.confidence),
+        )
         return total, (diagnostics, variables)
 
     def cutmix_masks(self, key: jax.Array, count: int, side: int) -> jax.Array:
