@@ -13,7 +13,7 @@ from dualrel_jax.data.volumes import open_volume
 from dualrel_jax.doctor import examine
 from dualrel_jax.errors import InputError
 
-REAL = Path(os.environ.get("DUALREL_DATA", Path(__file__).parents[1] / "../shared/data"))
+REAL = Path(os.environ.get("DUALREL_DATA") or "no real data")
 SPECIMENS = {  # name -> voxel size
     "phantom": "30,10,10",
     "lucchi": "5,5,5",

@@ -13,7 +13,7 @@ from dualrel_jax.data.volumes import Volume, intensity_range, open_volume, to_ui
 from dualrel_jax.errors import InputError
 
 VOXEL = (30.0, 8.0, 4.6)
-REAL = Path(os.environ.get("DUALREL_DATA", Path(__file__).parents[2] / "../shared/data"))
+REAL = Path(os.environ.get("DUALREL_DATA") or "no real data")
 
 
 def stack(dtype="uint8"):
