@@ -103,10 +103,8 @@ def machine() -> dict[str, str]:
         found["accelerator"] = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
     found["Python"] = platform.python_version()
     for package in ("jax", "jaxlib", "flax", "optax", "torch"):
-        try:
+        with contextlib.suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            pass
     return found
 
 

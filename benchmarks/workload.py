@@ -2,17 +2,16 @@
 
 from collections.abc import Callable
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 import dualrel_jax
-from dualrel_jax import settings
+from dualrel_jax import parallel, settings
 from dualrel_jax.data.augment import Batch
 from dualrel_jax.methods.base import Method
-from dualrel_jax.state import TrainState, create_optimizer, create_state
-from dualrel_jax.train import make_update
+from dualrel_jax.state import TrainState, create_optimizer
+from dualrel_jax.train import init_state, make_update
 
 
 def create_config(size: str = "tiny", patch: int = 0, batch: int = 0, optimizer: str = "") -> ConfigDict:
@@ -43,9 +42,7 @@ def random_batch(config: ConfigDict, seed: int = 0) -> Batch:
 
 
 def initial_state(method: Method, config: ConfigDict) -> TrainState:
-    image = jnp.zeros((1, config.train.patch, config.train.patch, 1))
-    create = jax.jit(lambda key: create_state(method, create_optimizer(method, config.train), key, image))
-    return create(jax.random.key(config.seed, impl="rbg"))
+    return init_state(method, create_optimizer(method, config.train), config, parallel.create_mesh(1))
 
 
 def make_step(method: Method, config: ConfigDict) -> Callable:

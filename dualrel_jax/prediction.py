@@ -86,7 +86,8 @@ def predict_volume(
     model = Model(predictor, variables, grey, pixel_nm, settings.tile, settings.overlap, side)
     views_path = output.with_name(f"{output.name}.views.part")
     parts = [writer.part for writer in writers.values()] + [views_path] * (settings.views == "xyz")
-    progress = Progress(_progress_path(output) if first.resumable else None, _job(model, volume, settings), parts)
+    job = _job(model, volume, settings)
+    progress = Progress(_progress_path(output) if first.resumable else None, job, parts)
     if progress.continued:
         print(f"{output}: continues where it was stopped.")
     else:
@@ -111,7 +112,7 @@ def predict_volume(
     paths = {name: writer.path for name, writer in writers.items()}
     paths["picture"] = _picture(volume, region, grey, output)
     paths["about"] = output.with_name(f"{output.stem}.json")
-    write_text(paths["about"], json.dumps(_job(model, volume, settings), indent=2) + "\n")
+    write_text(paths["about"], json.dumps(job, indent=2) + "\n")
     return paths, progress.found / np.prod(first.shape)
 
 

@@ -91,9 +91,10 @@ def test_killed_training_continues_bit_for_bit_and_without_tensorflow(small_conf
     assert steps == list(range(1, 7))  # nothing missing, nothing twice
 
 
-def test_four_devices_train_the_same_as_one(small_config, tmp_path):
+@pytest.mark.parametrize("several", [pytest.param(2, marks=pytest.mark.slow), 4])
+def test_several_devices_train_the_same_as_one(small_config, tmp_path, several):
     losses, states = [], []
-    for devices in (1, 4):
+    for devices in (1, several):
         config = small_config()
         config.data.validation_slices = "none"
         config.train.devices = devices
