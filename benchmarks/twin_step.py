@@ -22,7 +22,8 @@ _DEFAULTS = {
     "consistency": "map",
     "reliability": "uncertainty",
     "soft_target": "head",
-    "soft_trust": "reliability",
+    "reliability_from": "class",
+    "soft_trust": "uniform",
     "cross_labels": "other",
 }
 _COEFFICIENTS = 3.4445, -4.7750, 2.0315  # of the Newton-Schulz iteration (Jordan et al. 2024)
@@ -98,17 +99,16 @@ def losses(student: DualRelNetwork, teacher: DualRelNetwork, batch: Batch, metho
 
     weights = z.shape[-1] * (-z.detach()).softmax(dim=-1)
     head = weak_logits.softmax(dim=1)
-    of_prototypes = upsample(fuse(weak.maps + weights.log()[..., None, None]), images)
-    trust = upsample((weak.maps.softmax(dim=1) * weights[..., None, None]).sum(dim=1, keepdim=True), images)[:, 0]
-    error = (logits[b : b + u].softmax(dim=1) - head).square().mean(dim=1)
-    clipped, relative = z.clamp(-5, 5), d.detach() / (d.detach().mean() + 1e-6)
+    of_prototypes = upsample(fuse(weak.maps), images)
+    doubt = confusion(view.maps.detach(), head[:, 1:])
+    clipped, relative = z.clamp(-5, 5), doubt / (doubt.mean() + 1e-6)
     terms = {
         "supervised": supervised(logits[:b], batch.label),
         "prototype": supervised(fused[:b], batch.label),
         "diversity": diversity(prototype.maps),
         "consistency": (weights * d).mean(),
         "reliability": (torch.exp(-clipped) * relative + clipped).mean(),
-        "soft": (error * trust).sum() / trust.sum().clamp(min=1),
+        "soft": (logits[b : b + u].softmax(dim=1) - head).square().mean(),
         "cross": F.cross_entropy(logits[b + u :], mix(of_prototypes.argmax(dim=1)))
         + F.cross_entropy(fused[b + u :], mix(head.argmax(dim=1))),
     }
@@ -145,6 +145,15 @@ def centred_cosine(a: Tensor, b: Tensor) -> Tensor:
     a, b = a - a.mean(dim=-1, keepdim=True), b - b.mean(dim=-1, keepdim=True)
     norms = a.square().sum(dim=-1) * b.square().sum(dim=-1)
     return (a * b).sum(dim=-1) * torch.rsqrt(norms + 1e-6)
+
+
+def confusion(maps: Tensor, mitochondrion: Tensor) -> Tensor:
+    """How much of each prototype lies on the other class, (b k y x, b 1 Y X) -> b k."""
+    share = maps.softmax(dim=1)
+    p = F.interpolate(mitochondrion, maps.shape[-2:], mode="bilinear", align_corners=False, antialias=True)
+    foreground, background = share.chunk(2, dim=1)
+    wrong = torch.cat([foreground * (1 - p), background * p], dim=1)
+    return wrong.sum(dim=(2, 3)) / (share.sum(dim=(2, 3)) + 1e-6)
 
 
 def diversity(maps: Tensor) -> Tensor:

@@ -156,9 +156,9 @@ def _predict() -> ConfigDict:
             "weights": "teacher",  # teacher (averaged) or student
             "output_of": "default",  # which of the method's predictions: default (the method's choice), head, ...
             "checkpoint": "last",  # last, or best (by validation)
-            "tile": 256,  # largest side of a tile, pixels at the training pixel size
+            "tile": 1024,  # largest side of a tile, pixels at the training pixel size
             "overlap": 64,  # blended border shared by neighbouring tiles, pixels
-            "batch": 4,  # tiles at a time
+            "batch": 1,  # tiles at a time on each device
             "flips": False,  # average over the 8 flips and turns: 8 times slower
             "z_smoothing_nm": 20.0,  # standard deviation of a Gaussian over the probabilities along z, nm; 0: off
             "views": "xy",  # xy, or xyz: mean of the sections along all three axes (isotropic voxels); 3 times slower

@@ -19,9 +19,10 @@ def get_config(arg: str = "phantom,1/32"):
             # Module 2: reliable prototype selection.
             "consistency": "map",  # what two views must agree in: map, descriptor or both
             "reliability": "uncertainty",  # uncertainty, softmax or uniform (ablation)
+            "reliability_from": "class",  # class: the pixels it owns are of its class; consistency: two views agree
             # Pixels: soft targets of the teacher on the strong view, hard labels on a CutMix view.
             "soft_target": "head",  # head, or mean of head and fused prototypes
-            "soft_trust": "reliability",  # weight of a pixel: reliability of its prototypes, agreement, or uniform
+            "soft_trust": "uniform",  # weight of a pixel: uniform, or reliability of its prototypes
             "cross_labels": "other",  # head and prototypes learn each from the other, or each from its own (ablation)
             # Weights of the terms beside the supervised one.
             "prototype_weight": 0.5,  # segmentation by prototypes on labelled crops

@@ -21,8 +21,9 @@ class Predictor:
         self._settings = config.predict
         self._multiple = 2 ** (config.model.depth - 1)
         self._mesh = mesh
-        # Slices computed at a time: one is on the device while the host prepares or merges the tiles of another.
-        # Several devices exchange results, which must happen in one order on all of them: one slice after the other.
+        self.slices_at_once = mesh.size  # what a call had best be given: then no device waits for another
+        # Calls at a time: one is on the device while the host prepares or merges the tiles of another. Several devices
+        # exchange results, which must happen in one order on all of them: one call after the other.
         self.in_flight = 2 if mesh.size == 1 else 1
 
         def forward(variables: Variables, tiles: jax.Array) -> jax.Array:
@@ -31,21 +32,21 @@ class Predictor:
         self._forward = jax.jit(forward, out_shardings=parallel.replicated(mesh))
 
     def __call__(self, variables: Variables, image: np.ndarray) -> np.ndarray:
-        """uint8 y x at the training pixel size -> float32 y x."""
-        if not self._settings.flips:
-            return self._predict(variables, image)
-        turned = [(lambda a, k=k, t=t: np.rot90(a.T if t else a, k)) for k in range(4) for t in (False, True)]
-        back = [
-            (lambda a, k=k, t=t: np.rot90(a, -k).T if t else np.rot90(a, -k)) for k in range(4) for t in (False, True)
-        ]
-        views = [undo(self._predict(variables, do(image))) for do, undo in zip(turned, back, strict=True)]
-        return np.mean(views, axis=0)
+        """One slice or several, uint8 [n] y x at the training pixel size -> float32 [n] y x."""
+        images = image if image.ndim == 3 else image[None]
+        if self._settings.flips:
+            turned = [np.rot90(side, k, (1, 2)) for side in (images, images.swapaxes(1, 2)) for k in range(4)]
+            found = [np.rot90(self._predict(variables, view), -(i % 4), (1, 2)) for i, view in enumerate(turned)]
+            probability = np.mean(found[:4] + [view.swapaxes(1, 2) for view in found[4:]], axis=0)
+        else:
+            probability = self._predict(variables, images)
+        return probability if image.ndim == 3 else probability[0]
 
-    def _predict(self, variables: Variables, image: np.ndarray) -> np.ndarray:
-        tiles = Tiles(image.shape, self._settings.tile, self._settings.overlap, self._multiple)
-        cut = tiles.cut(np.ascontiguousarray(image))
+    def _predict(self, variables: Variables, images: np.ndarray) -> np.ndarray:
+        tiles = Tiles(images.shape[1:], self._settings.tile, self._settings.overlap, self._multiple)
+        cut = np.concatenate([tiles.cut(np.ascontiguousarray(image)) for image in images])
         # Equal calls, none nearly empty: 6 tiles at a batch of 4 make 3 + 3.
-        calls = -(-len(cut) // self._settings.batch)
+        calls = -(-len(cut) // (self._settings.batch * self._mesh.size))
         size = -(-len(cut) // calls)
         size += -size % self._mesh.size
         padded = np.concatenate([cut, np.zeros((calls * size - len(cut), *cut.shape[1:]), cut.dtype)])
@@ -53,7 +54,8 @@ class Predictor:
             np.asarray(self._forward(variables, parallel.replicate(chunk, self._mesh)))
             for chunk in padded.reshape(calls, size, *cut.shape[1:])
         ]
-        return tiles.merge(np.concatenate(outputs)[: len(cut)])
+        of_images = np.concatenate(outputs)[: len(cut)].reshape(len(images), len(tiles), *cut.shape[1:])
+        return np.stack([tiles.merge(of_image) for of_image in of_images])
 
 
 def chosen_output(method: Method, config: ConfigDict, variables: Variables, image: jax.Array) -> jax.Array:

@@ -1,5 +1,6 @@
 """A trained model applied to the slices of a volume, one after the other."""
 
+import itertools
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -39,25 +40,30 @@ class Model:
     def sections(self, volume: Volume) -> Iterator[Section]:
         """Of every slice, in order, at the volume's own pixel size; None where a slice has a single grey.
 
-        While slices are computed, the next ones are read and the one before is the caller's to write: one more than
-        `predictor.in_flight` are in memory at a time.
+        While slices are computed, the next ones are read and those before are the caller's to write: in memory are one
+        more than `predictor.in_flight` times `predictor.slices_at_once`.
         """
         shape = training_shape(volume, self.pixel_nm)
 
-        def compute(native: np.ndarray) -> np.ndarray:
-            image = resample_image(to_uint8(native, self.grey, volume.path), shape)
-            return resample_probability(self.predictor(self.variables, image), volume.shape[1:])
+        def compute(natives: list[np.ndarray]) -> list[Section]:
+            blank = [native.min() == native.max() for native in natives]
+            if all(blank):
+                return [None] * len(natives)
+            images = np.stack([resample_image(to_uint8(native, self.grey, volume.path), shape) for native in natives])
+            found = self.predictor(self.variables, images)
+            return [
+                None if empty else resample_probability(probability, volume.shape[1:])
+                for empty, probability in zip(blank, found, strict=True)
+            ]
 
-        computed = deque()
+        computed, slices = deque(), iter(volume)
         with ThreadPoolExecutor(self.predictor.in_flight) as pool:
-            for native in volume:
-                blank = native.min() == native.max()
-                computed.append(None if blank else pool.submit(compute, native))
+            while natives := list(itertools.islice(slices, self.predictor.slices_at_once)):
+                computed.append(pool.submit(compute, natives))
                 if len(computed) > self.predictor.in_flight:
-                    first = computed.popleft()
-                    yield first and first.result()
-            for section in computed:
-                yield section and section.result()
+                    yield from computed.popleft().result()
+            for sections in computed:
+                yield from sections.result()
 
     def windows(self, volume: Volume, region_yx: tuple[slice, slice]) -> Iterator[Window]:
         """The windows of a region, with the surroundings that tiles want."""

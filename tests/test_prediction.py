@@ -29,16 +29,16 @@ VOXEL_NM = (5.0, 5.0, 5.0)
 class Dark:
     """A mean over 1 x 5 pixels of how dark they are: not the same in all directions. Dies after `lives` slices."""
 
-    in_flight = 1
+    in_flight = slices_at_once = 1
 
     def __init__(self, lives=math.inf):
         self.lives, self.calls = lives, 0
 
-    def __call__(self, variables, image):
+    def __call__(self, variables, images):
         self.calls += 1
         if self.calls > self.lives:
             raise KeyboardInterrupt
-        return ndimage.uniform_filter1d(variables - image / np.float32(255), 5, axis=1)
+        return ndimage.uniform_filter1d(variables - images / np.float32(255), 5, axis=-1)
 
 
 @pytest.fixture(autouse=True)
@@ -247,7 +247,7 @@ from dualrel_jax.data.volumes import open_volume
 from dualrel_jax.prediction import predict_volume
 
 class Bright:
-    in_flight = 1
+    in_flight = slices_at_once = 1
     def __call__(self, variables, image):
         return image / np.float32(255)
 

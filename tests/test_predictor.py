@@ -38,6 +38,14 @@ def test_four_devices_predict_what_one_does():
     np.testing.assert_allclose(predictor(4)(0.0, image), predictor(1)(0.0, image), atol=1e-6)
 
 
+@pytest.mark.parametrize("devices", [1, 4])
+@pytest.mark.parametrize("flips", [False, True])
+def test_several_slices_in_one_call_are_each_as_alone(devices, flips):
+    images = np.random.default_rng(0).integers(0, 256, (5, 20, 37), dtype=np.uint8)
+    predict = predictor(devices, flips=flips)
+    np.testing.assert_allclose(predict(0.0, images), [predict(0.0, image) for image in images], atol=1e-6)
+
+
 def test_one_size_of_tile_compiles_once_for_slices_of_equal_size():
     predict = predictor()
     for seed in range(3):

@@ -11,26 +11,30 @@ from dualrel_jax.sections import Model
 class Identity:
     in_flight = 2
 
-    def __init__(self):
-        self.shapes = []
+    def __init__(self, slices_at_once):
+        self.slices_at_once, self.shapes = slices_at_once, []
 
-    def __call__(self, variables, image):
-        self.shapes.append(image.shape)
-        return image / np.float32(255)
+    def __call__(self, variables, images):
+        self.shapes.append(images.shape)
+        return images / np.float32(255)
 
 
-def model(**changed):
+def model(slices_at_once=1, **changed):
     about = {"grey": (0, 255), "pixel_nm": (10.0, 10.0), "tile": 16, "overlap": 6, "side": 0}
-    return Model(Identity(), None, **{**about, **changed})
+    return Model(Identity(slices_at_once), None, **{**about, **changed})
 
 
-def test_a_volume_is_predicted_at_the_training_pixel_size_and_returned_at_its_own():
+@pytest.mark.parametrize(
+    ("at_once", "shapes"),
+    [(1, [(1, 20, 30)] * 2), (2, [(2, 20, 30), (1, 20, 30)]), (3, [(3, 20, 30)]), (4, [(3, 20, 30)])],
+)
+def test_a_volume_is_predicted_at_the_training_pixel_size_and_returned_at_its_own(at_once, shapes):
     smooth = np.linspace(0, 255, 40)[None, :, None] * np.ones((3, 1, 60))
     smooth[1] = 9
     volume = Volume.from_array(smooth.astype(np.uint8), (30.0, 5.0, 5.0), "ramp")
-    seen = model()
+    seen = model(at_once)
     first, blank, last = seen.sections(volume)
-    assert blank is None and seen.predictor.shapes == [(20, 30)] * 2
+    assert blank is None and seen.predictor.shapes == shapes
     for section in (first, last):
         np.testing.assert_allclose(section[2:-2], smooth[0][2:-2] / 255, atol=0.02)
 

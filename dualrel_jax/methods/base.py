@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from dualrel_jax import optimizers
 from dualrel_jax.data.augment import Batch
+from dualrel_jax.errors import InputError
 from dualrel_jax.models.unet import UNet
 
 Variables = Mapping[str, Mapping[str, Any]]  # network -> its Flax collections ("params", and "batch_stats" if any)
@@ -27,9 +28,13 @@ class Method:
     """Base class of methods; a subclass sets `networks` and writes `loss` and `predict`."""
 
     strong_views = 0  # strong views of the unlabelled crops that the loss reads; 0: it reads none of them
+    choices: Mapping[str, tuple[str, ...]] = {}  # fields of config.method that are one of some words
 
     def __init__(self, config: ConfigDict):
         self.config = config.method
+        for field, words in self.choices.items():
+            if (word := self.config[field]) not in words:
+                raise InputError(f"config.method.{field} is {word!r}; expected one of {', '.join(words)}.")
         self.ramp_steps = config.method.get("ramp_share", 0.0) * config.train.steps  # of the unlabelled terms' weights
         self.networks: dict[str, nn.Module] = {"student": unet(config.model)}
 

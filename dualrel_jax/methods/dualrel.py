@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from dualrel_jax import batches, cutmix, losses
+from dualrel_jax.errors import InputError
 from dualrel_jax.methods.base import Method, compute, diagnose, unet
 from dualrel_jax.models import prototypes, reliability
 from dualrel_jax.models.prototypes import PrototypeBank, PrototypeOutput
@@ -57,9 +58,30 @@ class Opinions(NamedTuple):
 class DualRel(Method):
     """The formulation of docs/method.md, each part behind a field of `config.method`."""
 
+    choices = {
+        "rectification": prototypes.RECTIFICATIONS,
+        "consistency": reliability.CONSISTENCIES,
+        "reliability": reliability.RELIABILITIES,
+        "reliability_from": ("class", "consistency"),
+        "soft_target": ("head", "mean"),
+        "soft_trust": ("uniform", "reliability"),
+        "cross_labels": ("other", "own"),
+        "predict_from": ("head", "prototypes", "mean"),
+    }
+
     def __init__(self, config: ConfigDict):
         super().__init__(config)
         method = config.method
+        if method.num_prototypes < 2 or method.num_prototypes % 2:
+            raise InputError(
+                f"config.method.num_prototypes is {method.num_prototypes}; expected an even number from 2 on, half of "
+                "them for mitochondria."
+            )
+        if not 0 <= method.feature_level < config.model.depth:
+            raise InputError(
+                f"config.method.feature_level is {method.feature_level}; expected 0 to {config.model.depth - 1} for a "
+                f"U-Net of depth {config.model.depth}."
+            )
         self.strong_views = 2 if method.cross_weight > 0 else 1  # the second is for CutMix
         bank = PrototypeBank(
             method.num_prototypes, method.num_references, method.dim, method.rectification, method.temperature
@@ -80,13 +102,14 @@ class DualRel(Method):
         z = network.apply(variables["student"], *views, method="unreliability")
         d = reliability.discrepancy(strong.prototype, weak, self.config.consistency)
         opinions = self.opinions(weak_logits, weak, z)
+        doubt = self.doubt(d, strong.prototype.maps, opinions.head)
 
         terms = {
             "supervised": lambda: losses.supervised(labelled.logits, batch.label),
             "prototype": lambda: losses.supervised(labelled.fused, batch.label),
             "diversity": lambda: prototypes.diversity(prototype.maps).mean(),
             "consistency": lambda: reliability.consistency_loss(d, self.weights(z)).mean(),
-            "reliability": lambda: reliability.reliability_loss(d, z, self.config.reliability).mean(),
+            "reliability": lambda: reliability.reliability_loss(doubt, z, self.config.reliability).mean(),
             "soft": lambda: self.soft_loss(strong.logits, opinions),
         }
         if pasted:
@@ -104,29 +127,32 @@ class DualRel(Method):
             terms,
             self.config.soft_weight * ramp,
             discrepancy=d.mean(),
+            doubt=doubt.mean(),
             unreliability_sd=z.std(axis=-1).mean(),
             agreement=jnp.mean(opinions.head.argmax(axis=-1) == opinions.fused.argmax(axis=-1)),
         )
         return total, (diagnostics, variables)
 
+    def doubt(self, d: jax.Array, maps: jax.Array, head: jax.Array) -> jax.Array:
+        """What the reliability learns from, b k: confusion by the teacher's head b Y X 2, or the discrepancy d."""
+        if self.config.reliability_from == "consistency":
+            return d
+        mitochondrion = jax.image.resize(head[..., 1], (len(maps), *maps.shape[2:]), "linear")
+        return reliability.confusion(maps, mitochondrion)
+
     @jax.named_scope("opinions")
     def opinions(self, logits: jax.Array, weak: PrototypeOutput, z: jax.Array) -> Opinions:
-        """What the teacher thinks of the weak view, by its head and by its reliable prototypes."""
+        """What the teacher thinks of the weak view, by its head and by its prototypes."""
         weights = jax.lax.stop_gradient(self.weights(z))
-        fused = fused_probability(weak, weights, logits.shape[:3])
         trust = jnp.einsum("bkyx,bk->byx", jax.nn.softmax(weak.maps, axis=1), weights)
         trust = upsample(trust[..., None], logits.shape[:3])[..., 0]
-        return Opinions(jax.nn.softmax(logits), fused, trust)
+        return Opinions(jax.nn.softmax(logits), fused_probability(weak, logits.shape[:3]), trust)
 
     def soft_loss(self, logits, opinions: Opinions) -> jax.Array:
-        """Squared error to the teacher's probability; a pixel weighs what the prototypes that own it are trusted."""
+        """Squared error to the teacher's probability; a pixel may weigh what its prototypes are trusted."""
         target = opinions.head if self.config.soft_target == "head" else (opinions.head + opinions.fused) / 2
         error = losses.squared_error(jax.nn.softmax(logits), target)
-        if self.config.soft_trust == "reliability":
-            return losses.masked_mean(error, opinions.trust)
-        if self.config.soft_trust == "agreement":
-            return losses.masked_mean(error, 1 - jnp.abs(opinions.head - opinions.fused)[..., 1])
-        return losses.masked_mean(error)
+        return losses.masked_mean(error, opinions.trust if self.config.soft_trust == "reliability" else None)
 
     def cross_loss(self, logits: jax.Array, fused: jax.Array, opinions: Opinions) -> jax.Array:
         """Cross-entropy of each opinion of the student with the label of the teacher's other one, on every pixel.
@@ -143,9 +169,9 @@ class DualRel(Method):
         return jnp.ones_like(z) if self.config.reliability == "uniform" else reliability.reliability_weights(z)
 
     def predict(self, variables, image):
-        logits, prototype, z = self.networks["student"].apply(variables["student"], image)
+        logits, prototype, _ = self.networks["student"].apply(variables["student"], image)
         head = jax.nn.softmax(logits)[..., 1]
-        fused = fused_probability(prototype, self.weights(z), logits.shape[:3])[..., 1]
+        fused = fused_probability(prototype, logits.shape[:3])[..., 1]
         predictions = {"head": head, "prototypes": fused, "mean": (head + fused) / 2}
         return {"default": predictions[self.config.predict_from], **predictions}
 
@@ -166,9 +192,9 @@ class DualRel(Method):
         }
 
 
-def fused_probability(output: PrototypeOutput, weights: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    """Segmentation by prototypes of these reliabilities b k: b Y X 2 for a shape b Y X."""
-    return jax.nn.softmax(upsample(prototypes.fuse(output.maps, jnp.log(weights)), shape))
+def fused_probability(output: PrototypeOutput, shape: tuple[int, ...]) -> jax.Array:
+    """Segmentation by prototypes: b Y X 2 for a shape b Y X."""
+    return jax.nn.softmax(upsample(prototypes.fuse(output.maps), shape))
 
 
 def upsample(logits: jax.Array, shape: tuple[int, ...]) -> jax.Array:

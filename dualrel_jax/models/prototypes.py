@@ -123,13 +123,11 @@ def activation_maps(prototypes: jax.Array, values: jax.Array, temperature: float
 
 
 @jax.named_scope("fuse")
-def fuse(maps: jax.Array, log_weights: jax.Array | None = None) -> jax.Array:
+def fuse(maps: jax.Array) -> jax.Array:
     """Class logits from activation maps: b k y x -> b y x 2 (background, mitochondrion).
 
-    A class scores the logsumexp over its half of the prototypes. log_weights, b k, favours reliable ones.
+    A class scores the logsumexp over its half of the prototypes.
     """
-    if log_weights is not None:
-        maps = maps + log_weights[:, :, None, None]
     half = maps.shape[1] // 2
     foreground = jax.nn.logsumexp(maps[:, :half], axis=1)
     background = jax.nn.logsumexp(maps[:, half:], axis=1)

@@ -40,6 +40,20 @@ def discrepancy(student: PrototypeOutput, teacher: PrototypeOutput, how: str = "
     return {"map": of_map, "descriptor": of_descriptor, "both": (of_map + of_descriptor) / 2}[how]
 
 
+@jax.named_scope("confusion")
+def confusion(maps: jax.Array, mitochondrion: jax.Array) -> jax.Array:
+    """How much of each prototype lies on the other class, (b k y x, b y x) -> b k in [0, 1].
+
+    A prototype has as much of a pixel as is assigned to it, the softmax over prototypes. `mitochondrion` is the
+    probability of that class at each pixel.
+    """
+    share = jax.nn.softmax(maps, axis=1)
+    foreground, background = jnp.split(share, 2, axis=1)
+    p = mitochondrion[:, None]
+    wrong = jnp.concatenate([foreground * (1 - p), background * p], axis=1)
+    return wrong.sum(axis=(2, 3)) / (share.sum(axis=(2, 3)) + 1e-6)
+
+
 def reliability_weights(z: jax.Array) -> jax.Array:
     """w_k = K softmax(-z), b k -> b k: positive, with mean 1 over the prototypes of an image."""
     return z.shape[-1] * jax.nn.softmax(-z, axis=-1)

@@ -10,6 +10,7 @@ import pytest
 import dualrel_jax
 from dualrel_jax import losses, parallel, settings
 from dualrel_jax.data.augment import Batch, RawBatch
+from dualrel_jax.errors import InputError
 from dualrel_jax.methods import create_method
 from dualrel_jax.methods.base import Method, unet
 from dualrel_jax.methods.dualrel import Opinions
@@ -158,6 +159,22 @@ def test_gradients_reach_every_parameter_of_the_student_and_none_of_the_teacher(
     assert all(not np.any(leaf) for leaf in jax.tree.leaves(teacher))
     still = [jax.tree_util.keystr(path) for path, leaf in jax.tree.leaves_with_path(student) if not np.any(leaf)]
     assert still == []
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value", "expected"),
+    [
+        ("dualrel", "consistency", "maps", "expected one of map, descriptor, both"),
+        ("dualrel", "num_prototypes", 5, "expected an even number"),
+        ("dualrel", "feature_level", 2, "expected 0 to 1"),
+        ("unimatch", "pseudo_labels", "both", "expected one of student, teacher"),
+    ],
+)
+def test_a_wrong_field_of_a_method_is_named_with_what_is_expected(name, field, value, expected):
+    config = small(name).unlock()
+    config.method[field] = value
+    with pytest.raises(InputError, match=rf"config.method.{field} is {value!r}; {expected}"):
+        create_method(config)
 
 
 @pytest.mark.parametrize("term", ["prototype", "diversity", "consistency", "soft", "cross"])

@@ -36,6 +36,16 @@ def test_no_gradient_reaches_the_teacher():
     assert all(not np.any(leaf) for leaf in jax.tree.leaves(gradient))
 
 
+def test_confusion_is_the_share_of_a_prototype_on_the_other_class():
+    """Prototypes that split the image exactly: the left half is mitochondrion, of which prototype 1 lacks a third."""
+    owner = np.array([[0, 0, 0, 2, 2, 3], [1, 1, 3, 1, 2, 3]])
+    maps = jnp.asarray(50.0 * (owner == np.arange(4)[:, None, None]))[None]
+    mitochondrion = jnp.asarray(np.broadcast_to(np.arange(6) < 3, owner.shape).astype(np.float32))[None]
+    np.testing.assert_allclose(r.confusion(maps, mitochondrion), [[0, 1 / 3, 0, 1 / 3]], atol=1e-5)
+    np.testing.assert_allclose(r.confusion(maps, 1 - mitochondrion), [[1, 2 / 3, 1, 2 / 3]], atol=1e-5)
+    np.testing.assert_allclose(r.confusion(maps, jnp.full(mitochondrion.shape, 0.5)), np.full((1, 4), 0.5), atol=1e-5)
+
+
 def test_weights_are_larger_for_reliable_prototypes_and_average_one():
     weights = r.reliability_weights(jnp.array([[-1.0, 0.0, 1.0, 2.0]]))
     np.testing.assert_allclose(weights.mean(), 1, rtol=1e-6)
