@@ -1,5 +1,6 @@
 """What a run tells: scalars to JSON lines and TensorBoard, and one line of progress on the screen."""
 
+import functools
 import json
 import time
 from pathlib import Path
@@ -16,14 +17,18 @@ class MetricLogger:
 
     def __init__(self, workdir: Path, start_step: int):
         self.path = workdir / "metrics.jsonl"
+        self._start_step = start_step
         self._active = is_first_host()
-        if not self._active:
-            return
+        if self._active:
+            records = [record for record in read_records(self.path) if record["step"] <= start_step]
+            write_text(self.path, "".join(json.dumps(record) + "\n" for record in records))
+
+    @functools.cached_property
+    def _tensorboard(self):
+        # Opened by the first record: the import takes seconds (it looks for PyTorch), and no step shall wait for it.
         from tensorboardX import SummaryWriter
 
-        records = [record for record in read_records(self.path) if record["step"] <= start_step]
-        write_text(self.path, "".join(json.dumps(record) + "\n" for record in records))
-        self._writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=start_step + 1)
+        return SummaryWriter(str(self.path.parent / "tensorboard"), purge_step=self._start_step + 1)
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
         if not self._active:
@@ -33,11 +38,11 @@ class MetricLogger:
             file.write(json.dumps(record) + "\n")
         for name, value in record.items():
             if name != "step":
-                self._writer.add_scalar(name, value, step)
+                self._tensorboard.add_scalar(name, value, step)
 
     def close(self) -> None:
         if self._active:
-            self._writer.close()
+            self._tensorboard.close()
 
 
 class StepTimer:

@@ -83,8 +83,8 @@ def train(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = Non
             state, diagnostics = step_fn(state, next(feed))
             if last or step % config.train.log_every_steps == 0:
                 scalars = check_finite(jax.device_get(diagnostics), step)
-                logger.write(step, {f"train/{name}": value for name, value in scalars.items()})
-                logger.write(step, {"speed/seconds_per_step": timer.lap(step)})
+                speed = {"speed/seconds_per_step": timer.lap(step)}
+                logger.write(step, {f"train/{name}": value for name, value in scalars.items()} | speed)
                 progress.update(step, f"loss {scalars['loss']:.3f}")
             scores = None
             if last or step % config.train.eval_every_steps == 0:
