@@ -11,8 +11,6 @@ from dualrel_jax.data.augment import RawBatch
 from dualrel_jax.methods import create_method
 from dualrel_jax.train import make_train_step
 
-BASELINES = ("mean_teacher", "cps", "cps_cutmix", "unimatch")
-
 
 def build(name, **fields):
     config = small(name)
@@ -43,7 +41,10 @@ def with_other_teacher(method, state):
     return state.replace(teacher=jax.tree.map(noise, state.teacher))
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize(
+    "name",
+    [*(pytest.param(name, marks=pytest.mark.slow) for name in ("mean_teacher", "cps")), "cps_cutmix", "unimatch"],
+)
 def test_loss_falls_and_no_gradient_reaches_the_teacher(name):
     method, config, optimizer, state = build(name)
     _, to_teacher = gradient_of(method, state, batch(method.strong_views))

@@ -177,18 +177,19 @@ def test_a_wrong_field_of_a_method_is_named_with_what_is_expected(name, field, v
         create_method(config)
 
 
-@pytest.mark.parametrize("term", ["prototype", "diversity", "consistency", "soft", "cross"])
-def test_every_term_of_dualrel_counts(term):
+def test_the_loss_of_dualrel_is_the_weighted_sum_of_its_terms_and_each_counts():
     config = small("dualrel")
     method = create_method(config)
     _, state = state_of(method, config)
-    data = batch(method.strong_views)
-    loss = lambda: float(jax.jit(method.loss)(state.variables, state.teacher, data, jax.random.key(0), 5)[0])  # noqa: E731
-    before = loss()
-    method.config = method.config.copy_and_resolve_references()
-    with method.config.unlocked():
-        method.config[f"{term}_weight"] = 0.0
-    assert abs(before - loss()) > 1e-6
+    data, step = batch(method.strong_views), 5
+    total, (found, _) = jax.jit(method.loss)(state.variables, state.teacher, data, jax.random.key(0), step)
+    ramp = np.exp(-5 * (1 - step / config.train.steps) ** 2)
+    weights = {"supervised": 1.0, "reliability": 0.1}
+    weights |= {term: config.method[f"{term}_weight"] for term in ("prototype", "diversity")}
+    weights |= {term: ramp * config.method[f"{term}_weight"] for term in ("consistency", "soft", "cross")}
+    parts = {term: weight * float(found[f"loss_{term}"]) for term, weight in weights.items()}
+    np.testing.assert_allclose(total, sum(parts.values()), rtol=1e-5)
+    assert min(np.abs(list(parts.values()))) > 1e-6, parts
 
 
 @pytest.mark.parametrize("labels", ["other", "own"])
