@@ -22,17 +22,18 @@ from dualrel_jax.methods import create_method
 from dualrel_jax.state import create_optimizer
 from dualrel_jax.train import make_train_step
 
-BUFFERED = 8  # batches that tf.data may have ready when nobody took any for a while
+STEPS = 8  # of a round; more than the batches that tf.data may have ready when nobody took any for a while
 
 
 def main(quick: bool = False) -> Iterator[Table]:
-    size, steps = ("test", 3) if quick else ("tiny", 24)
+    size, rounds = ("test", 1) if quick else ("tiny", 6)
     with tempfile.TemporaryDirectory() as folder:
-        rows = [measure(pipeline, size, Path(folder), steps) for pipeline in ("tf", "resident")]
-    columns = ["pipeline", "ms a step", "of these waiting", "waiting, %", "time / step on one held batch"]
+        rows = [measure(pipeline, size, Path(folder), rounds) for pipeline in ("tf", "resident")]
+    columns = ["pipeline", "ms a step", "waiting, %", "time / step on one held batch"]
     note = (
-        "Waiting: the time `next(feed)` takes once the step before has ended; a training calls it while that step "
-        "still runs and waits less. The last column includes what the pipeline's threads take from the step's cores."
+        f"Medians and quartiles of {rounds} rounds of {STEPS} steps, in the order of a training, which asks for the "
+        "next batch while a step runs. Waiting: from the end of a step, where it ended first, to its next batch. The "
+        "last column includes what the pipeline's threads take from the step's cores."
     )
     yield Table("Waiting for data", columns, rows, note)
 
@@ -48,8 +49,8 @@ def write_volume(folder: Path) -> dict[str, str]:
     return {**paths, "validation_slices": "none"}
 
 
-def measure(pipeline: str, size: str, folder: Path, steps: int) -> list:
-    """The row of one pipeline, from `steps` steps on its data and as many on a batch that stays."""
+def measure(pipeline: str, size: str, folder: Path, rounds: int) -> list:
+    """The row of one pipeline, from rounds on its data that alternate with rounds on a batch that stays."""
     preset = workload.create_config(size)
     config = dualrel_jax.get_config("dualrel:own,4")
     for section in ("model", "train"):
@@ -62,26 +63,25 @@ def measure(pipeline: str, size: str, folder: Path, steps: int) -> list:
     step = make_train_step(method, create_optimizer(method, config.train), feed, config, mesh)
     state = parallel.replicate(workload.initial_state(method, config), mesh)
 
-    def run(data: Iterator, count: int) -> np.ndarray:
-        """(seconds waiting, seconds in all) of each step."""
+    def run(data: Iterator) -> tuple[float, float]:
+        """Seconds a step, and of these waiting."""
         nonlocal state
-        found = []
-        for _ in range(count):
-            start = time.perf_counter()
+        waited, start = 0.0, time.perf_counter()
+        for i in range(STEPS):
+            asked = time.perf_counter()
             batch = next(data)
-            waited = time.perf_counter() - start
-            state, _ = jax.block_until_ready(step(state, batch))
-            found.append((waited, time.perf_counter() - start))
-        return np.array(found).T
+            if i and state.step.is_ready():  # an upper bound: it may have ended after it was asked
+                waited += time.perf_counter() - asked
+            state, _ = step(state, batch)
+        jax.block_until_ready(state)
+        return (time.perf_counter() - start) / STEPS, waited / STEPS
 
     held = itertools.repeat(next(feed))
-    run(held, 2)
-    before = run(held, steps // 2)
-    run(feed, BUFFERED)
-    waiting, whole = run(feed, steps)
-    without = np.concatenate([before[1], run(held, steps - steps // 2)[1]])
-    row = [spread(1000 * whole), spread(1000 * waiting), float(100 * waiting.sum() / whole.sum())]
-    return [pipeline, *row, float(np.median(whole) / np.median(without))]
+    run(held)
+    run(feed)
+    found = np.array([(*run(feed), run(held)[0]) for _ in range(rounds)])
+    whole, waiting, without = found.T
+    return [pipeline, spread(1000 * whole), spread(100 * waiting / whole), spread(whole / without)]
 
 
 if __name__ == "__main__":
