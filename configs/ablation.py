@@ -14,6 +14,7 @@ VARIANTS = {  # row -> (its name in the tables, fields of config.method that dif
     "of_views": ("reliability from consistency", {"reliability_from": "consistency"}),
     "no_diversity": ("without diversity", {"diversity_weight": 0.0}),
     "no_consistency": ("without prototype consistency", {"consistency_weight": 0.0}),
+    "full_consistency": ("prototype consistency with weight 1", {"consistency_weight": 1.0}),
     "no_soft": ("without soft pixel targets", {"soft_weight": 0.0}),
     "trust": ("soft pixel targets weighted by reliability", {"soft_trust": "reliability"}),
     "no_cross": ("without cross labels", {"cross_weight": 0.0}),

@@ -27,7 +27,7 @@ def get_config(arg: str = "phantom,1/32"):
             # Weights of the terms beside the supervised one.
             "prototype_weight": 0.5,  # segmentation by prototypes on labelled crops
             "diversity_weight": 0.1,
-            "consistency_weight": 1.0,  # ramped
+            "consistency_weight": 0.1,  # ramped
             "soft_weight": 20.0,  # ramped
             "cross_weight": 1.0,  # ramped
             "ramp_share": 1.0,  # share of the steps over which the ramp rises to 1: all of them, for every method
