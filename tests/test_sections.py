@@ -34,7 +34,7 @@ def test_a_volume_is_predicted_at_the_training_pixel_size_and_returned_at_its_ow
     volume = Volume.from_array(smooth.astype(np.uint8), (30.0, 5.0, 5.0), "ramp")
     seen = model(at_once)
     first, blank, last = seen.sections(volume)
-    assert blank is None and seen.predictor.shapes == shapes
+    assert blank is None and sorted(seen.predictor.shapes) == sorted(shapes)  # two threads, in any order
     for section in (first, last):
         np.testing.assert_allclose(section[2:-2], smooth[0][2:-2] / 255, atol=0.02)
 
