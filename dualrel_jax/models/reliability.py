@@ -13,8 +13,8 @@ RELIABILITIES = ("uncertainty", "softmax", "uniform")
 class ReliabilityHead(nn.Module):
     """Unreliability z of each prototype from its descriptors in two views: (b k c, b k c) -> b k.
 
-    It reads the descriptors and does not shape them (no gradient): reliability is learned through the consistency
-    loss alone. It is symmetric in the views, so one view may stand in for both at prediction.
+    It reads the descriptors and does not shape them (no gradient). It is symmetric in the views, so one view may stand
+    in for both at prediction.
     """
 
     hidden: int = 32
@@ -62,14 +62,14 @@ def reliability_weights(z: jax.Array) -> jax.Array:
 def consistency_loss(d: jax.Array, weights: jax.Array) -> jax.Array:
     """Reliability-aware consistency, (b k, b k) -> b k: w_k d_k, which moves the prototypes and not their weights.
 
-    The discrepancy enters as it is. Divided by its mean, as the reliability learns from it, its pull on the features
-    would grow as they come to agree.
+    The discrepancy enters as it is. Divided by its mean, as `reliability_loss` divides, its pull on the features would
+    grow as they come to agree.
     """
     return jax.lax.stop_gradient(weights) * d
 
 
 def reliability_loss(d: jax.Array, z: jax.Array, how: str = "uncertainty") -> jax.Array:
-    """What the reliability learns from, (b k, b k) -> b k; it moves z and not the prototypes.
+    """What the reliability learns, (b k, b k) -> b k; it moves z and not the prototypes. d: confusion or discrepancy.
 
     uncertainty: exp(-z) d~ + z (Kendall and Gal 2017), d~ = d / mean(d). Without that normalisation d is about 0.02
     and every z runs into its clamp. softmax: w d~ plus KL(w / K || uniform). uniform: 0, the ablation.
