@@ -40,8 +40,8 @@ class Model:
     def sections(self, volume: Volume) -> Iterator[Section]:
         """Of every slice, in order, at the volume's own pixel size; None where a slice has a single grey.
 
-        While slices are computed, the next ones are read and those before are the caller's to write: in memory are one
-        more than `predictor.in_flight` times `predictor.slices_at_once`.
+        While slices are computed, the next ones are read and those before are the caller's to write: in memory are
+        (`predictor.in_flight` + 1) x `predictor.slices_at_once` of them.
         """
         shape = training_shape(volume, self.pixel_nm)
 

@@ -48,11 +48,10 @@ class Student(NamedTuple):
 
 
 class Opinions(NamedTuple):
-    """Two opinions of the teacher about each pixel, and how far its prototypes are trusted there; no gradient."""
+    """Two opinions of the teacher about each pixel; no gradient."""
 
     head: jax.Array  # b y x 2
     fused: jax.Array  # b y x 2
-    trust: jax.Array  # b y x, about 1
 
 
 class DualRel(Method):
@@ -101,7 +100,7 @@ class DualRel(Method):
         views = strong.prototype.prototypes, weak.prototypes
         z = network.apply(variables["student"], *views, method="unreliability")
         d = reliability.discrepancy(strong.prototype, weak, self.config.consistency)
-        opinions = self.opinions(weak_logits, weak, z)
+        opinions = Opinions(jax.nn.softmax(weak_logits), fused_probability(weak, weak_logits.shape[:3]))
         doubt = self.doubt(d, strong.prototype.maps, opinions.head)
 
         terms = {
@@ -110,7 +109,7 @@ class DualRel(Method):
             "diversity": lambda: prototypes.diversity(prototype.maps).mean(),
             "consistency": lambda: reliability.consistency_loss(d, self.weights(z)).mean(),
             "reliability": lambda: reliability.reliability_loss(doubt, z, self.config.reliability).mean(),
-            "soft": lambda: self.soft_loss(strong.logits, opinions),
+            "soft": lambda: self.soft_loss(strong.logits, opinions, weak, z),
         }
         if pasted:
             terms["cross"] = lambda: self.cross_loss(pasted[0].logits, pasted[0].fused, Opinions(*map(mix, opinions)))
@@ -140,19 +139,15 @@ class DualRel(Method):
         mitochondrion = jax.image.resize(head[..., 1], (len(maps), *maps.shape[2:]), "linear")
         return reliability.confusion(maps, mitochondrion)
 
-    @jax.named_scope("opinions")
-    def opinions(self, logits: jax.Array, weak: PrototypeOutput, z: jax.Array) -> Opinions:
-        """What the teacher thinks of the weak view, by its head and by its prototypes."""
-        weights = jax.lax.stop_gradient(self.weights(z))
-        trust = jnp.einsum("bkyx,bk->byx", jax.nn.softmax(weak.maps, axis=1), weights)
-        trust = upsample(trust[..., None], logits.shape[:3])[..., 0]
-        return Opinions(jax.nn.softmax(logits), fused_probability(weak, logits.shape[:3]), trust)
-
-    def soft_loss(self, logits, opinions: Opinions) -> jax.Array:
-        """Squared error to the teacher's probability; a pixel may weigh what its prototypes are trusted."""
+    def soft_loss(self, logits: jax.Array, opinions: Opinions, weak: PrototypeOutput, z: jax.Array) -> jax.Array:
+        """Squared error to the teacher's probability; a pixel may weigh what the prototypes that own it are trusted."""
         target = opinions.head if self.config.soft_target == "head" else (opinions.head + opinions.fused) / 2
         error = losses.squared_error(jax.nn.softmax(logits), target)
-        return losses.masked_mean(error, opinions.trust if self.config.soft_trust == "reliability" else None)
+        if self.config.soft_trust == "uniform":
+            return losses.masked_mean(error)
+        weights = jax.lax.stop_gradient(self.weights(z))
+        trust = jnp.einsum("bkyx,bk->byx", jax.nn.softmax(weak.maps, axis=1), weights)
+        return losses.masked_mean(error, upsample(trust[..., None], logits.shape[:3])[..., 0])
 
     def cross_loss(self, logits: jax.Array, fused: jax.Array, opinions: Opinions) -> jax.Array:
         """Cross-entropy of each opinion of the student with the label of the teacher's other one, on every pixel.

@@ -14,6 +14,7 @@ from dualrel_jax.errors import InputError
 from dualrel_jax.methods import create_method
 from dualrel_jax.methods.base import Method, unet
 from dualrel_jax.methods.dualrel import Opinions
+from dualrel_jax.models.prototypes import PrototypeOutput
 from dualrel_jax.state import create_optimizer, create_state, params_of, update_teacher, with_params
 from dualrel_jax.train import make_train_step
 
@@ -192,13 +193,28 @@ def test_the_loss_of_dualrel_is_the_weighted_sum_of_its_terms_and_each_counts():
     assert min(np.abs(list(parts.values()))) > 1e-6, parts
 
 
+@pytest.mark.parametrize(("trust", "wanted"), [("uniform", 0.125), ("reliability", 0.25 * 1 / (1 + 3))])
+def test_a_pixel_of_the_soft_targets_weighs_what_its_prototype_is_trusted(trust, wanted):
+    """Prototype 0 owns the left half, where the student is right; 2, three times less reliable, the right half."""
+    config = small("dualrel").unlock()
+    config.method.soft_trust = trust
+    left = np.arange(4) < 2
+    owned = np.stack([np.broadcast_to(half, (4, 4)) for half in (left, 0 * left, ~left, 0 * left)])
+    unused = jnp.zeros(())
+    weak = PrototypeOutput(unused, jnp.asarray(50.0 * owned)[None], unused, unused, unused, unused)
+    head = jnp.asarray(np.where(left[None, None, :, None], 0.5, [0.0, 1.0]) * np.ones((1, 4, 1, 1)))
+    z = jnp.log(jnp.array([[1.0, 2.0, 3.0, 4.0]]))
+    loss = create_method(config).soft_loss(jnp.zeros((1, 4, 4, 2)), Opinions(head, head), weak, z)
+    np.testing.assert_allclose(loss, wanted, rtol=1e-5)
+
+
 @pytest.mark.parametrize("labels", ["other", "own"])
 def test_head_and_prototypes_learn_each_from_the_other(labels):
     config = small("dualrel").unlock()
     config.method.cross_labels = labels
     method = create_method(config)
     background, mitochondrion = (jnp.broadcast_to(jax.nn.one_hot(c, 2), (1, 4, 4, 2)) for c in (0, 1))
-    teacher = Opinions(head=mitochondrion, fused=background, trust=jnp.ones((1, 4, 4)))
+    teacher = Opinions(head=mitochondrion, fused=background)
     swapped = float(method.cross_loss(9 * background, 9 * mitochondrion, teacher))
     alike = float(method.cross_loss(9 * mitochondrion, 9 * background, teacher))
     assert (swapped < 0.01 < 9 < alike) if labels == "other" else (alike < 0.01 < 9 < swapped)
