@@ -7,9 +7,10 @@ The same folder opens in xprof (`xprof runs/demo/profile`), and its *.trace.json
 """
 
 import itertools
+import re
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ PROGRAM = "step.hlo.txt"  # the compiled step, beside the traces
 STEP = "train_step"  # name of a step's event
 CONTROL_FLOW = ("while", "call", "conditional")  # operations that run while those inside them do
 NO_SCOPE, OTHER, NOTHING = ("(no scope)",), ("(not of this step)",), ("(nothing runs)",)
+LIBRARY = "(kernels of libraries in CUDA graphs)"  # of the step, but nothing says of which operation
 
 
 def profiled(step_fn: CompiledStep, config: ConfigDict, workdir: Path, done: int) -> Callable[..., Any]:
@@ -93,13 +95,15 @@ def read(folder: Path) -> Profile:
             "--config.profile.num_steps=5 (or more)."
         )
     program = hlo.parse((folder / PROGRAM).read_text())
+    kernels = {re.sub(r"[.-]", "_", name): name for name in program.operations}
+    program.operations[LIBRARY] = hlo.Operation("custom-call", "", [], (LIBRARY,))
     containers = {name for name, operation in program.operations.items() if operation.opcode in CONTROL_FLOW}
     busy, spans, num_steps = Counter(), [], 0
     for trace in traces:
         planes = list(jax.profiler.ProfileData.from_file(str(trace)).planes)
         num_steps += sum(event.name == STEP for plane in planes for line in plane.lines for event in line.events)
         for plane in planes:
-            events = list(_operations(plane, program))
+            events = list(_operations(plane, program, kernels))
             if events:
                 spans.append(max(end for _, end, _ in events) - min(start for start, _, _ in events))
                 busy.update(share(events, containers))
@@ -110,16 +114,23 @@ def read(folder: Path) -> Profile:
     return Profile(program, scale * sum(spans), times, times.pop("", 0.0))
 
 
-def _operations(plane, program: hlo.Program) -> Iterator[tuple[float, float, str]]:
-    """(start, end, name), ns, of what ran on a device; the name is empty for what is not of this program."""
+def _operations(plane, program: hlo.Program, kernels: Mapping[str, str]) -> Iterator[tuple[float, float, str]]:
+    """(start, end, name), ns, of what ran on a device; the name is empty for what is not of this program.
+
+    On a GPU most of a step runs as CUDA graphs, which do not name their operations. Kernels that the compiler wrote are
+    called as their operation is, with underscores: `kernels`, kernel -> operation.
+    """
     for line in plane.lines:
         for event in line.events:
             if event.duration_ns > 0:
                 stats = dict(event.stats)
                 if "hlo_op" in stats:
                     name = stats["hlo_op"]
-                    own = stats["hlo_module"] == program.name and name in program.operations
-                    yield event.start_ns, event.start_ns + event.duration_ns, name if own else ""
+                    if stats["hlo_module"] != program.name:
+                        name = ""
+                    elif name not in program.operations:
+                        name = kernels.get(event.name, LIBRARY)
+                    yield event.start_ns, event.start_ns + event.duration_ns, name
 
 
 def share(events: Iterable[tuple[float, float, str]], containers: set[str]) -> Counter:

@@ -1,5 +1,7 @@
 """A profile says where a step's time goes; moments are shared, nothing is counted twice, scopes reach the program."""
 
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 import pytest
@@ -81,6 +83,24 @@ def test_a_training_writes_a_profile_that_is_read_back(small_config, tmp_path, c
     capsys.readouterr()
     assert profiling.main([str(tmp_path / "profile")]) == 0
     assert "student" in capsys.readouterr().out
+
+
+def test_kernels_of_a_cuda_graph_are_told_by_their_names():
+    program = hlo.Program("jit_step", {"loop_add_fusion.2": None, "cudnn-conv.1": None})
+    kernels = {"loop_add_fusion_2": "loop_add_fusion.2", "cudnn_conv_1": "cudnn-conv.1"}
+
+    def event(start, name, op, module="jit_step"):
+        return SimpleNamespace(start_ns=start, duration_ns=2, name=name, stats=[("hlo_op", op), ("hlo_module", module)])
+
+    events = [
+        event(0, "sm90_conv", "cudnn-conv.1"),
+        event(3, "loop_add_fusion_2", "command_buffer_7"),
+        event(6, "sm90_gemm", "command_buffer_7"),
+        event(9, "loop_add_fusion_2", "loop_add_fusion.2", "jit_other"),
+    ]
+    plane = SimpleNamespace(lines=[SimpleNamespace(events=events)])
+    names = [name for _, _, name in profiling._operations(plane, program, kernels)]
+    assert names == ["cudnn-conv.1", "loop_add_fusion.2", profiling.LIBRARY, ""]
 
 
 @pytest.mark.parametrize("name", METHODS)

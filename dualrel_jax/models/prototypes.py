@@ -4,6 +4,7 @@ Shapes: b images, k prototypes, i = y * x pixels of the feature map, n reference
 The paper's supplement gives Eq. 5 and the roles of the parts; the formulas are ours (docs/method.md).
 """
 
+import functools
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -40,11 +41,14 @@ class PrototypeBank(nn.Module):
     def __call__(self, features: jax.Array) -> PrototypeOutput:
         """features: b y x c of a decoder level."""
         b, y, x, _ = features.shape
-        pixels = features.reshape(b, y * x, -1).astype(jnp.float32)
+        pixels = features.reshape(b, y * x, -1)
+        # Sums of float32 from features as they are, which are never written out as float32.
+        wide = functools.partial(jax.lax.dot_general, preferred_element_type=jnp.float32)
+        project = functools.partial(nn.Dense, self.dim, use_bias=False, dtype=pixels.dtype, dot_general=wide)
         bank = self.param("bank", nn.initializers.normal(1.0), (self.num_prototypes, self.dim))
         queries = nn.Dense(self.dim, use_bias=False, name="query")(bank)
-        keys = nn.Dense(self.dim, use_bias=False, name="key")(pixels)
-        values = unit(nn.Dense(self.dim, use_bias=False, name="value")(pixels))
+        keys = project(name="key")(pixels)
+        values = unit(project(name="value")(pixels))
         gain = self.param("gain", nn.initializers.ones, ())
 
         direct = direct_correlation(queries, keys)
@@ -90,13 +94,15 @@ def referential_correlation(queries: jax.Array, keys: jax.Array, references: jax
     Profiles are linear in v, so with the covariance G of the references it equals q'Gx / sqrt(q'Gq x'Gx):
     c x c products instead of an i x n matrix.
     """
+    # In full float32: rounded to TF32, a GPU's default, the covariance may get negative eigenvalues, without a root.
+    product = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
     centred = references - references.mean(axis=1, keepdims=True)
-    covariance = jnp.einsum("bnc,bnd->bcd", centred, centred) / references.shape[1]
-    keys_g = jnp.einsum("bic,bcd->bid", keys, covariance)
-    queries_g = jnp.einsum("kc,bcd->bkd", queries, covariance)
-    key_norm = jnp.sqrt(jnp.sum(keys_g * keys, axis=-1) + _EPSILON)
-    query_norm = jnp.sqrt(jnp.sum(queries_g * queries[None], axis=-1) + _EPSILON)
-    return jnp.einsum("kc,bic->bki", queries, keys_g) / (query_norm[..., None] * key_norm[:, None])
+    covariance = product("bnc,bnd->bcd", centred, centred) / references.shape[1]
+    keys_g = product("bic,bcd->bid", keys, covariance)
+    queries_g = product("kc,bcd->bkd", queries, covariance)
+    norm = lambda v, v_g: jnp.sqrt(jnp.maximum(jnp.sum(v_g * v, axis=-1), 0) + _EPSILON)  # noqa: E731
+    key_norm, query_norm = norm(keys, keys_g), norm(queries[None], queries_g)
+    return product("kc,bic->bki", queries, keys_g) / (query_norm[..., None] * key_norm[:, None])
 
 
 def rectify(direct: jax.Array, referential: jax.Array, gain: jax.Array, how: str) -> jax.Array:

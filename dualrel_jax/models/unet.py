@@ -1,5 +1,6 @@
 """The U-Net every method shares: an encoder, a decoder, and the two together."""
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -94,7 +95,9 @@ class Decoder(nn.Module):
             x = upsample_2x(nn.Conv(width, (1, 1), dtype=self.dtype)(x))
             x = ConvBlock(width, self.norm, self.dtype)(jnp.concatenate([levels[level], x], axis=-1), train)
             features.append(x)
-        logits = nn.Conv(self.num_classes, (1, 1), dtype=jnp.float32)(x.astype(jnp.float32))
+        # Sums of float32 from features of `dtype`, which are never written out as float32.
+        wide = functools.partial(jax.lax.conv_general_dilated, preferred_element_type=jnp.float32)
+        logits = nn.Conv(self.num_classes, (1, 1), dtype=self.dtype, conv_general_dilated=wide)(x)
         return UNetOutput(logits, tuple(reversed(features)))
 
 
