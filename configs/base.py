@@ -152,7 +152,7 @@ def _predict() -> ConfigDict:
             "region": "",  # the part to segment, "z0:z1,y0:y1,x0:x1" in voxels, as in "10:20,,"; empty: all
             "grey": "",  # "low,high": intensities that become black and white; empty: from a sample of the volume
             "probability": True,  # also write the probability, 8-bit, beside the mask
-            "threshold": 0.5,  # probability above which a pixel is a mitochondrion
+            "threshold": 0.0,  # probability above which a pixel is a mitochondrion; 0: calibrated (calibration.py)
             "weights": "teacher",  # teacher (averaged) or student
             "output_of": "default",  # which of the method's predictions: default (the method's choice), head, ...
             "checkpoint": "last",  # last, or best (by validation)
@@ -173,7 +173,7 @@ def _instances() -> ConfigDict:
             "input": "",  # a probability volume; empty: <workdir>/prediction/mask_probability.tif
             "output": "",  # .tif or .zarr of the numbers; empty: <workdir>/instances/instances.tif
             "image": "",  # the EM volume, for the picture; empty: the one that was segmented
-            "threshold": 0.5,  # probability above which a voxel is a mitochondrion
+            "threshold": 0.0,  # probability above which a voxel is a mitochondrion; 0: that of the mask
             "hole_um3": 0.001,  # enclosed background below this volume is filled, um3; 0: none
             "seed_depth_nm": 60.0,  # a neck thinner by this radius than both sides parts two instances, nm; 0: never
             "min_um3": 0.001,  # smaller instances are left out, um3

@@ -12,7 +12,9 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from dualrel_jax import parallel, run, settings
+from dualrel_jax.calibration import UNCALIBRATED, calibrate
 from dualrel_jax.data.datasets import Part, load_dataset
+from dualrel_jax.data.partitions import Partition
 from dualrel_jax.errors import InputError
 from dualrel_jax.evaluation import score
 from dualrel_jax.files import read_records, without_nan, write_text
@@ -78,15 +80,19 @@ def _foreign_parts(data: ConfigDict, name: str) -> tuple[Part, ...]:
 
 
 def score_parts(folder: Path, config: ConfigDict, parts: dict[str, tuple[Part, ...]]) -> dict[str, dict]:
-    """Data set -> {"parts": names, "teacher" and "student": summary, with the "records" of slices}."""
-    predictor = run.load_run(folder, config).predictor
+    """Data set -> {"parts": names, "teacher" and "student": summary, with the "records" of slices}.
+
+    The threshold is calibrated for the data set of the training alone: of another nothing says how much to expect.
+    """
+    trained, partition = run.load_run(folder, config), Partition.load(folder / "partition.json")
     state = run.load_state(folder, config)[1]
-    targets = {}
-    for name, found in parts.items():
-        targets[name] = {"parts": [part.name for part in found]}
-        for weights, variables in (("teacher", state.teacher), ("student", state.variables)):
-            scores, _ = score(predictor, variables, found, config.predict.threshold, show=0)
-            targets[name][weights] = {**scores.summary(), "records": scores.records}
+    targets = {name: {"parts": [part.name for part in found]} for name, found in parts.items()}
+    for weights, variables in (("teacher", state.teacher), ("student", state.variables)):
+        calibrated = calibrate(trained.predictor, variables, trained.dataset.train, partition)
+        for name, found in parts.items():
+            threshold = config.predict.threshold or (calibrated if name == config.data.name else UNCALIBRATED)
+            scores, _ = score(trained.predictor, variables, found, threshold, show=0)
+            targets[name][weights] = {**scores.summary(), "threshold": threshold, "records": scores.records}
     return targets
 
 

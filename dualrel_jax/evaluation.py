@@ -51,12 +51,13 @@ def evaluate(workdir: str | Path, config: ConfigDict | None = None) -> dict[str,
 
 def evaluate_run(run: Run) -> dict[str, float]:
     parts = run.test_parts()
-    scores, samples = score(run.predictor, run.variables, parts, run.config.predict.threshold)
+    scores, samples = score(run.predictor, run.variables, parts, run.threshold)
     about = {
         "data": [part.image.path for part in parts],
         "part": [part.name for part in parts],
         "step": run.step,
         "weights": run.config.predict.weights,
+        "threshold": run.threshold,
     }
     summary = {**scores.summary(), **about}
     if parallel.is_first_host():

@@ -158,7 +158,7 @@ def model_card(run: Run) -> str:
         multiple=multiple,
         least=CELLS * multiple,
         pixel=f"{run.pixel_nm[0]:g} x {run.pixel_nm[1]:g} nm (y x)" if run.pixel_nm else "not known",
-        threshold=config.predict.threshold,
+        threshold=run.threshold,
         patch=config.train.patch,
         tile=config.predict.tile,
         platforms=", ".join(PLATFORMS),

@@ -138,7 +138,7 @@ def choose_slices(run: Run) -> list[Slice]:
 
 def measure(run: Run, slices: Sequence[Slice], pixel: tuple[float, float]) -> dict:
     """{"confusion": numbers, "jac": one a slice, NaN where it has no mitochondrion}."""
-    scores, counts = Scores(run.config.predict.threshold), []
+    scores, counts = Scores(run.threshold), []
     for part, z in slices:
         probability, label = run.predictor(run.variables, part.image_at(z)), part.label_at(z)
         counts.append(analysis.confusion_counts(probability, label, pixel))
@@ -190,7 +190,7 @@ def draw_slices(runs: dict[str, Run], slices: Sequence[Slice], numbers: dict, fo
     for i in chosen:
         part, z = slices[i]
         masks = {
-            f"{name}, JAC {numbers['runs'][name]['jac'][i]:.2f}": probability > runs[name].config.predict.threshold
+            f"{name}, JAC {numbers['runs'][name]['jac'][i]:.2f}": probability > runs[name].threshold
             for name, probability in predict(part, z).items()
         }
         rank = "worst" if i in ranked[: len(ranked) // 2] else "best"

@@ -46,9 +46,11 @@ def write_instances(workdir: str | Path, config: ConfigDict) -> dict[str, Path]:
     else:
         image = probability if settings.input else _segmented(workdir, probability)
     truth = _open_truth(probability, settings) if settings.label else None
-    labels = label_instances(above(probability, settings.threshold), voxel_nm, settings)
+    threshold = settings.threshold or _threshold_of_mask(Path(probability.path))
+    labels = label_instances(above(probability, threshold), voxel_nm, settings)
     rows = instance_measures.measure(labels, probability, voxel_nm)
     about = {"input": probability.path, "voxel_nm": voxel_nm, "settings": settings.to_dict(), **summary(rows)}
+    about["settings"]["threshold"] = threshold
     if truth is not None:
         confidence = np.array([row["mean_probability"] for row in rows])
         found = instance_metrics.overlaps(true_instances(truth, voxel_nm, settings), labels)
@@ -64,6 +66,12 @@ def write_instances(workdir: str | Path, config: ConfigDict) -> dict[str, Path]:
     for name, path in paths.items():
         print(f"  {name}: {path}")
     return paths
+
+
+def _threshold_of_mask(probability: Path) -> float:
+    """That which `--mode=predict` noted beside this probability, mask.json; 0.5 where it did not."""
+    about = probability.with_name(f"{probability.stem.removesuffix('_probability')}.json")
+    return json.loads(about.read_text()).get("config.predict.threshold", 0.5) if about.is_file() else 0.5
 
 
 def above(probability: Volume, threshold: float) -> np.ndarray:

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from dualrel_jax import consensus, pictures
 from dualrel_jax.blocks import Region, Window, parse_region, relative, slabs
+from dualrel_jax.calibration import UNCALIBRATED
 from dualrel_jax.data.own import parse_voxel
 from dualrel_jax.data.volumes import Volume, intensity_range, open_volume, to_uint8
 from dualrel_jax.data.writers import VolumeWriter, Voxel, open_writer, remove
@@ -34,7 +35,8 @@ _SHOWN = 2048  # side of the picture's part of a slice, pixels
 def predict(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, Path]:
     """Segments `config.predict.input` (or the run's test volume) with the model in `workdir`; -> name -> path."""
     run = load_run(workdir, config)
-    settings = run.config.predict
+    settings = run.config.predict.copy_and_resolve_references()
+    settings.threshold = run.threshold
     if settings.input:
         volume = open_volume(settings.input, parse_voxel(settings.voxel_nm, "predict.voxel_nm"))
     else:
@@ -71,6 +73,8 @@ def predict_volume(
 
     What is written as .zarr is continued where an earlier call with the same volume, model and settings was killed.
 
+    A threshold of 0 is that of an uncalibrated model here.
+
     -> (name -> path, share of the segmented voxels that are mitochondrion).
 
     Raises:
@@ -104,7 +108,7 @@ def predict_volume(
         progress.start(task.section_count())
         if views is not None:
             consensus.predict_views(model, volume, region, views, progress)
-        _write(task, settings.threshold, writers, progress)
+        _write(task, settings.threshold or UNCALIBRATED, writers, progress)
         for writer in writers.values():  # before either has its name: a kill in the long part loses nothing
             writer.finish()
     remove(views_path)

@@ -235,7 +235,7 @@ def draw_slices(found: Found, chosen: Sequence[int], config: ConfigDict | None) 
     for i, path in zip(chosen, paths, strict=True):
         part, z = tested[i]
         image = part.image_at(z)
-        mask = run.predictor(run.variables, image) > run.config.predict.threshold
+        mask = run.predictor(run.variables, image) > run.threshold
         pictures.mask_outlines(image, mask, part.label_at(z), path, pixel_nm=run.pixel_nm)
     return paths
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from dualrel_jax import parallel, settings
+from dualrel_jax import calibration, parallel, settings
 from dualrel_jax.checkpoint import Checkpoints, abstract
 from dualrel_jax.data.datasets import Dataset, Part, load_dataset
 from dualrel_jax.data.partitions import Partition
@@ -87,6 +87,28 @@ class Run:
     @functools.cached_property
     def dataset(self) -> Dataset:
         return load_dataset(self.config.data)
+
+    @functools.cached_property
+    def threshold(self) -> float:
+        """Probability above which a pixel is mitochondrion: `config.predict.threshold`, calibrated where that is 0."""
+        return self.config.predict.threshold or self._calibrated()
+
+    def _calibrated(self) -> float:
+        """Kept in threshold.json, for the training volume may be gone when another is segmented."""
+        path, fields = self.workdir / "threshold.json", ("weights", "output_of", "tile", "overlap", "flips")
+        of = {"step": self.step, **{key: self.config.predict[key] for key in fields}}
+        if path.exists() and (kept := json.loads(path.read_text()))["of"] == of:
+            return kept["threshold"]
+        try:
+            partition = Partition.load(self.workdir / "partition.json")
+            found = calibration.calibrate(self.predictor, self.variables, self.dataset.train, partition)
+        except InputError as error:
+            print(f"The threshold is {calibration.UNCALIBRATED}, not calibrated on the training volume: {error}")
+            return calibration.UNCALIBRATED
+        print(f"The threshold is {found:.2f}: there masks beside labelled slices cover as much as the labels do.")
+        if parallel.is_first_host():
+            write_text(path, json.dumps({"threshold": found, "of": of}) + "\n")
+        return found
 
     def test_parts(self) -> tuple[Part, ...]:
         """The test set, or the validation set where there is none; InputError if there is neither."""

@@ -75,6 +75,12 @@ def _check(config: ConfigDict) -> None:
         section, field = key.split(".")
         if config[section][field] not in allowed:
             raise InputError(f"config.{key} is {config[section][field]!r}; expected {' or '.join(allowed)}.")
+    for section in ("predict", "instances"):
+        if not 0 <= config[section].threshold < 1:
+            raise InputError(
+                f"config.{section}.threshold is {config[section].threshold}; expected a probability below 1, or 0 for "
+                "the calibrated one."
+            )
     multiple = 2 ** (config.model.depth - 1)
     if config.train.patch % multiple:
         raise InputError(

@@ -10,6 +10,7 @@ import optax
 from ml_collections import ConfigDict
 
 from dualrel_jax import footprint, parallel, pictures, profiling, run, schedules, settings
+from dualrel_jax.calibration import UNCALIBRATED
 from dualrel_jax.checkpoint import Checkpoints, abstract
 from dualrel_jax.data import augment
 from dualrel_jax.data.datasets import Dataset, load_dataset
@@ -36,6 +37,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
     trained.dataset = dataset
     if trained.dataset.test or trained.dataset.validation:
         return evaluate_run(trained)
+    trained.threshold  # noqa: B018  calibrated and kept while the volume is there
     print(
         f"Trained. No labelled slice was spared to score on; see what it finds: dualrel --workdir {workdir} "
         "--mode=predict --config.predict.input=YOUR_VOLUME"
@@ -156,7 +158,7 @@ def validate(predictor: Predictor, state: TrainState, dataset: Dataset, config: 
     if not dataset.validation:
         return None
     variables = state.teacher if config.predict.weights == "teacher" else state.variables
-    threshold, slices = config.predict.threshold, config.train.eval_slices
+    threshold, slices = config.predict.threshold or UNCALIBRATED, config.train.eval_slices
     scores, samples = score(predictor, variables, dataset.validation, threshold, slices)
     if parallel.is_first_host():
         pictures.mask_sheet(samples, workdir / "pictures" / f"validation_{step:06d}.png")

@@ -157,6 +157,16 @@ def test_binary_truth_and_an_image_to_draw_on(config, tmp_path):
     assert json.loads(paths["json"].read_text())["scores"]["true_instances"] == 2
 
 
+def test_the_threshold_is_that_of_the_mask_unless_one_is_given(config, tmp_path):
+    voxels = lambda: np.count_nonzero(tifffile.imread(instances.write_instances(tmp_path, config)["instances"]))  # noqa: E731
+    assert voxels() > 0  # at 0.5, where nothing is noted
+    about = {"volume": str(tmp_path / "gone.tif"), "config.predict.threshold": 0.9, "config.predict.region": ""}
+    (tmp_path / "prediction" / "mask.json").write_text(json.dumps(about))
+    assert voxels() == 0
+    config.instances.threshold = 0.6
+    assert voxels() > 0
+
+
 def test_a_volume_without_mitochondria_gives_empty_tables(config, tmp_path, capsys):
     config.instances.threshold = 0.9
     paths = instances.write_instances(tmp_path, config)

@@ -117,7 +117,7 @@ def test_another_prediction_does_not_continue_a_killed_one(predict, volume, tmp_
     killed()
     other = Volume.from_array(volume[:] // 2, VOXEL_NM, "noise")
     for said, change in [
-        ("config.predict.threshold .0.5 there, 0.6 now.*delete", {"threshold": 0.6}),
+        ("config.predict.threshold .0.0 there, 0.6 now.*delete", {"threshold": 0.6}),
         ("config.predict.region", {"region": "2:,,"}),
         ("another model", {"variables": 0.9}),
         ("another content", {"volume": other}),
@@ -173,9 +173,12 @@ def test_the_voxel_size_of_a_file_of_the_training_is_known(tmp_path, monkeypatch
         pixel_nm=(8.0, 8.0),
         predictor=Dark(),
         variables=1.0,
+        threshold=0.7,
     )
     monkeypatch.setattr(prediction, "load_run", lambda workdir, config: run)
-    assert open_volume(prediction.predict(tmp_path)["mask"]).voxel_nm == (30, 8, 8)
+    paths = prediction.predict(tmp_path)
+    assert open_volume(paths["mask"]).voxel_nm == (30, 8, 8)
+    assert json.loads(paths["about"].read_text())["config.predict.threshold"] == 0.7  # the run's
     settings.input = str(tmp_path / "another.tif")
     assert open_volume(prediction.predict(tmp_path)["mask"]).voxel_nm is None
 

@@ -1,6 +1,7 @@
 """The dock widget: a run, an image, and the buttons Segment, Instances and Retrain."""
 
 import functools
+import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -124,7 +125,9 @@ class DualRelWidget(Container):
             config = settings.resolve(settings.load(Path(self.run.value) / "config.json"))
         except InputError as error:
             return self._say(str(error), wrong=True)
-        self.steps.value, self.threshold.value = config.train.steps, config.predict.threshold
+        kept = Path(self.run.value) / "threshold.json"
+        calibrated = json.loads(kept.read_text())["threshold"] if kept.exists() else 0.5
+        self.steps.value, self.threshold.value = config.train.steps, config.predict.threshold or calibrated
         self._say(f"{config.method.name}, size {config.size}, trained on {config.data.name}.")
 
     def _image_chosen(self, layer: Image | None) -> None:

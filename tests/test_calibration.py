@@ -1,0 +1,81 @@
+"""The calibrated threshold: masks beside labelled slices cover what the labels cover, and nothing else is looked at."""
+
+import types
+
+import numpy as np
+import pytest
+
+from dualrel_jax import calibration
+from dualrel_jax.data.datasets import load_dataset
+from dualrel_jax.data.partitions import Partition, make_partition
+from dualrel_jax.run import load_run
+from dualrel_jax.train import train
+
+
+def part(name="volume", count=40, step_nm=20.0, true=None):
+    """Slices of 32 x 32; `image_at` gives 100 z: a predictor knows the slice by it."""
+    image = types.SimpleNamespace(voxel_nm=step_nm and (step_nm, 5.0, 5.0))
+    image_at = lambda z: np.full((32, 32), z, np.uint8)  # noqa: E731
+    return types.SimpleNamespace(name=name, image=image, zs=range(count), image_at=image_at, label_at=lambda z: true)
+
+
+def partition(labelled, free):
+    name = lambda zs: tuple(("volume", z) for z in zs)  # noqa: E731
+    return Partition(name(labelled), name(free))
+
+
+def test_neighbours_are_unlabelled_near_and_few():
+    found = calibration.neighbours([part()], partition([3, 20], range(40)))
+    assert [(z, near) for _, z, near in found] == [(3, [0, 2, 6, 8]), (20, [15, 18, 22, 25])]
+    assert all(abs(other - z) * 20 <= calibration.REACH_NM for _, z, near in found for other in near)
+    (_, _, near), *_ = calibration.neighbours([part(step_nm=None)], partition([20], range(40)))
+    assert near == [18, 19, 21, 22]
+    assert calibration.neighbours([part(step_nm=150.0)], partition([20], range(40))) == []
+    many = calibration.neighbours([part(count=200)], partition(range(0, 200, 2), range(1, 200, 2)))
+    assert len(many) == calibration.LABELLED and many[0][1] == 0 and many[-1][1] == 198
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 1.8])
+def test_masks_of_the_slices_beside_cover_what_the_label_covers(power):
+    """A probability that is too large (power below 1) or too small everywhere; pixels to ignore count nowhere."""
+    rng = np.random.default_rng(0)
+    right = rng.random((32, 32))
+    label = (right > 0.5).astype(np.uint8)
+    label[:4] = 255
+    predictor = lambda variables, image: np.where(image == 20, 0.0, right**power).astype(np.float32)  # noqa: E731
+    found = calibration.calibrate(predictor, None, [part(true=label)], partition([20], range(40)))
+    assert abs(found - 0.5**power) < 0.01
+
+
+def test_a_threshold_stays_near_the_middle_and_there_without_evidence():
+    label = np.zeros((32, 32), np.uint8)
+    sure = lambda variables, image: np.full((32, 32), 0.9, np.float32)  # noqa: E731
+    assert calibration.calibrate(sure, None, [part(true=label)], partition([20], range(40))) == 0.5
+    label[0] = 1
+    assert calibration.calibrate(sure, None, [part(true=label)], partition([20], range(40))) == 0.75
+    assert calibration.calibrate(sure, None, [part(true=label)], partition(range(40), range(40))) == 0.5
+    exact = lambda variables, image: label.astype(np.float32)  # noqa: E731  any threshold would do
+    assert calibration.calibrate(exact, None, [part(true=label)], partition([20], range(40))) == 0.5
+
+
+def test_a_run_keeps_its_threshold_for_when_the_training_volume_is_gone(small_config, tmp_path, capsys):
+    config = small_config("supervised")
+    train(config, tmp_path / "run")
+    run = load_run(tmp_path / "run", config)
+    dataset = load_dataset(config.data)
+    chosen = make_partition(dataset.train, config.data)
+    found = run.threshold
+    assert found == calibration.calibrate(run.predictor, run.variables, dataset.train, chosen)
+    assert "cover as much as the labels do" in capsys.readouterr().out
+    with config.unlocked():
+        config.predict.threshold = 0.4
+    assert load_run(tmp_path / "run", config).threshold == 0.4
+
+    gone = load_run(tmp_path / "run")
+    gone.config.data.image = str(tmp_path / "gone.tif")
+    assert gone.threshold == found
+    (tmp_path / "run" / "threshold.json").unlink()
+    again = load_run(tmp_path / "run")
+    again.config.data.image = str(tmp_path / "gone.tif")
+    assert again.threshold == 0.5
+    assert "gone.tif" in capsys.readouterr().out
