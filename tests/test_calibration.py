@@ -25,12 +25,14 @@ def partition(labelled, free):
 
 
 def test_neighbours_are_unlabelled_near_and_few():
-    found = calibration.neighbours([part()], partition([3, 20], range(40)))
-    assert [(z, near) for _, z, near in found] == [(3, [0, 2, 6, 8]), (20, [15, 18, 22, 25])]
-    assert all(abs(other - z) * 20 <= calibration.REACH_NM for _, z, near in found for other in near)
-    (_, _, near), *_ = calibration.neighbours([part(step_nm=None)], partition([20], range(40)))
-    assert near == [18, 19, 21, 22]
-    assert calibration.neighbours([part(step_nm=150.0)], partition([20], range(40))) == []
+    near = lambda step_nm, labelled: [  # noqa: E731
+        (z, near) for _, z, near in calibration.neighbours([part(step_nm=step_nm)], partition(labelled, range(40)))
+    ]
+    assert near(5.0, [3, 20]) == [(3, [0, 2, 5, 7]), (20, [16, 18, 22, 24])]
+    assert near(8.0, [20]) == [(20, [18, 19, 21, 22])]
+    assert near(50.0, [0, 20, 21]) == [(0, [1]), (20, [19]), (21, [22])]
+    assert near(None, [20]) == [(20, [19, 21])]
+    assert near(150.0, [20]) == []
     many = calibration.neighbours([part(count=200)], partition(range(0, 200, 2), range(1, 200, 2)))
     assert len(many) == calibration.LABELLED and many[0][1] == 0 and many[-1][1] == 198
 
