@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from dualrel_jax import footprint, parallel, pictures, settings
 from dualrel_jax.data import augment, feed, resident, sampling
-from dualrel_jax.data.checks import Finding, check_image, check_kinds, check_labels, list_words, spread
+from dualrel_jax.data.checks import Finding, check_image, check_kinds, check_labels, check_view, list_words, spread
 from dualrel_jax.data.datasets import Dataset, load_dataset
 from dualrel_jax.data.partitions import make_partition
 from dualrel_jax.methods import create_method
@@ -89,6 +89,7 @@ def _training(config: ConfigDict, dataset: Dataset) -> Iterator[Finding]:
         f"Size {config.size}: {config.train.steps} steps of {batch} crops; a crop of {patch} x {patch} pixels covers "
         f"{covers} (training pixel size {pixel})."
     )
+    yield from check_view(dataset.train[0], patch)
     needed_mib = resident.size_mib(*chosen)
     if feed.choose_pipeline(config.data, needed_mib) == "resident":
         kept_mib = needed_mib if unlabelled_too else resident.size_mib(chosen[0], [])

@@ -3,11 +3,13 @@
 import os
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import dualrel_jax
+from dualrel_jax.data.checks import check_view
 from dualrel_jax.data.phantom import phantom
 from dualrel_jax.data.volumes import open_volume
 from dualrel_jax.doctor import examine
@@ -42,6 +44,7 @@ def looks(tmp_path, monkeypatch):
     """A function: image and label z y x -> all that is to be looked at, as one text."""
 
     monkeypatch.setattr("dualrel_jax.pictures.mask_sheet", lambda panels, path, pixel_nm: path)  # half of the time
+    monkeypatch.setattr("dualrel_jax.data.checks._NARROW_NM", 0)  # crops are of 8 pixels here
 
     def examined(image, label, **fields):
         for name, array in (("image", image), ("label", label)):
@@ -58,6 +61,12 @@ def looks(tmp_path, monkeypatch):
 def dots(label):
     """At most 50 foreground pixels a slice."""
     return label & (np.cumsum(label.reshape(len(label), -1), axis=1).reshape(label.shape) <= 50)
+
+
+@pytest.mark.parametrize(("pixel_nm", "wanted"), [((5.0, 5.0), "pixel_nm=21"), ((20.0, 20.0), None), (None, None)])
+def test_crops_that_show_too_little_are_named(pixel_nm, wanted):
+    found = list(check_view(SimpleNamespace(pixel_nm=pixel_nm), 96))
+    assert wanted in found[0].text if wanted else not found
 
 
 MISTAKES = {
