@@ -88,9 +88,10 @@ def score_parts(folder: Path, config: ConfigDict, parts: dict[str, tuple[Part, .
     state = run.load_state(folder, config)[1]
     targets = {name: {"parts": [part.name for part in found]} for name, found in parts.items()}
     for weights, variables in (("teacher", state.teacher), ("student", state.variables)):
-        calibrated = calibrate(trained.predictor, variables, trained.dataset.train, partition)
+        given = config.predict.threshold
+        own = given or calibrate(trained.predictor, variables, trained.dataset.train, partition)
         for name, found in parts.items():
-            threshold = config.predict.threshold or (calibrated if name == config.data.name else UNCALIBRATED)
+            threshold = own if name == config.data.name else given or UNCALIBRATED
             scores, _ = score(trained.predictor, variables, found, threshold, show=0)
             targets[name][weights] = {**scores.summary(), "threshold": threshold, "records": scores.records}
     return targets

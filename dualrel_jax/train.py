@@ -38,10 +38,9 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
     trained.dataset = dataset
     if trained.dataset.test or trained.dataset.validation:
         return evaluate_run(trained)
-    trained.threshold  # noqa: B018  calibrated and kept while the volume is there
     print(
-        f"Trained. No labelled slice was spared to score on; see what it finds: dualrel --workdir {workdir} "
-        "--mode=predict --config.predict.input=YOUR_VOLUME"
+        f"Trained, for masks above a probability of {trained.threshold:.2f}. No labelled slice was spared to score on; "
+        f"see what it finds: dualrel --workdir {workdir} --mode=predict --config.predict.input=YOUR_VOLUME"
     )
     return {}
 
