@@ -133,7 +133,7 @@ def predict_file(path: str) -> None:
 
     config = workload.create_config("test")
     with config.unlocked():
-        config.predict.update({"tile": 128, "overlap": 16, "threshold": 0.5})
+        config.predict.update({"tile": 128, "overlap": 16})
     method = create_method(config)
     predictor = Predictor(method, config, parallel.create_mesh(1))
     variables = workload.initial_state(method, config).variables

@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from dualrel_jax.data.readers.source import times
@@ -85,3 +85,9 @@ def relative(inner: Iterable[slice | range], outer: Iterable[slice]) -> tuple[sl
 def slabs(zs: slice, depth: int) -> list[slice]:
     """`zs` in pieces of at most `depth` slices."""
     return [slice(z, min(z + depth, zs.stop)) for z in range(zs.start, zs.stop, depth)]
+
+
+def middle(shape: Sequence[int], side: int) -> tuple[slice, ...]:
+    """The middle of an array of that shape, at most `side` along each axis."""
+    starts = (max(0, (size - side) // 2) for size in shape)
+    return tuple(slice(start, start + min(side, size)) for start, size in zip(starts, shape, strict=True))

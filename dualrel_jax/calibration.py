@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dualrel_jax.blocks import middle
 from dualrel_jax.data.checks import spread
 from dualrel_jax.data.datasets import Part
 from dualrel_jax.data.partitions import Partition
@@ -35,9 +36,10 @@ def calibrate(predictor: Predictor, variables: Variables, parts: Sequence[Part],
     """
     counts, wanted = np.zeros(_BINS + 1, np.int64), 0  # pixels by probability; labelled ones
     for part, z, near in neighbours(parts, partition):
-        label = _middle(part.label_at(z))
+        window = middle(part.shape_at_training, SIDE)
+        label = part.label_at(z)[window]
         for other in near:
-            probability = predictor(variables, _middle(part.image_at(other)))
+            probability = predictor(variables, part.image_at(other)[window])
             counts += np.bincount((probability[label != IGNORE] * _BINS).astype(int), minlength=_BINS + 1)
             wanted += np.count_nonzero(label == 1)
     if not wanted:
@@ -59,8 +61,3 @@ def neighbours(parts: Sequence[Part], partition: Partition) -> list[tuple[Part, 
         if near:
             found.append((by_name[name], z, spread(near, NEIGHBOURS)))
     return spread(found, LABELLED)
-
-
-def _middle(slice_yx: np.ndarray) -> np.ndarray:
-    y, x = (slice(max(0, (size - SIDE) // 2), (size + SIDE) // 2) for size in slice_yx.shape)
-    return slice_yx[y, x]

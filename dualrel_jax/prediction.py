@@ -15,7 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dualrel_jax import consensus, pictures
-from dualrel_jax.blocks import Region, Window, parse_region, relative, slabs
+from dualrel_jax.blocks import Region, Window, middle, parse_region, relative, slabs
 from dualrel_jax.calibration import UNCALIBRATED
 from dualrel_jax.data.own import parse_voxel
 from dualrel_jax.data.volumes import Volume, intensity_range, open_volume, to_uint8
@@ -253,10 +253,10 @@ def _picture(volume: Volume, region: Region, grey: tuple[float, float], output: 
     """Four slices of the region, of large ones the middle, with the outlines of the mask."""
     mask = open_volume(output, verbose=False)
     z, y, x = region
-    middle = [slice(max(n - _SHOWN, 0) // 2, (max(n - _SHOWN, 0) // 2) + min(n, _SHOWN)) for n in mask.shape[1:]]
-    seen = [slice(part.start + m.start, part.start + m.stop) for part, m in zip((y, x), middle, strict=True)]
+    shown = middle(mask.shape[1:], _SHOWN)
+    seen = [slice(part.start + m.start, part.start + m.stop) for part, m in zip((y, x), shown, strict=True)]
     panels = [
-        (to_uint8(volume[z.start + at, *seen], grey), mask[at, *middle] > 0, None, f"z = {z.start + at}")
+        (to_uint8(volume[z.start + at, *seen], grey), mask[at, *shown] > 0, None, f"z = {z.start + at}")
         for at in sorted(set(np.linspace(0, len(mask) - 1, 4).round().astype(int)))
     ]
     return pictures.mask_sheet(panels, output.with_name(f"{output.stem}.png"))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dualrel_jax.blocks import parse_region, relative, slabs, windows
+from dualrel_jax.blocks import middle, parse_region, relative, slabs, windows
 from dualrel_jax.errors import InputError
 
 SHAPE = (10, 20, 30)
@@ -64,3 +64,8 @@ def test_windows_cover_the_region_once_and_reach_as_far_as_asked(data):
 def test_slabs_and_relative_ranges():
     assert slabs(slice(3, 10), 4) == [slice(3, 7), slice(7, 10)]
     assert relative((slice(5, 7), range(4, 6)), (slice(2, 9), slice(4, 9))) == (slice(3, 5), slice(0, 2))
+
+
+def test_the_middle_is_as_far_from_both_ends_as_can_be_and_all_of_what_is_small():
+    assert middle((10, 7), 4) == (slice(3, 7), slice(1, 5))
+    assert middle((3, 4), 4) == (slice(0, 3), slice(0, 4))

@@ -12,11 +12,12 @@ from dualrel_jax.run import load_run
 from dualrel_jax.train import train
 
 
-def part(name="volume", count=40, step_nm=20.0, true=None):
-    """Slices of 32 x 32; `image_at` gives 100 z: a predictor knows the slice by it."""
+def part(step_nm=20.0, true=None):
+    """Slices of 32 x 32, their labels `true`; all grey values are z: a predictor knows the slice by them."""
     image = types.SimpleNamespace(voxel_nm=step_nm and (step_nm, 5.0, 5.0))
     image_at = lambda z: np.full((32, 32), z, np.uint8)  # noqa: E731
-    return types.SimpleNamespace(name=name, image=image, zs=range(count), image_at=image_at, label_at=lambda z: true)
+    about = {"name": "volume", "image": image, "shape_at_training": (32, 32)}
+    return types.SimpleNamespace(**about, image_at=image_at, label_at=lambda z: true)
 
 
 def partition(labelled, free):
@@ -33,7 +34,7 @@ def test_neighbours_are_unlabelled_near_and_few():
     assert near(50.0, [0, 20, 21]) == [(0, [1]), (20, [19]), (21, [22])]
     assert near(None, [20]) == [(20, [19, 21])]
     assert near(150.0, [20]) == []
-    many = calibration.neighbours([part(count=200)], partition(range(0, 200, 2), range(1, 200, 2)))
+    many = calibration.neighbours([part()], partition(range(0, 200, 2), range(1, 200, 2)))
     assert len(many) == calibration.LABELLED and many[0][1] == 0 and many[-1][1] == 198
 
 

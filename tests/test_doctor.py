@@ -148,6 +148,7 @@ def test_the_whole_lucchi_and_vnc(tmp_path):
     for name in ("lucchi", "vnc"):
         config = dualrel_jax.get_config(f"dualrel:{name},4")
         config.data.dir = str(REAL)
+        config.data.pixel_nm = 20.0  # at their own pixels a crop shows too little, which is said
         assert [finding.text for finding in examine(config, tmp_path) if finding.look] == []
         assert (tmp_path / "pictures" / "doctor.png").stat().st_size > 10_000
 

@@ -31,7 +31,7 @@ def test_merge_undoes_cut(tiles, seed, channels):
     assert cut.shape == (len(tiles), *tiles.tile_yx, *channels)
     merged = tiles.merge(cut)
     assert merged.dtype == np.float32 and merged.shape == image.shape
-    np.testing.assert_allclose(merged, image, atol=1e-5)  # float32 sums of up to hundreds of tiles
+    np.testing.assert_allclose(merged, image, atol=1e-6 * max(1, len(tiles) / 100))  # float32 sums of as many
 
 
 @settings(deadline=None, max_examples=40)

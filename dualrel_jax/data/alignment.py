@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import fft, ndimage
 
+from dualrel_jax.blocks import middle
 from dualrel_jax.data.datasets import Part
 
 # Agreement of outlines in units of what chance gives (the 99.9 percentile over all shifts), measured on Lucchi, VNC and
@@ -104,5 +105,4 @@ def _near(agreement: np.ndarray) -> float:
 
 
 def _middle(slice_yx: np.ndarray) -> np.ndarray:
-    y, x = (max(0, (size - _SIDE) // 2) for size in slice_yx.shape)
-    return slice_yx[y : y + _SIDE, x : x + _SIDE]
+    return slice_yx[middle(slice_yx.shape, _SIDE)]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from ml_collections import ConfigDict
 
+from dualrel_jax.blocks import middle
 from dualrel_jax.data.alignment import misplacement
 from dualrel_jax.data.datasets import Part
 from dualrel_jax.data.own import split_paths
@@ -191,8 +192,7 @@ def spread(zs: Sequence[int], count: int) -> list[int]:
 
 def _middle(volume: Volume, z: int) -> np.ndarray:
     """The middle of slice z, at most _WINDOW pixels wide: y x, native."""
-    y, x = (slice(max(0, (size - _WINDOW) // 2), (size + _WINDOW) // 2) for size in volume.shape[1:])
-    return volume[z, y, x]
+    return volume[z, *middle(volume.shape[1:], _WINDOW)]
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
