@@ -8,6 +8,7 @@ from ml_collections import ConfigDict, config_dict
 SIZES = {
     # 2 CPU cores, minutes.
     "tiny": {
+        "data.pixel_nm": 20.0,
         "model.width": 16,
         "model.depth": 4,
         "model.dtype": "float32",
@@ -18,6 +19,7 @@ SIZES = {
     },
     # One small GPU or a Colab TPU, about an hour.
     "small": {
+        "data.pixel_nm": 8.0,
         "model.width": 32,
         "model.depth": 5,
         "model.dtype": "bfloat16",
@@ -28,6 +30,7 @@ SIZES = {
     },
     # A data-centre GPU or a TPU slice, hours.
     "base": {
+        "data.pixel_nm": 4.0,
         "model.width": 64,
         "model.depth": 5,
         "model.dtype": "bfloat16",
@@ -67,7 +70,8 @@ def _data(name: str, labelled: str) -> ConfigDict:
             "partition_file": "",  # a partition.json of an earlier run, used as it is
             "train_slices": "",  # z range of the training block, "0:128"; empty: the data set's own
             "validation_slices": "",  # z range of the validation block, "133:165", or none; empty: the data set's own
-            "pixel_nm": 0.0,  # in-plane pixel size for training, nm; 0: that of the training volume
+            # In-plane pixel size for training, nm; a training volume of larger pixels keeps its own. 0: always its own.
+            "pixel_nm": config_dict.placeholder(float),
             "image": "",  # own: path of the volume; several, separated by commas
             "label": "",  # own: path of its labels, a stack or a folder of some slices; of several, in the same order
             # own: z of each label slice, "3,40"; several volumes: "3,40;5"; empty: from file names, or non-empty slices
@@ -153,6 +157,7 @@ def _predict() -> ConfigDict:
             "grey": "",  # "low,high": intensities that become black and white; empty: from a sample of the volume
             "probability": True,  # also write the probability, 8-bit, beside the mask
             "threshold": 0.0,  # probability above which a pixel is a mitochondrion; 0: calibrated (calibration.py)
+            "share": 0.0,  # instead: of the volume that is mitochondrion, where that is known, such as 0.05
             "weights": "teacher",  # teacher (averaged) or student
             "output_of": "default",  # which of the method's predictions: default (the method's choice), head, ...
             "checkpoint": "last",  # last, or best (by validation)

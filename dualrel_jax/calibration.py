@@ -2,10 +2,11 @@
 
 What is learned without labels makes masks too large or too small, in all slices alike. Slices close to a labelled one
 hold about as much mitochondrion as its label does, yet their own labels were not learned. Where the masks of the ones
-cover as much as the labels of the others, that error is undone.
+cover as much as the labels of the others, that error is undone. Of another volume no label says how much it holds;
+whoever knows, from counting points for instance, sets `predict.share`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -23,6 +24,7 @@ LIMITS = 0.25, 0.75  # one slice says little of a volume: no threshold is furthe
 # away +-11 %. Of thicker sections it is the next one, and none beyond 100 nm.
 REACH_NM, FARTHEST_NM, UNKNOWN_NM = 20.0, 100.0, 50.0
 LABELLED, NEIGHBOURS, SIDE = 8, 4, 1024  # at most so many labelled slices, unlabelled ones near each, pixels a side
+SAMPLE = 16  # slices of a volume whose share is known
 _BINS = 1000
 
 
@@ -34,19 +36,36 @@ def calibrate(predictor: Predictor, variables: Variables, parts: Sequence[Part],
     Args:
       parts: of the training. partition: which of their slices were trained with their labels.
     """
-    counts, wanted = np.zeros(_BINS + 1, np.int64), 0  # pixels by probability; labelled ones
+    counts, wanted = 0, 0  # pixels by probability; labelled ones
     for part, z, near in neighbours(parts, partition):
         window = middle(part.shape_at_training, SIDE)
         label = part.label_at(z)[window]
         for other in near:
             probability = predictor(variables, part.image_at(other)[window])
-            counts += np.bincount((probability[label != IGNORE] * _BINS).astype(int), minlength=_BINS + 1)
+            counts += _histogram(probability[label != IGNORE])
             wanted += np.count_nonzero(label == 1)
-    if not wanted:
-        return UNCALIBRATED
-    covered = counts[::-1].cumsum()[::-1]  # by thresholds of 0, 1, ... _BINS
-    closest = np.flatnonzero(np.abs(covered - wanted) == np.abs(covered - wanted).min()) / _BINS
-    return float(np.clip(closest[np.abs(closest - UNCALIBRATED).argmin()], *LIMITS))
+    return float(np.clip(_covering(counts, wanted), *LIMITS)) if wanted else UNCALIBRATED
+
+
+def of_share(probabilities: Iterable[np.ndarray], share: float) -> float:
+    """The threshold above which `share` of the pixels of `probabilities`, arrays of any shape, are.
+
+    Masks of an unseen microscope can be too large or too small by half; no limit holds here but those of a probability.
+    """
+    counts = sum(map(_histogram, probabilities))
+    return float(np.clip(_covering(counts, share * counts.sum()), 1 / _BINS, 1 - 1 / _BINS))
+
+
+def _histogram(probability: np.ndarray) -> np.ndarray:
+    """Pixels by probability: 0, 1, ... _BINS."""
+    return np.bincount((probability.ravel() * _BINS).astype(int), minlength=_BINS + 1)
+
+
+def _covering(counts: np.ndarray, wanted: float) -> float:
+    """The threshold at which `wanted` pixels are covered; of equally good ones that closest to UNCALIBRATED."""
+    off = np.abs(counts[::-1].cumsum()[::-1] - wanted)  # by thresholds of 0, 1, ... _BINS
+    closest = np.flatnonzero(off == off.min()) / _BINS
+    return closest[np.abs(closest - UNCALIBRATED).argmin()]
 
 
 def neighbours(parts: Sequence[Part], partition: Partition) -> list[tuple[Part, int, list[int]]]:

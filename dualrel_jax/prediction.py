@@ -13,10 +13,12 @@ from pathlib import Path
 import jax
 import numpy as np
 from ml_collections import ConfigDict
+from tqdm import tqdm
 
-from dualrel_jax import consensus, pictures
+from dualrel_jax import calibration, consensus, pictures
 from dualrel_jax.blocks import Region, Window, middle, parse_region, relative, slabs
-from dualrel_jax.calibration import UNCALIBRATED
+from dualrel_jax.calibration import SAMPLE, UNCALIBRATED
+from dualrel_jax.data.checks import spread
 from dualrel_jax.data.own import parse_voxel
 from dualrel_jax.data.volumes import Volume, intensity_range, open_volume, to_uint8
 from dualrel_jax.data.writers import VolumeWriter, Voxel, open_writer, remove
@@ -36,7 +38,7 @@ def predict(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, 
     """Segments `config.predict.input` (or the run's test volume) with the model in `workdir`; -> name -> path."""
     run = load_run(workdir, config)
     settings = run.config.predict.copy_and_resolve_references()
-    settings.threshold = run.threshold
+    settings.threshold = 0.0 if settings.share else run.threshold
     if settings.input:
         volume = open_volume(settings.input, parse_voxel(settings.voxel_nm, "predict.voxel_nm"))
     else:
@@ -73,7 +75,8 @@ def predict_volume(
 
     What is written as .zarr is continued where an earlier call with the same volume, model and settings was killed.
 
-    A threshold of 0 is that of an uncalibrated model here.
+    A threshold of 0 is that at which a sample is covered by `settings.share` or, without that, of an uncalibrated
+    model.
 
     -> (name -> path, share of the segmented voxels that are mitochondrion).
 
@@ -108,7 +111,11 @@ def predict_volume(
         progress.start(task.section_count())
         if views is not None:
             consensus.predict_views(model, volume, region, views, progress)
-        _write(task, settings.threshold or UNCALIBRATED, writers, progress)
+        threshold = settings.threshold or UNCALIBRATED
+        if settings.share:
+            threshold = calibration.of_share(task.sample(), settings.share)
+            tqdm.write(f"The threshold is {threshold:.2f}: there {settings.share:.1%} of a sample is mitochondrion.")
+        _write(task, threshold, writers, progress)
         for writer in writers.values():  # before either has its name: a kill in the long part loses nothing
             writer.finish()
     remove(views_path)
@@ -116,6 +123,7 @@ def predict_volume(
     paths = {name: writer.path for name, writer in writers.items()}
     paths["picture"] = _picture(volume, region, grey, output)
     paths["about"] = output.with_name(f"{output.stem}.json")
+    job["config.predict.threshold"] = threshold
     write_text(paths["about"], json.dumps(job, indent=2) + "\n")
     return paths, progress.found / np.prod(first.shape)
 
@@ -163,6 +171,15 @@ class _Task:
         z = self.region[0]
         others = 0 if self.views is None else consensus.section_count(self.model, self.volume, self.region)
         return others + len(self.windows) * (z.stop - z.start)
+
+    def sample(self) -> Iterator[np.ndarray]:
+        """Sections of windows spread over the region."""
+        start = self.region[0].start
+        for at in spread(range(len(self.windows) * (self.region[0].stop - start)), SAMPLE):
+            z, i = divmod(at, len(self.windows))
+            for section in self.sections(self.windows[i], range(start + z, start + z + 1)):
+                y, x = self.windows[i].inner
+                yield np.zeros((y.stop - y.start, x.stop - x.start)) if section is None else section
 
     def sections(self, window: Window, zs: range) -> Iterator[Section]:
         """Of the window's inner part, at each of `zs`."""

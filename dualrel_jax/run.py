@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from dualrel_jax import calibration, parallel, settings
 from dualrel_jax.checkpoint import Checkpoints, abstract
+from dualrel_jax.data.checks import spread
 from dualrel_jax.data.datasets import Dataset, Part, load_dataset
 from dualrel_jax.data.partitions import Partition
 from dualrel_jax.errors import InputError
@@ -90,8 +91,16 @@ class Run:
 
     @functools.cached_property
     def threshold(self) -> float:
-        """Probability above which a pixel is mitochondrion: `config.predict.threshold`, calibrated where that is 0."""
-        return self.config.predict.threshold or self._calibrated()
+        """Probability above which a pixel is mitochondrion: `config.predict.threshold`, calibrated where that is 0.
+
+        With `config.predict.share` the one at which the test volume is covered so far.
+        """
+        settings = self.config.predict
+        if settings.share:
+            slices = spread([(part, z) for part in self.test_parts() for z in part.zs], calibration.SAMPLE)
+            sample = (self.predictor(self.variables, part.image_at(z)) for part, z in slices)
+            return calibration.of_share(sample, settings.share)
+        return settings.threshold or self._calibrated()
 
     def _calibrated(self) -> float:
         """Kept in threshold.json, for the training volume may be gone when another is segmented."""

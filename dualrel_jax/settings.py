@@ -81,6 +81,16 @@ def _check(config: ConfigDict) -> None:
                 f"config.{section}.threshold is {config[section].threshold}; expected a probability below 1, or 0 for "
                 "the calibrated one."
             )
+    if not 0 <= config.predict.share < 1:
+        raise InputError(
+            f"config.predict.share is {config.predict.share}; expected the share of the volume that is mitochondrion, "
+            "such as 0.05, or 0 where it is not known."
+        )
+    if config.predict.share and config.predict.threshold:
+        raise InputError(
+            f"config.predict.threshold is {config.predict.threshold} and config.predict.share {config.predict.share}; "
+            "expected one of them, the other at 0: a share leads to a threshold of its own."
+        )
     multiple = 2 ** (config.model.depth - 1)
     if config.train.patch % multiple:
         raise InputError(

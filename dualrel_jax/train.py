@@ -13,7 +13,7 @@ from dualrel_jax import footprint, parallel, pictures, profiling, run, schedules
 from dualrel_jax.calibration import UNCALIBRATED
 from dualrel_jax.checkpoint import Checkpoints, abstract
 from dualrel_jax.data import augment
-from dualrel_jax.data.checks import check_view
+from dualrel_jax.data.checks import check_view, check_voxel
 from dualrel_jax.data.datasets import Dataset, load_dataset
 from dualrel_jax.data.feed import create_feed
 from dualrel_jax.data.partitions import make_partition
@@ -59,7 +59,8 @@ def train(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = Non
     run.start(config, workdir)
     run.describe(workdir, dataset, partition, mesh)
     print(f"{dataset.name}: {len(partition.labelled)} labelled, {len(partition.unlabelled)} unlabelled slices.")
-    for finding in check_view(dataset.train[0], config.train.patch):
+    first = dataset.train[0]
+    for finding in (*check_voxel(first.image, first.name), *check_view(first, config.train.patch)):
         print(finding)
 
     # ---- State: new, or that of the last checkpoint ------------------------------------------------------------------

@@ -48,6 +48,7 @@ def small_config(volume_files):
 
     def config(method="dualrel", labelled="1/3"):
         config = dualrel_jax.get_config(f"{method}:own,{labelled}")
+        config.data.pixel_nm = 0.0
         config.data.image = str(volume_files["train_image"])
         config.data.label = str(volume_files["train_label"])
         config.data.test_image = str(volume_files["test_image"])

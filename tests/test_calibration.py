@@ -73,6 +73,11 @@ def test_a_run_keeps_its_threshold_for_when_the_training_volume_is_gone(small_co
     with config.unlocked():
         config.predict.threshold = 0.4
     assert load_run(tmp_path / "run", config).threshold == 0.4
+    with config.unlocked():
+        config.predict.threshold, config.predict.share = 0.0, 0.2
+    known = load_run(tmp_path / "run", config)
+    found_in_test = [known.predictor(known.variables, part.image_at(z)) for part in dataset.test for z in part.zs]
+    assert (np.stack(found_in_test) > known.threshold).mean() == pytest.approx(0.2, abs=0.01)
 
     gone = load_run(tmp_path / "run")
     gone.config.data.image = str(tmp_path / "gone.tif")
@@ -82,3 +87,10 @@ def test_a_run_keeps_its_threshold_for_when_the_training_volume_is_gone(small_co
     again.config.data.image = str(tmp_path / "gone.tif")
     assert again.threshold == 0.5
     assert "gone.tif" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("share", [0.003, 0.03, 0.4])
+def test_the_threshold_of_a_known_share_covers_that_share(share):
+    rng = np.random.default_rng(1)
+    sections = [rng.random((64, 64)).astype(np.float32) ** 3 for _ in range(4)] + [np.zeros((64, 64), np.float32)]
+    assert np.mean(np.stack(sections) > calibration.of_share(sections, share)) == pytest.approx(share, abs=0.003)

@@ -51,7 +51,7 @@ def looks(tmp_path, monkeypatch):
             np.save(tmp_path / f"{name}.npy", array)
         config = dualrel_jax.get_config("supervised:own,all")
         config.train.patch = 8  # fits every shape below
-        config.data.validation_slices = "none"
+        config.data.validation_slices, config.data.pixel_nm = "none", 0.0
         config.data.update({"image": str(tmp_path / "image.npy"), "label": str(tmp_path / "label.npy"), **fields})
         return " ".join(finding.text for finding in examine(config, tmp_path / "run") if finding.look)
 
@@ -148,7 +148,6 @@ def test_the_whole_lucchi_and_vnc(tmp_path):
     for name in ("lucchi", "vnc"):
         config = dualrel_jax.get_config(f"dualrel:{name},4")
         config.data.dir = str(REAL)
-        config.data.pixel_nm = 20.0  # at their own pixels a crop shows too little, which is said
         assert [finding.text for finding in examine(config, tmp_path) if finding.look] == []
         assert (tmp_path / "pictures" / "doctor.png").stat().st_size > 10_000
 

@@ -84,6 +84,7 @@ def test_configs_are_found_from_any_directory(tmp_path, monkeypatch):
         ("--config.data.name=lucky", "lucky.*lucchi"),
         ("--config.size=huge", "huge.*tiny"),
         ("--config.no_such_key=1", "no_such_key"),
+        ("--config.predict.share=5.5", "share is 5.5; expected the share of the volume.*0.05"),
         ("--config.train.steps=many", "steps.*many"),
         ("--config.data.validation_slices=5:12", "overlaps"),
         ("--config.data.pipeline=carrier", "carrier.*resident"),

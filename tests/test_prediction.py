@@ -153,6 +153,18 @@ def test_smoothing_is_a_gaussian_mean_of_the_slices_there_are(predict, volume):
     np.testing.assert_allclose(probability, expected * 255, atol=1)
 
 
+@pytest.mark.parametrize("how", [{}, {"views": "xyz"}, {"z_smoothing_nm": 9.0}, {"region": "2:9,5:45,20:"}])
+@pytest.mark.parametrize("share", [0.1, 0.7])
+def test_masks_cover_a_known_share(predict, tmp_path, how, share):
+    mask, _ = predict("a/mask.tif", share=share, **how)  # of so few slices the sample is all of them
+    assert (mask > 0).mean() == pytest.approx(share, abs=0.01)
+    about = json.loads((tmp_path / "a" / "mask.json").read_text())
+    assert about["config.predict.share"] == share and 0 < about["config.predict.threshold"] < 1  # what instances take
+    assert (predict("b/mask.zarr", share=share, **how)[0] > 0).mean() == pytest.approx(
+        share, abs=0.05
+    )  # 16 blocks of 66
+
+
 def test_slices_of_unknown_distance_are_not_averaged(predict, volume, capsys):
     _, plain = predict("a/mask.tif")
     apart = Volume.from_array(volume[:], (float("nan"), 5.0, 5.0), "noise")

@@ -1,5 +1,6 @@
 """Whether labels lie where their image says, told by their outlines; no model is needed."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -33,6 +34,7 @@ def misplacement(part: Part, zs: Sequence[int]) -> str | None:
 
     Tried are all shifts in y and x, mirrored and turned labels, and the slices before and after.
     """
+    part = dataclasses.replace(part, pixel_nm=None)  # at the pixels of the volume
     images, labels = ([_middle(at(z)) for z in zs] for at in (part.image_at, part.label_at))
     if sum(outline(label).sum() for label in labels) < _ENOUGH:
         return None
@@ -41,7 +43,7 @@ def misplacement(part: Part, zs: Sequence[int]) -> str | None:
     here, chance = _near(everywhere), float(np.quantile(everywhere, 0.999))
     y, x = np.unravel_index(everywhere.argmax(), everywhere.shape)
     y, x = (int(at - size if at > size // 2 else at) for at, size in zip((y, x), everywhere.shape, strict=True))
-    others = {f"moved by {y} pixels in y and {x} in x (at the training pixel size)": float(everywhere.max())}
+    others = {f"moved by {y} pixels in y and {x} in x": float(everywhere.max())}
     if here < _BY_CHANCE * chance:
         for name, turn in _TURNS.items():
             turned = [turn(label) for label in labels]

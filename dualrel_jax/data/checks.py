@@ -66,7 +66,7 @@ def check_image(part: Part, data: ConfigDict) -> Iterator[Finding]:
     """What the file says, and its voxel size, constant slices and order of axes."""
     image = part.image
     yield Finding(f"{image.describe()}{_origin(part, data)}; intensities {part.range[0]:g} to {part.range[1]:g}.")
-    yield from _voxel(image, part.name)
+    yield from check_voxel(image, part.name)
     zs = spread(part.zs, _SLICES)
     constant = [z for z in zs if np.ptp(_middle(image, z).astype(float)) == 0]
     if constant:
@@ -88,7 +88,8 @@ def _origin(part: Part, data: ConfigDict) -> str:
     return f" (from data.{key})" if data[key] else " (from the file)"
 
 
-def _voxel(image: Volume, name: str) -> Iterator[Finding]:
+def check_voxel(image: Volume, name: str) -> Iterator[Finding]:
+    """Whether the voxel size is known and likely; `name` is that of the part."""
     key = "data.test_voxel_nm" if name.endswith("/test") else "data.voxel_nm"
     if image.voxel_nm is None:
         yield Finding(

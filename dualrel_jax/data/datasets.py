@@ -281,13 +281,13 @@ def _last_fifth(source: Source) -> tuple[int, ...]:
 
 
 def _training_pixel(config: ConfigDict, sources: dict[str, Source]) -> tuple[float, float] | None:
-    """(y, x) nm of training; None where nothing is known and nothing was asked for."""
+    """(y, x) nm of training, `config.pixel_nm` or that of the training volume, the larger; None where none is known."""
     if not 0 <= config.pixel_nm < math.inf:
         raise InputError(
             f"data.pixel_nm={config.pixel_nm} is not a pixel size; expected nm above 0, or 0 for the volume's."
         )
     unknown = [name for name, source in sources.items() if source.image.voxel_nm is None]
-    if len(unknown) == len(sources) and not config.pixel_nm:
+    if len(unknown) == len(sources):
         return None
     if unknown:
         key = "data.test_voxel_nm" if unknown[0] == "test" else "data.voxel_nm"
@@ -295,4 +295,4 @@ def _training_pixel(config: ConfigDict, sources: dict[str, Source]) -> tuple[flo
             f"{sources[unknown[0]].image.path} does not say its voxel size, which is needed to bring all volumes to "
             f"one pixel size; set {key}=z,y,x in nm, such as 30,8,8."
         )
-    return (config.pixel_nm, config.pixel_nm) if config.pixel_nm else sources["train"].image.voxel_nm[1:]
+    return tuple(max(size, config.pixel_nm) for size in sources["train"].image.voxel_nm[1:])

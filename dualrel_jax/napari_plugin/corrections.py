@@ -66,9 +66,7 @@ def prepare(run: Path, new: Path, volume: Volume, labels: Labels, keep_old: bool
     if bad := [path for path in (*fields["image"], *fields["label"]) if "," in path]:
         raise InputError(f"{bad[0]} has a comma in its name, which separates volumes; choose a folder without one.")
     data = {key: (";" if key in ("labelled_slices", "voxel_nm") else ",").join(value) for key, value in fields.items()}
-    # Pixels of unknown size are not resampled, neither by Segment nor here.
-    pixel_nm = config.data.pixel_nm if volume.voxel_nm else 0.0
-    data |= {"ignore_value": IGNORE, "validation_slices": "none", "pixel_nm": pixel_nm}
+    data |= {"ignore_value": IGNORE, "validation_slices": "none", "pixel_nm": config.data.pixel_nm}
     if keep_old:
         data["unlabelled"] = config.data.unlabelled
     return [*_command(config, new, steps), *(f"--config.data.{key}={value}" for key, value in data.items())]

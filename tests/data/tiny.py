@@ -16,9 +16,9 @@ from dualrel_jax.data.volumes import Volume
 
 
 def config(name, labelled="1/4", **fields):
-    """The data part of a config, with some fields changed."""
+    """The data part of a config at the volume's own pixels, with some fields changed."""
     data = dualrel_jax.get_config(f"supervised:{name},{labelled}").data
-    data.update(fields)
+    data.update({"pixel_nm": 0.0, **fields})
     return data
 
 
