@@ -54,6 +54,7 @@ class _Reader:
         self._parts = {part.name: part for part, _ in slices}
         self.image = cached(lambda name, z: self._parts[name].image_at(z))
         self.label = cached(lambda name, z: self._parts[name].label_at(z))
+        self.known = cached(lambda name, z: sampling.known_box(self.label(name, z)))
         self.points = cached(lambda name, z: sampling.foreground_points(self.label(name, z), z))
 
 
@@ -63,7 +64,8 @@ def _cut(read: _Reader, slices: list[SliceOf], crop: int, share: float, with_lab
     points = read.points(part.name, z) if with_label and share > 0 else np.zeros((0, 2), np.int32)
     size = np.array(part.shape_at_training, np.int32)
     padded = points if len(points) else np.zeros((1, 2), np.int32)
-    y, x = sampling.place_crop(u[1:], size, crop, padded, len(points), share, np)
+    known = read.known(part.name, z) if with_label else sampling.whole_box(size)
+    y, x = sampling.place_crop(u[1:], size, crop, known, padded, len(points), share, np)
     window = np.s_[y : y + crop, x : x + crop]
     channels = [read.image(part.name, z)[window]]
     if with_label:

@@ -19,6 +19,7 @@ class Slices(NamedTuple):
     images: jax.Array  # n y x uint8
     sizes: jax.Array  # n 2 int32, true size of each slice
     labels: jax.Array  # n y x uint8; n 0 0 where there are none
+    known: jax.Array  # n 2 2 int32, the box around the labelled pixels; all of a slice without labels
     points: jax.Array  # n POINTS 2 int32, mitochondrion pixels
     num_points: jax.Array  # n int32
 
@@ -57,8 +58,8 @@ class ResidentFeed:
 
         def cut(u):
             i = sampling.pick(u[0], slices.images.shape[0], jnp)
-            points, num_points = slices.points[i], slices.num_points[i]
-            y, x = sampling.place_crop(u[1:], slices.sizes[i], crop, points, num_points, foreground_share, jnp)
+            known, points, num_points = slices.known[i], slices.points[i], slices.num_points[i]
+            y, x = sampling.place_crop(u[1:], slices.sizes[i], crop, known, points, num_points, foreground_share, jnp)
             window = lambda volume: jax.lax.dynamic_slice(volume, (i, y, x), (1, crop, crop))[0]  # noqa: E731
             return window(slices.images), window(slices.labels) if slices.labels.size else None
 
@@ -76,6 +77,7 @@ def _load(slices: list[SliceOf], with_labels: bool, seed: int) -> Slices:
     height, width = sizes.max(axis=0, initial=0)
     images = np.zeros((len(slices), height, width), np.uint8)
     labels = np.zeros_like(images) if with_labels else np.zeros((len(slices), 0, 0), np.uint8)
+    known = np.array([sampling.whole_box(size) for size in sizes], np.int32).reshape(-1, 2, 2)
     points = np.zeros((len(slices), sampling.POINTS if with_labels else 1, 2), np.int32)
     num_points = np.zeros(len(slices), np.int32)
     for i, (part, z) in enumerate(slices):
@@ -83,6 +85,7 @@ def _load(slices: list[SliceOf], with_labels: bool, seed: int) -> Slices:
         images[i, :y, :x] = part.image_at(z)
         if with_labels:
             labels[i, :y, :x] = part.label_at(z)
+            known[i] = sampling.known_box(labels[i, :y, :x])
             found = sampling.foreground_points(labels[i, :y, :x], seed)
             points[i, : len(found)], num_points[i] = found, len(found)
-    return Slices(images, sizes, labels, points, num_points)
+    return Slices(images, sizes, labels, known, points, num_points)

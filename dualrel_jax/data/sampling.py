@@ -3,12 +3,14 @@
 Both draw five uniform numbers a crop and pass them here, as NumPy or as JAX values; a crop is a pure function of them.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from dualrel_jax.data.datasets import Part
 from dualrel_jax.errors import InputError
+from dualrel_jax.losses import IGNORE
 
 DRAWS = 5  # uniform numbers in [0, 1) a crop needs
 POINTS = 1024  # foreground pixels remembered a slice
@@ -52,15 +54,35 @@ def pick(u: Any, n: int, xp: Any) -> Any:
     return xp.minimum((u * xp.asarray(n, np.float32)).astype(np.int32), n - 1)
 
 
-def place_crop(u: Any, size: Any, crop: int, points: Any, num_points: Any, foreground_share: float, xp: Any) -> Any:
+def known_box(label: np.ndarray) -> np.ndarray:
+    """The box around the pixels of a label y x that are not to be ignored, its first pixel and its end: 2 2 int32.
+
+    All of a label that knows nothing.
+    """
+    known = np.argwhere(label != IGNORE)
+    if not len(known):
+        return whole_box(label.shape)
+    return np.stack([known.min(axis=0), known.max(axis=0) + 1]).astype(np.int32)
+
+
+def whole_box(size_yx: Sequence[int]) -> np.ndarray:
+    """The box of a whole slice: 2 2 int32."""
+    return np.stack([np.zeros(2, np.int32), np.asarray(size_yx, np.int32)])
+
+
+def place_crop(
+    u: Any, size: Any, crop: int, known: Any, points: Any, num_points: Any, foreground_share: float, xp: Any
+) -> Any:
     """Upper left corner (y, x) of a crop, from uniform numbers u[0..3].
 
     With chance `foreground_share` a random pixel of `points` (n 2, the first `num_points` count) lies at a random
-    place of the crop; otherwise, and in a slice without foreground, every position is equally likely.
+    place of the crop; otherwise, and in a slice without foreground, every position is equally likely at which the
+    centre of the crop lies in the box `known` (2 2), or as near to it as the border of the slice lets it.
     xp is numpy or jax.numpy.
     """
     span = size - crop
-    anywhere = pick(u[2:4], span + 1, xp)
+    low, high = (xp.clip(edge - crop // 2, 0, span) for edge in (known[0], known[1]))
+    anywhere = low + pick(u[2:4], high - low + 1, xp)
     point = points[pick(u[1], xp.maximum(num_points, 1), xp)]
     around = xp.clip(point - pick(u[2:4], crop, xp), 0, span)
     return xp.where((u[0] < foreground_share) & (num_points > 0), around, anywhere)

@@ -19,14 +19,15 @@ MANY = 64
 
 @jax.jit
 @jax.vmap
-def place_in_jax(u, size, crop, points, num_points, share):
-    return sampling.place_crop(u, size, crop, points, num_points, share, jnp)
+def place_in_jax(u, size, crop, known, points, num_points, share):
+    return sampling.place_crop(u, size, crop, known, points, num_points, share, jnp)
 
 
-def place(u, size, crop, points, share):
-    """In NumPy, as the tf.data pipeline does it."""
+def place(u, size, crop, points, share, known=None):
+    """In NumPy, as the tf.data pipeline does it; `known` is the whole slice if it is not given."""
     padded = points if len(points) else np.zeros((1, 2), np.int32)
-    corner = sampling.place_crop(np.asarray(u, np.float32), np.array(size), crop, padded, len(points), share, np)
+    known = sampling.whole_box(size) if known is None else known
+    corner = sampling.place_crop(np.asarray(u, np.float32), np.array(size), crop, known, padded, len(points), share, np)
     return tuple(corner.tolist())
 
 
@@ -41,7 +42,8 @@ def test_crops_lie_inside_hold_foreground_and_agree_in_numpy_and_jax(data):
     u = rng.random((MANY, 4), np.float32)
     u[:16] = np.where((np.arange(16)[:, None] >> np.arange(4)) & 1, LARGEST, 0)  # the extremes of each number
 
-    corners = np.array([place(row, size, crop, points, share) for row in u])
+    known = np.sort([rng.integers(0, size), rng.integers(0, size)], axis=0).astype(np.int32) + [[0, 0], [1, 1]]
+    corners = np.array([place(row, size, crop, points, share, known) for row in u])
     assert (corners >= 0).all() and (corners + crop <= size).all()
     if share == 1 and len(points):
         after = points[None] - corners[:, None]  # crop, point, (y, x)
@@ -49,7 +51,7 @@ def test_crops_lie_inside_hold_foreground_and_agree_in_numpy_and_jax(data):
 
     padded = np.zeros((8, 2), np.int32)
     padded[: len(points)] = points
-    same = (size, np.int32(crop), padded, np.int32(len(points)), np.float32(share))
+    same = (size, np.int32(crop), known.astype(np.int32), padded, np.int32(len(points)), np.float32(share))
     in_jax = place_in_jax(u, *(np.broadcast_to(x, (MANY, *np.shape(x))) for x in same))
     assert np.array_equal(in_jax, corners)
 
@@ -59,6 +61,20 @@ def test_every_position_is_equally_likely_without_share_or_without_foreground(po
     rows, columns = (np.arange(16) + 0.5) / 16, (np.arange(12) + 0.5) / 12
     corners = Counter(place((0, 0.7, y, x), (12, 10), 5, points, share) for y in rows for x in columns)
     assert corners == {(y, x): 4 for y in range(8) for x in range(6)}
+
+
+def test_crops_of_a_partly_labelled_slice_are_cut_around_what_is_labelled():
+    rows, columns = (np.arange(8) + 0.5) / 8, (np.arange(6) + 0.5) / 6
+    known = np.array([[20, 3], [28, 9]])  # 8 x 6 pixels
+    corners = Counter(place((0, 0.7, y, x), (40, 40), 4, np.zeros((0, 2)), 0.0, known) for y in rows for x in columns)
+    centres = np.array([(y + 2, x + 2) for y, x in corners])
+    assert centres.min(axis=0).tolist() == [20, 3] and centres.max(axis=0).tolist() == [28, 9]
+
+    label = np.full((40, 40), 255, np.uint8)
+    assert sampling.known_box(label).tolist() == [[0, 0], [40, 40]]
+    label[20:28, 3:9] = np.arange(6) % 2
+    label[23:25, 4] = 255
+    assert sampling.known_box(label).tolist() == known.tolist()
 
 
 def test_the_foreground_pixel_may_lie_anywhere_in_the_crop():
