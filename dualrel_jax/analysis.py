@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy import ndimage, special, stats
 
-from dualrel_jax.metrics import IGNORE
+from dualrel_jax.data.labels import IGNORE
 
 NEAR_PX = 3  # "at the border": within this many pixels on either side of it
 NO_CORRELATION = 0.1  # a weaker one, of some hundred prototypes, decides nothing

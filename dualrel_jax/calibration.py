@@ -13,8 +13,8 @@ import numpy as np
 from dualrel_jax.blocks import middle
 from dualrel_jax.data.checks import spread
 from dualrel_jax.data.datasets import Part
+from dualrel_jax.data.labels import IGNORE
 from dualrel_jax.data.partitions import Partition
-from dualrel_jax.losses import IGNORE
 from dualrel_jax.methods.base import Variables
 from dualrel_jax.predictor import Predictor
 

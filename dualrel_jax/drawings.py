@@ -8,7 +8,7 @@ import numpy as np
 from scipy import special
 
 from dualrel_jax.analysis import NEAR_PX, assignments, share_within
-from dualrel_jax.metrics import IGNORE
+from dualrel_jax.data.labels import IGNORE
 from dualrel_jax.pictures import (
     BACKGROUND,
     CAPTION,

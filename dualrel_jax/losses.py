@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-IGNORE = 255  # label value of pixels that count nowhere
+from dualrel_jax.data.labels import IGNORE
 
 
 def masked_mean(values: jax.Array, mask: jax.Array | None = None) -> jax.Array:

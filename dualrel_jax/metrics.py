@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from dualrel_jax.data.labels import IGNORE
 from dualrel_jax.files import without_nan
-
-IGNORE = 255
 
 
 @dataclass

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dualrel_jax.data.labels import IGNORE
 from dualrel_jax.files import read_records
 
 PREDICTED, TRUE = "#E69F00", "#56B4E9"
@@ -66,7 +67,7 @@ def mask_sheet(panels: Sequence[tuple], path: str | Path, pixel_nm: float | tupl
             scale_bar(axes, image.shape, float(np.ravel(pixel_nm)[-1]))
     labels = [label for _, _, label, _ in panels if label is not None]
     predicted = any(mask is not None for _, mask, _, _ in panels)
-    _mask_legend(figure, predicted, bool(labels), any((label == 255).any() for label in labels))
+    _mask_legend(figure, predicted, bool(labels), any((label == IGNORE).any() for label in labels))
     return save(figure, path)
 
 
@@ -202,7 +203,7 @@ def _outline(axes, mask, label) -> None:
 
     if label is not None:
         veil = np.zeros((*label.shape, 4), np.float32)
-        veil[label == 255] = 1, 1, 1, 0.45
+        veil[label == IGNORE] = 1, 1, 1, 0.45
         axes.imshow(veil, aspect="auto", interpolation="nearest")
         axes.add_collection(LineCollection(borders(label == 1), colors=TRUE, linewidths=3.4))
     if mask is not None:

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from dualrel_jax.blocks import middle
 from dualrel_jax.data.alignment import misplacement
 from dualrel_jax.data.datasets import Part
+from dualrel_jax.data.labels import IGNORE
 from dualrel_jax.data.own import split_paths
 from dualrel_jax.data.volumes import Volume, open_volume
 
@@ -133,7 +134,7 @@ def check_labels(part: Part) -> Iterator[Finding]:
     zs = spread(part.labelled_zs, _SLICES)
     labels = {z: part.native_label_at(z) for z in zs}
     foreground = {z: int((label == 1).sum()) for z, label in labels.items()}
-    known = sum(int((label != 255).sum()) for label in labels.values())
+    known = sum(int((label != IGNORE).sum()) for label in labels.values())
     share = sum(foreground.values()) / max(known, 1)
     native = part.label[part.rule.index[zs[0]]]
     about = f"{part.label.path} ({part.rule.kind}, values {native.min():g} to {native.max():g} in slice {zs[0]})"

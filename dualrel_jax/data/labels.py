@@ -10,7 +10,7 @@ import numpy as np
 from dualrel_jax.data.volumes import Volume
 from dualrel_jax.errors import InputError
 
-IGNORE = 255
+IGNORE = 255  # in decoded labels: a pixel that counts nowhere; 0 is background, 1 mitochondrion
 KINDS = ("binary", "instances", "grey")
 _LISTED = 6  # distinct label values looked for before giving up
 

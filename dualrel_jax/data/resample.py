@@ -6,7 +6,8 @@ import numbers
 import numpy as np
 import scipy.sparse
 
-_BACKGROUND, _FOREGROUND, _IGNORE = 0, 1, 255
+from dualrel_jax.data.labels import IGNORE
+
 _TIE = 1e-5  # shares are sums of float32 weights
 
 
@@ -37,11 +38,11 @@ def resample_label(label_yx: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """
     if tuple(shape) == label_yx.shape:
         return label_yx
-    foreground, ignore = (_weighted((label_yx == kind).astype(np.float32), shape) for kind in (_FOREGROUND, _IGNORE))
+    foreground, ignore = (_weighted((label_yx == kind).astype(np.float32), shape) for kind in (1, IGNORE))
     lead = foreground - (1 - foreground - ignore)
     needed = np.where(np.add.outer(np.arange(shape[0]), np.arange(shape[1])) % 2, _TIE, -_TIE)
-    label = np.where(lead > needed, np.uint8(_FOREGROUND), np.uint8(_BACKGROUND))
-    label[ignore > 0.5 + _TIE] = _IGNORE
+    label = np.where(lead > needed, np.uint8(1), np.uint8(0))
+    label[ignore > 0.5 + _TIE] = IGNORE
     return label
 
 

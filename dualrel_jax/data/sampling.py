@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dualrel_jax.data.datasets import Part
+from dualrel_jax.data.labels import IGNORE
 from dualrel_jax.errors import InputError
-from dualrel_jax.losses import IGNORE
 
 DRAWS = 5  # uniform numbers in [0, 1) a crop needs
 POINTS = 1024  # foreground pixels remembered a slice

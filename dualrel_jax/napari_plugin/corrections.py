@@ -9,11 +9,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dualrel_jax import settings
+from dualrel_jax.data.labels import IGNORE
 from dualrel_jax.data.volumes import Volume, open_volume
 from dualrel_jax.data.writers import open_writer
 from dualrel_jax.errors import InputError
 
-IGNORE = 255  # in the label files written here; 0 is background, 1 mitochondrion
 _KEPT = ("augment", "model", "train", "method")  # sections of the old config that the new training takes over
 Labels = dict[int, np.ndarray]  # z -> uint8 y x in {0, 1, IGNORE}
 
