@@ -184,6 +184,11 @@ def plan(config: ConfigDict, workdir: Path) -> list[Cell]:
     names = targets(config)
     if unknown := [name for name in names[1:] if name not in DATASETS or name == names[0]]:
         raise InputError(f"config.to names {unknown[0]}; expected data sets to test on beside {names[0]}, joined by +.")
+    if config.base.predict.share:
+        raise InputError(
+            f"config.base.predict.share is {config.base.predict.share}; expected 0: a share is of one volume, "
+            "and models are scored on several."
+        )
     for key in ("seeds", "bootstrap"):
         if config[key] < 1:
             raise InputError(f"config.{key} is {config[key]}; expected 1 or more.")

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from dualrel_jax import parallel, run, settings
 from dualrel_jax.calibration import UNCALIBRATED, calibrate
-from dualrel_jax.data.datasets import Part, load_dataset
+from dualrel_jax.data.datasets import Dataset, Part, load_dataset
 from dualrel_jax.data.partitions import Partition
 from dualrel_jax.errors import InputError
 from dualrel_jax.evaluation import score
@@ -30,9 +30,10 @@ def run_cell(folder: Path) -> None:
     cell = json.loads((folder / "cell.json").read_text())
     config = settings.resolve(ConfigDict(cell["config"]))
     # Opened before the training, which would be in vain without them.
-    parts = parts_to_score(config.data, cell["scoring"]["targets"], cell["scoring"]["score_on"])
+    own = load_dataset(config.data)
+    parts = parts_to_score(own, config.data, cell["scoring"]["targets"], cell["scoring"]["score_on"])
     start = time.monotonic()
-    train(config, folder)
+    train(config, folder, own)
     seconds = time.monotonic() - start
     about = json.loads((folder / "run.json").read_text())
     scores = {
@@ -45,19 +46,18 @@ def run_cell(folder: Path) -> None:
         "device": f"{len(about['devices'])} x {jax.devices()[0].device_kind}",
         "pixel_nm": about["pixel_nm"],
         "consistency_weight": _curve(folder, "train/consistency_weight"),
-        "targets": score_parts(folder, config, parts),
+        "targets": score_parts(folder, config, own, parts),
     }
     text = json.dumps(without_nan(scores), allow_nan=False)
     write_text(folder / "scores.json", text + "\n")
 
 
-def parts_to_score(data: ConfigDict, targets: list[str], score_on: str) -> dict[str, tuple[Part, ...]]:
-    """Data set -> what is scored there, at the pixel size of the training on `data`.
+def parts_to_score(own: Dataset, data: ConfigDict, targets: list[str], score_on: str) -> dict[str, tuple[Part, ...]]:
+    """Data set -> what is scored there, at the pixel size of the training on `own`, which `data` describes.
 
     Of the training data set: its test volume, or its validation block where there is none or `score_on` says so. Of
     another: its test volume, or every labelled slice where there is none.
     """
-    own = load_dataset(data)
     parts = {data.name: own.test if score_on == "test" and own.test else own.validation}
     for name in targets:
         if name != data.name:
@@ -79,7 +79,7 @@ def _foreign_parts(data: ConfigDict, name: str) -> tuple[Part, ...]:
     return dataset.test or tuple(part for part in (*dataset.train, *dataset.validation) if part.labelled_zs)
 
 
-def score_parts(folder: Path, config: ConfigDict, parts: dict[str, tuple[Part, ...]]) -> dict[str, dict]:
+def score_parts(folder: Path, config: ConfigDict, own: Dataset, parts: dict[str, tuple[Part, ...]]) -> dict[str, dict]:
     """Data set -> {"parts": names, "teacher" and "student": summary, with the "records" of slices}.
 
     The threshold is calibrated for the data set of the training alone: of another nothing says how much to expect.
@@ -89,9 +89,9 @@ def score_parts(folder: Path, config: ConfigDict, parts: dict[str, tuple[Part, .
     targets = {name: {"parts": [part.name for part in found]} for name, found in parts.items()}
     for weights, variables in (("teacher", state.teacher), ("student", state.variables)):
         given = config.predict.threshold
-        own = given or calibrate(trained.predictor, variables, trained.dataset.train, partition)
+        calibrated = given or calibrate(trained.predictor, variables, own.train, partition)
         for name, found in parts.items():
-            threshold = own if name == config.data.name else given or UNCALIBRATED
+            threshold = calibrated if name == config.data.name else given or UNCALIBRATED
             scores, _ = score(trained.predictor, variables, found, threshold, show=0)
             targets[name][weights] = {**scores.summary(), "threshold": threshold, "records": scores.records}
     return targets

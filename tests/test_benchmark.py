@@ -118,6 +118,7 @@ def test_a_method_may_not_change_a_shared_field(monkeypatch):
         ("--config.to=lucky", "lucky"),
         ("--config.to=phantom", "beside phantom"),
         ("--config.base.size=huge", "huge.*tiny"),
+        ("--config.base.predict.share=0.05", "share is 0.05; expected 0"),
         ("--config.rows.dualrel.method.magic=1", "magic"),
         ("--config=configs/dualrel.py:phantom", "not that of a benchmark"),
         ("--config=configs/benchmark.py:phantom,unlabelled=target", "needs a target"),
@@ -282,15 +283,15 @@ def test_another_data_set_is_scored_whole_and_at_the_training_pixel_size(small_c
     monkeypatch.setitem(datasets.DATASETS, "fly", lambda config: raw)
     data = small_config("supervised").data
     data.voxel_nm, data.test_voxel_nm, data.unlabelled_from = "30,8,8", "30,8,8", "fly"
-    parts = benchmark_cell.parts_to_score(data, ["own", "fly"], "test")
+    parts = benchmark_cell.parts_to_score(datasets.load_dataset(data), data, ["own", "fly"], "test")
     assert [part.name for part in parts["own"]] == ["own/test"]
     assert [z for part in parts["fly"] for z in part.labelled_zs] == [*range(14), *range(16, 20)]
     assert parts["fly"][0].image_at(0).shape == (15, 15)
-    parts = benchmark_cell.parts_to_score(data, ["own"], "validation")
+    parts = benchmark_cell.parts_to_score(datasets.load_dataset(data), data, ["own"], "validation")
     assert [part.name for part in parts["own"]] == ["own/validation"]
     data.validation_slices = "none"
     with pytest.raises(InputError, match="score_on"):
-        benchmark_cell.parts_to_score(data, ["own"], "validation")
+        benchmark_cell.parts_to_score(datasets.load_dataset(data), data, ["own"], "validation")
 
 
 def test_the_whole_program(volume_files, tmp_path):
