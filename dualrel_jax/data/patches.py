@@ -28,8 +28,9 @@ class PatchFeed:
         read = _Reader(config.data.cache_mib, labelled + unlabelled)
         batch_unlabelled = config.train.batch_unlabelled if unlabelled else 0
         share = config.data.foreground_share
-        cut_labelled = functools.partial(_cut, read, labelled, crop, share, True)
-        cut_unlabelled = functools.partial(_cut, read, unlabelled, crop, 0.0, False)
+        ends = sampling.slice_ends(labelled, volumes_equal=False), sampling.slice_ends(unlabelled, volumes_equal=True)
+        cut_labelled = functools.partial(_cut, read, labelled, ends[0], crop, share, True)
+        cut_unlabelled = functools.partial(_cut, read, unlabelled, ends[1], crop, 0.0, False)
         seeds = np.random.SeedSequence(config.seed).generate_state(2, np.uint64)
         failures: list[InputError] = []
         streams = [_stream(cut_labelled, failures, int(seeds[0]), config.train.batch_labelled, crop, 2, start_step)]
@@ -58,9 +59,11 @@ class _Reader:
         self.points = cached(lambda name, z: sampling.foreground_points(self.label(name, z), z))
 
 
-def _cut(read: _Reader, slices: list[SliceOf], crop: int, share: float, with_label: bool, u: np.ndarray) -> np.ndarray:
+def _cut(
+    read: _Reader, slices: list[SliceOf], ends: np.ndarray, crop: int, share: float, with_label: bool, u: np.ndarray
+) -> np.ndarray:
     """Example from its uniform numbers: channels y x, the image and for labelled crops its label."""
-    part, z = slices[sampling.pick(u[0], len(slices), np)]
+    part, z = slices[sampling.pick_slice(u[0], ends, np)]
     points = read.points(part.name, z) if with_label and share > 0 else np.zeros((0, 2), np.int32)
     size = np.array(part.shape_at_training, np.int32)
     padded = points if len(points) else np.zeros((1, 2), np.int32)

@@ -17,6 +17,7 @@ class Slices(NamedTuple):
     """Slices on the device, padded to a common size."""
 
     images: jax.Array  # n y x uint8
+    ends: jax.Array  # n float32, see sampling.slice_ends
     sizes: jax.Array  # n 2 int32, true size of each slice
     labels: jax.Array  # n y x uint8; n 0 0 where there are none
     known: jax.Array  # n 2 2 int32, the box around the labelled pixels; all of a slice without labels
@@ -57,7 +58,7 @@ class ResidentFeed:
             return jnp.zeros((0, crop, crop), jnp.uint8), None
 
         def cut(u):
-            i = sampling.pick(u[0], slices.images.shape[0], jnp)
+            i = sampling.pick_slice(u[0], slices.ends, jnp)
             known, points, num_points = slices.known[i], slices.points[i], slices.num_points[i]
             y, x = sampling.place_crop(u[1:], slices.sizes[i], crop, known, points, num_points, foreground_share, jnp)
             window = lambda volume: jax.lax.dynamic_slice(volume, (i, y, x), (1, crop, crop))[0]  # noqa: E731
@@ -75,6 +76,7 @@ def _sizes(slices: list[SliceOf]) -> np.ndarray:
 def _load(slices: list[SliceOf], with_labels: bool, seed: int) -> Slices:
     sizes = _sizes(slices)
     height, width = sizes.max(axis=0, initial=0)
+    ends = sampling.slice_ends(slices, volumes_equal=not with_labels)
     images = np.zeros((len(slices), height, width), np.uint8)
     labels = np.zeros_like(images) if with_labels else np.zeros((len(slices), 0, 0), np.uint8)
     known = np.array([sampling.whole_box(size) for size in sizes], np.int32).reshape(-1, 2, 2)
@@ -88,4 +90,4 @@ def _load(slices: list[SliceOf], with_labels: bool, seed: int) -> Slices:
             known[i] = sampling.known_box(labels[i, :y, :x])
             found = sampling.foreground_points(labels[i, :y, :x], seed)
             points[i, : len(found)], num_points[i] = found, len(found)
-    return Slices(images, sizes, labels, known, points, num_points)
+    return Slices(images, ends, sizes, labels, known, points, num_points)

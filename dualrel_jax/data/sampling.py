@@ -3,6 +3,7 @@
 Both draw five uniform numbers a crop and pass them here, as NumPy or as JAX values; a crop is a pure function of them.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -47,6 +48,22 @@ def foreground_points(label: np.ndarray, seed: int) -> np.ndarray:
     if len(points) > POINTS:
         points = np.random.Generator(np.random.Philox(seed)).choice(points, POINTS, replace=False)
     return points
+
+
+def slice_ends(slices: list[SliceOf], volumes_equal: bool) -> np.ndarray:
+    """Where the share of each slice ends when one is drawn by a number of [0, 1): n, float32, the last 1.
+
+    Every slice has the same share, or every volume, however many slices it has: a new microscope's few slices count as
+    much as the many of the old one.
+    """
+    sizes = Counter(part.name for part, _ in slices)
+    ends = np.cumsum([1 / sizes[part.name] if volumes_equal else 1.0 for part, _ in slices])
+    return (ends / ends[-1:]).astype(np.float32)
+
+
+def pick_slice(u: Any, ends: Any, xp: Any) -> Any:
+    """Index of a slice from u in [0, 1) and its `slice_ends`."""
+    return xp.searchsorted(ends, u, side="right").astype(np.int32)
 
 
 def pick(u: Any, n: int, xp: Any) -> Any:

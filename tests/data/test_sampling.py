@@ -63,6 +63,23 @@ def test_every_position_is_equally_likely_without_share_or_without_foreground(po
     assert corners == {(y, x): 4 for y in range(8) for x in range(6)}
 
 
+def test_volumes_are_drawn_equally_often_or_slices():
+    slices = [
+        sampling.SliceOf(tiny.part(name, count, (8, 8)), z)
+        for name, count in (("a", 6), ("b", 2))
+        for z in range(count)
+    ]
+    drawn = lambda equal: [  # noqa: E731
+        sampling.pick_slice(np.float32(u), sampling.slice_ends(slices, equal), np) for u in (np.arange(48) + 0.5) / 48
+    ]
+    assert Counter(drawn(False)) == dict.fromkeys(range(8), 6)
+    assert Counter(drawn(True)) == dict.fromkeys(range(6), 4) | dict.fromkeys((6, 7), 12)
+    for u in (0, LARGEST):
+        found = [sampling.pick_slice(u, sampling.slice_ends(slices, True), xp) for xp in (np, jnp)]
+        assert found == [0, 0] if u == 0 else found == [7, 7]
+    assert sampling.slice_ends([], True).shape == (0,)
+
+
 def test_crops_of_a_partly_labelled_slice_are_cut_around_what_is_labelled():
     rows, columns = (np.arange(8) + 0.5) / 8, (np.arange(6) + 0.5) / 6
     known = np.array([[20, 3], [28, 9]])  # 8 x 6 pixels
