@@ -15,6 +15,7 @@ from dualrel_jax import parallel, pictures
 from dualrel_jax.data import augment
 from dualrel_jax.data.datasets import Part
 from dualrel_jax.data.partitions import Partition, make_partition
+from dualrel_jax.data.sampling import known_box
 from dualrel_jax.errors import InputError
 from dualrel_jax.methods.base import Method
 from dualrel_jax.predictor import Predictor
@@ -33,10 +34,15 @@ class Region(NamedTuple):
     uncertainty: float  # mean disagreement of its pixels, bits
 
     @property
+    def box_nm(self) -> np.ndarray:
+        """Lower and upper corner (z, y, x): 2 3; in voxels where no voxel size is known."""
+        corners = np.array([[self.z, self.y[0], self.x[0]], [self.z, self.y[1], self.x[1]]])
+        return corners * (self.part.image.voxel_nm or (1, 1, 1))
+
+    @property
     def centre_nm(self) -> np.ndarray:
-        """(z, y, x); in voxels where no voxel size is known."""
-        centre = np.array([self.z, sum(self.y) / 2, sum(self.x) / 2])
-        return centre * (self.part.image.voxel_nm or (1, 1, 1))
+        """(z, y, x)."""
+        return self.box_nm.mean(axis=0)
 
 
 class Pick(NamedTuple):
@@ -102,7 +108,7 @@ def suggest(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, 
     for part, z in tqdm(candidates, desc="suggest", unit="slice", mininterval=2):
         shown[part.name, z] = unsure = judge(run.variables, part.image_at(z))
         regions.extend(regions_of(part, z, unsure, settings.box_px))
-    labelled = [_whole(part, z) for part in run.dataset.train for z in part.zs if (part.name, z) in partition.labelled]
+    labelled = [_known(part, z) for part in run.dataset.train for z in part.zs if (part.name, z) in partition.labelled]
     picks = choose(regions, labelled, settings.count)
 
     folder = Path(workdir) / "suggestions"
@@ -139,8 +145,8 @@ def regions_of(part: Part, z: int, unsure: np.ndarray, box_px: int) -> Iterator[
 def choose(regions: Sequence[Region], labelled: Sequence[Region], count: int) -> list[Pick]:
     """The `count` regions of largest uncertainty x novelty, one after the other, each seen as labelled by the next.
 
-    Novelty grows with the distance to the nearest labelled or chosen region of the same volume, up to the distance that
-    labelled and chosen ones would have if they were evenly spread: slices side by side teach the same.
+    Novelty grows with the distance of a region's centre to the nearest labelled or chosen region of the same volume, up
+    to the distance that these would have if they were evenly spread: slices side by side teach the same.
     """
     extent = np.ptp([region.centre_nm for region in (*regions, *labelled)], axis=0)
     reach = max(np.linalg.norm(extent) / (len(labelled) + count), 1e-9)
@@ -157,7 +163,8 @@ def choose(regions: Sequence[Region], labelled: Sequence[Region], count: int) ->
 def _novelty(region: Region, other: Region, reach: float) -> float:
     if region.part.image.path != other.part.image.path:
         return 1.0
-    return min(1.0, float(np.linalg.norm(region.centre_nm - other.centre_nm)) / reach)
+    low, high = other.box_nm
+    return min(1.0, float(np.linalg.norm(region.centre_nm - region.centre_nm.clip(low, high))) / reach)
 
 
 def write_table(picks: Sequence[Pick], regions: Sequence[Region], path: Path) -> None:
@@ -222,9 +229,10 @@ def _candidates(parts: Sequence[Part], partition: Partition, most: int) -> list[
     return slices
 
 
-def _whole(part: Part, z: int) -> Region:
-    y, x = part.image.shape[1:]
-    return Region(part, z, (0, y), (0, x), 0.0)
+def _known(part: Part, z: int) -> Region:
+    """What of a labelled slice is labelled: all of it, or the box around what is not to be ignored."""
+    first, end = known_box(part.native_label_at(z))
+    return Region(part, z, (first[0], end[0]), (first[1], end[1]), 0.0)
 
 
 def _by_default(config: ConfigDict) -> ConfigDict:

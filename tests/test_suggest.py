@@ -46,6 +46,16 @@ def test_the_next_slice_is_uncertain_and_far_from_the_labelled_and_chosen_ones()
     assert beside.region.z == 20 and beside.novelty == pytest.approx(0.4)  # 2 slices of a reach of 5
 
 
+def test_a_labelled_slice_is_known_everywhere_and_a_labelled_box_only_there():
+    everywhere = whole(20)
+    beside, far = Region(part(), 21, (0, 10), (0, 10), 0.9), Region(part(), 30, (0, 10), (0, 10), 0.5)
+    assert [pick.region.z for pick in choose([beside, far], [everywhere], 1)] == [
+        30
+    ]  # its corner is as known as its middle
+    box = Region(part(), 20, (40, 50), (60, 70), 0.0)
+    assert [pick.region.z for pick in choose([beside, far], [box], 1)] == [21]
+
+
 def test_without_labels_nearby_uncertainty_alone_decides():
     picks = choose([whole(z, z / 40) for z in range(40)], [whole(0, of=part("another volume"))], 1)
     assert picks[0].region.z == 39 and picks[0].novelty == 1
