@@ -18,6 +18,8 @@ from dualrel_jax.data.partitions import Partition
 from dualrel_jax.errors import InputError
 from dualrel_jax.evaluation import score
 from dualrel_jax.files import read_records, without_nan, write_text
+from dualrel_jax.methods import create_method
+from dualrel_jax.predictor import Predictor
 from dualrel_jax.train import train
 
 CURVE_POINTS = 100
@@ -84,15 +86,15 @@ def score_parts(folder: Path, config: ConfigDict, own: Dataset, parts: dict[str,
 
     The threshold is calibrated for the data set of the training alone: of another nothing says how much to expect.
     """
-    trained, partition = run.load_run(folder, config), Partition.load(folder / "partition.json")
-    state = run.load_state(folder, config)[1]
+    predictor = Predictor(create_method(config), config, parallel.create_mesh(config.train.devices))
+    partition, state = Partition.load(folder / "partition.json"), run.load_state(folder, config)[1]
     targets = {name: {"parts": [part.name for part in found]} for name, found in parts.items()}
     for weights, variables in (("teacher", state.teacher), ("student", state.variables)):
         given = config.predict.threshold
-        calibrated = given or calibrate(trained.predictor, variables, own.train, partition)
+        calibrated = given or calibrate(predictor, variables, own.train, partition)
         for name, found in parts.items():
             threshold = calibrated if name == config.data.name else given or UNCALIBRATED
-            scores, _ = score(trained.predictor, variables, found, threshold, show=0)
+            scores, _ = score(predictor, variables, found, threshold, show=0)
             targets[name][weights] = {**scores.summary(), "threshold": threshold, "records": scores.records}
     return targets
 

@@ -76,10 +76,11 @@ def known_box(label: np.ndarray) -> np.ndarray:
 
     All of a label that knows nothing.
     """
-    known = np.argwhere(label != IGNORE)
-    if not len(known):
+    known = label != IGNORE
+    rows, columns = (np.flatnonzero(known.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
         return whole_box(label.shape)
-    return np.stack([known.min(axis=0), known.max(axis=0) + 1]).astype(np.int32)
+    return np.array([[rows[0], columns[0]], [rows[-1] + 1, columns[-1] + 1]], np.int32)
 
 
 def whole_box(size_yx: Sequence[int]) -> np.ndarray:
