@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from dualrel_jax.data.readers.source import times
 from dualrel_jax.errors import InputError
 
@@ -91,3 +93,8 @@ def middle(shape: Sequence[int], side: int) -> tuple[slice, ...]:
     """The middle of an array of that shape, at most `side` along each axis."""
     starts = (max(0, (size - side) // 2) for size in shape)
     return tuple(slice(start, start + min(side, size)) for start, size in zip(starts, shape, strict=True))
+
+
+def spread(items: Sequence, count: int) -> list:
+    """At most `count` of `items`, evenly spread, the first and the last among them."""
+    return [items[i] for i in np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)]

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from dualrel_jax.blocks import middle
-from dualrel_jax.data.checks import spread
+from dualrel_jax.blocks import middle, spread
 from dualrel_jax.data.datasets import Part
 from dualrel_jax.data.labels import IGNORE
 from dualrel_jax.data.partitions import Partition

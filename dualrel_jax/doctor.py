@@ -12,8 +12,9 @@ import jax
 from ml_collections import ConfigDict
 
 from dualrel_jax import footprint, parallel, pictures, settings
+from dualrel_jax.blocks import spread
 from dualrel_jax.data import augment, feed, resident, sampling
-from dualrel_jax.data.checks import Finding, check_image, check_kinds, check_labels, check_view, list_words, spread
+from dualrel_jax.data.checks import Finding, check_image, check_kinds, check_labels, check_view, list_words
 from dualrel_jax.data.datasets import Dataset, load_dataset
 from dualrel_jax.data.partitions import make_partition
 from dualrel_jax.methods import create_method
@@ -108,7 +109,7 @@ def _panels(dataset: Dataset) -> list[tuple]:
     """Four labelled slices for `pictures.mask_sheet`; nothing is predicted yet."""
     slices = [(part, z) for part in dataset.train for z in part.labelled_zs]
     panels = []
-    for part, z in (slices[i] for i in spread(range(len(slices)), 4)):
+    for part, z in spread(slices, 4):
         panels.append((part.image_at(z), None, part.label_at(z), f"{part.name}, z = {z}"))
     return panels
 

@@ -8,6 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dualrel_jax import metrics, parallel, pictures
+from dualrel_jax.blocks import spread
 from dualrel_jax.data import augment, resample
 from dualrel_jax.data.datasets import Part
 from dualrel_jax.methods.base import Variables
@@ -29,9 +30,8 @@ def score(
     comparison at the label's own.
     """
     slices = [(part, z) for part in parts for z in part.labelled_zs]
-    if 0 < max_slices < len(slices):
-        slices = [slices[i] for i in np.linspace(0, len(slices) - 1, max_slices).round().astype(int)]
-    shown = set(np.linspace(0, len(slices) - 1, min(show, len(slices))).round().astype(int))
+    slices = spread(slices, max_slices if max_slices > 0 else len(slices))
+    shown = spread(range(len(slices)), show)
     scores, samples = metrics.Scores(threshold), []
     for i, (part, z) in enumerate(slices):
         image = part.image_at(z)

@@ -10,6 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dualrel_jax import analysis, drawings, settings
+from dualrel_jax.blocks import spread
 from dualrel_jax.data import augment
 from dualrel_jax.data.datasets import Part
 from dualrel_jax.errors import InputError
@@ -125,9 +126,7 @@ def diversity_pairs(runs: dict[str, Run]) -> list[tuple[str, str]]:
 
 def choose_slices(run: Run) -> list[Slice]:
     """At most MAX_SLICES labelled slices of the test set, spread over z; InputError if none shows a border."""
-    slices = [(part, z) for part in run.test_parts() for z in part.labelled_zs]
-    if len(slices) > MAX_SLICES:
-        slices = [slices[i] for i in np.linspace(0, len(slices) - 1, MAX_SLICES).round().astype(int)]
+    slices = spread([(part, z) for part in run.test_parts() for z in part.labelled_zs], MAX_SLICES)
     if not any(analysis.has_border(part.label_at(z)) for part, z in slices):
         raise InputError(
             f"No labelled slice of {run.test_parts()[0].name} has both mitochondria and background; name a volume that "

@@ -12,7 +12,7 @@ from scipy import ndimage
 from tqdm import tqdm
 
 from dualrel_jax import footprint, instance_measures, instance_metrics, pictures
-from dualrel_jax.blocks import parse_region
+from dualrel_jax.blocks import parse_region, spread
 from dualrel_jax.data.own import parse_voxel
 from dualrel_jax.data.readers.source import times
 from dualrel_jax.data.volumes import Volume, intensity_range, open_volume, to_uint8
@@ -202,7 +202,7 @@ def draw(labels: np.ndarray, image: Volume, path: Path, voxel_nm: Voxel) -> Path
     """Four slices of `image` under the instances, each in its own colour, the largest with their numbers."""
     from matplotlib.patheffects import withStroke
 
-    zs = np.unique(np.linspace(0, len(labels) - 1, 4).round().astype(int))
+    zs = spread(range(len(labels)), 4)
     size = pictures.fit((labels.shape[1] * voxel_nm[1], labels.shape[2] * voxel_nm[2]), (620, 520))
     columns, step = min(len(zs), 2), (size[0] + pictures.GAP, size[1] + pictures.CAPTION + pictures.GAP)
     figure = pictures.new_figure(columns * step[0] + pictures.GAP, math.ceil(len(zs) / 2) * step[1] + pictures.GAP)

@@ -16,9 +16,8 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from dualrel_jax import calibration, consensus, pictures
-from dualrel_jax.blocks import Region, Window, middle, parse_region, relative, slabs
+from dualrel_jax.blocks import Region, Window, middle, parse_region, relative, slabs, spread
 from dualrel_jax.calibration import SAMPLE, UNCALIBRATED
-from dualrel_jax.data.checks import spread
 from dualrel_jax.data.own import parse_voxel
 from dualrel_jax.data.volumes import Volume, intensity_range, open_volume, to_uint8
 from dualrel_jax.data.writers import VolumeWriter, Voxel, open_writer, remove
@@ -274,6 +273,6 @@ def _picture(volume: Volume, region: Region, grey: tuple[float, float], output: 
     seen = [slice(part.start + m.start, part.start + m.stop) for part, m in zip((y, x), shown, strict=True)]
     panels = [
         (to_uint8(volume[z.start + at, *seen], grey), mask[at, *shown] > 0, None, f"z = {z.start + at}")
-        for at in sorted(set(np.linspace(0, len(mask) - 1, 4).round().astype(int)))
+        for at in spread(range(len(mask)), 4)
     ]
     return pictures.mask_sheet(panels, output.with_name(f"{output.stem}.png"))

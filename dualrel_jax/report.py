@@ -15,6 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dualrel_jax import charts, pictures, settings
+from dualrel_jax.blocks import spread
 from dualrel_jax.configs.benchmark import METHODS
 from dualrel_jax.data.partitions import Partition
 from dualrel_jax.errors import InputError
@@ -195,7 +196,7 @@ def slices(found: Found, config: ConfigDict | None) -> str:
         drawn = sorted((found.workdir / "pictures").glob("validation_*.png"))
         return outlines(drawn[-1], f"Validation slices at step {int(drawn[-1].stem[-6:])}.") if drawn else ""
     order = sorted(jac, key=jac.get)
-    ranks = sorted(set(np.linspace(0, len(order) - 1, min(DRAWN, len(order))).round().astype(int)))
+    ranks = spread(range(len(order)), DRAWN)
     try:
         paths = draw_slices(found, [order[rank] for rank in ranks], config)
     except InputError as error:

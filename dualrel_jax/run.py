@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from dualrel_jax import calibration, parallel, settings
+from dualrel_jax.blocks import spread
 from dualrel_jax.checkpoint import Checkpoints, abstract
-from dualrel_jax.data.checks import spread
 from dualrel_jax.data.datasets import Dataset, Part, load_dataset
 from dualrel_jax.data.partitions import Partition
 from dualrel_jax.errors import InputError

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from dualrel_jax import parallel, pictures
+from dualrel_jax.blocks import spread
 from dualrel_jax.data import augment
 from dualrel_jax.data.datasets import Part
 from dualrel_jax.data.partitions import Partition, make_partition
@@ -224,9 +225,7 @@ def _candidates(parts: Sequence[Part], partition: Partition, most: int) -> list[
             "Every training slice of this run is labelled already; suggest needs unlabelled ones: add volumes with "
             "--config.data.unlabelled in a new training."
         )
-    if 0 < most < len(slices):
-        slices = [slices[i] for i in np.linspace(0, len(slices) - 1, most).round().astype(int)]
-    return slices
+    return spread(slices, most or len(slices))
 
 
 def _known(part: Part, z: int) -> Region:

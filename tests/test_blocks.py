@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dualrel_jax.blocks import middle, parse_region, relative, slabs, windows
+from dualrel_jax.blocks import middle, parse_region, relative, slabs, spread, windows
 from dualrel_jax.errors import InputError
 
 SHAPE = (10, 20, 30)
@@ -69,3 +69,11 @@ def test_slabs_and_relative_ranges():
 def test_the_middle_is_as_far_from_both_ends_as_can_be_and_all_of_what_is_small():
     assert middle((10, 7), 4) == (slice(3, 7), slice(1, 5))
     assert middle((3, 4), 4) == (slice(0, 3), slice(0, 4))
+
+
+def test_spread_keeps_the_ends_and_takes_none_twice():
+    assert spread("abcdefghi", 3) == ["a", "e", "i"] and spread(range(5), 9) == [0, 1, 2, 3, 4]
+    assert spread([7], 4) == [7] and spread([], 4) == spread([7], 0) == []
+    for size in range(1, 40):
+        for count in range(1, size + 1):
+            assert len(set(spread(range(size), count))) == count

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from ml_collections import ConfigDict
 
-from dualrel_jax.blocks import middle
+from dualrel_jax.blocks import middle, spread
 from dualrel_jax.data.alignment import misplacement
 from dualrel_jax.data.datasets import Part
 from dualrel_jax.data.labels import IGNORE
@@ -185,11 +185,6 @@ def check_view(part: Part, patch: int) -> Iterator[Finding]:
             "keep the pixels of the volume.",
             look=True,
         )
-
-
-def spread(zs: Sequence[int], count: int) -> list[int]:
-    """At most `count` of `zs`, evenly spread."""
-    return [zs[i] for i in np.linspace(0, len(zs) - 1, min(count, len(zs))).round().astype(int)]
 
 
 def _middle(volume: Volume, z: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dualrel_jax.blocks import spread
 from dualrel_jax.data.readers import arrays, chunked, slices, tiff
 from dualrel_jax.data.readers.source import Source, Voxel, array_source, times
 from dualrel_jax.errors import InputError
@@ -184,9 +185,8 @@ def intensity_range(volume: Volume, zs: Sequence[int] | None = None) -> tuple[fl
         InputError: NaN or infinity in what is read.
     """
     zs = range(len(volume)) if zs is None else zs
-    picks = np.unique(np.linspace(0, len(zs) - 1, min(len(zs), _RANGE_SLICES)).round().astype(int))
     samples = []
-    for z in (zs[pick] for pick in picks):
+    for z in spread(zs, _RANGE_SLICES):
         for image, most in _range_pieces(volume, z):
             _check_finite(image, f"{volume.path}, slice {z}")
             step = math.ceil(math.sqrt(image.size / most))
