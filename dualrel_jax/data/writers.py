@@ -1,5 +1,6 @@
 """Write a volume block by block: compressed TIFF or OME-Zarr (zarr 3)."""
 
+import abc
 import contextlib
 import json
 import math
@@ -20,7 +21,7 @@ _BIG_TIFF_BYTES = 4_000_000_000  # before compression; a classic TIFF ends at 2*
 Voxel = tuple[float, float, float]
 
 
-class VolumeWriter:
+class VolumeWriter(abc.ABC):
     """A context manager: `with open_writer(...) as writer: writer.write(z, slice_yx)`, z = 0, 1, 2, ...
 
     What is written bears the name `<path>.part` until it is complete, so a file under its own name is whole.
@@ -100,17 +101,17 @@ class VolumeWriter:
                 "with room and leave to write: free some space or choose another output"
             ) from error
 
-    def _open(self) -> None:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _open(self) -> None: ...
 
-    def _write(self, z: int, slice_yx: np.ndarray) -> None:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _write(self, z: int, slice_yx: np.ndarray) -> None: ...
 
-    def _finish(self) -> None:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _finish(self) -> None: ...
 
-    def _abandon(self) -> None:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _abandon(self) -> None: ...
 
 
 class _TiffWriter(VolumeWriter):

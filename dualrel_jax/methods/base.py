@@ -6,6 +6,7 @@ are trained in turn elsewhere (GCT: the flaw detector sees detached predictions,
 Each network may have an optimiser of its own, and each has a teacher, its exponential moving average.
 """
 
+import abc
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,7 +25,7 @@ Variables = Mapping[str, Mapping[str, Any]]  # network -> its Flax collections (
 Diagnostics = Mapping[str, jax.Array]
 
 
-class Method:
+class Method(abc.ABC):
     """Base class of methods; a subclass sets `networks` and writes `loss` and `predict`."""
 
     strong_views = 0  # strong views of the unlabelled crops that the loss reads; 0: it reads none of them
@@ -54,11 +55,11 @@ class Method:
         """One optimiser a network; that of the config unless the method says otherwise."""
         return {name: optimizers.create(train) for name in self.networks}
 
+    @abc.abstractmethod
     def loss(
         self, variables: Variables, teacher: Variables, batch: Batch, rng: jax.Array, step: jax.Array
     ) -> tuple[jax.Array, tuple[Diagnostics, Variables]]:
         """-> (scalar, (scalars to log, variables with updated batch statistics)). No gradient reaches `teacher`."""
-        raise NotImplementedError
 
     def predict(self, variables: Variables, image: jax.Array) -> dict[str, jax.Array]:
         """Probabilities of mitochondrion, b y x each, for images b y x 1; `default` is the method's choice."""
