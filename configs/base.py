@@ -141,6 +141,7 @@ def _train() -> ConfigDict:
             "eval_every_steps": 250,  # validation, with pictures
             "eval_slices": 8,  # validation slices scored while training, spread over z; 0: all
             "checkpoint_every_steps": 250,  # a checkpoint a restart continues from
+            "steps_per_call": 1,  # steps in one call of the device, which then waits less for the host between them
             "keep_checkpoints": 2,  # newest ones kept, beside the best by validation
             "devices": 0,  # number of devices used; 0: all
         }

@@ -14,7 +14,7 @@ from dualrel_jax.files import write_text
 # Fields that may differ between a run and a later command on its work folder: they do not change the training.
 _FREE = ("predict", "instances", "suggest", "profile", "train.devices", "train.keep_checkpoints", "data.dir")
 _FREE += ("data.test_image", "data.test_label", "data.test_voxel_nm", "data.cache_mib", "data.tfds_dir")
-_FREE += ("data.resident_limit_mib", "data.partition_file")
+_FREE += ("data.resident_limit_mib", "data.partition_file", "train.steps_per_call")
 
 
 def get_config(name: str) -> ConfigDict:
@@ -60,10 +60,23 @@ def resolve(config: ConfigDict) -> ConfigDict:
 
 def _check(config: ConfigDict) -> None:
     positive = ("train.steps", "train.patch", "model.width", "model.depth", "predict.tile", "predict.batch")
-    for key in positive + ("train.log_every_steps", "train.eval_every_steps", "train.checkpoint_every_steps"):
+    intervals = ("train.log_every_steps", "train.eval_every_steps", "train.checkpoint_every_steps")
+    for key in (*positive, *intervals, "train.steps_per_call"):
         section, field = key.split(".")
         if config[section][field] < 1:
             raise InputError(f"config.{key} is {config[section][field]}; expected 1 or more.")
+    for key in ("train.steps", *intervals):
+        section, field = key.split(".")
+        if config[section][field] % config.train.steps_per_call:
+            raise InputError(
+                f"config.{key} is {config[section][field]}; expected a multiple of config.train.steps_per_call, which "
+                f"is {config.train.steps_per_call}."
+            )
+    if config.profile.num_steps and config.train.steps_per_call > 1:
+        raise InputError(
+            f"config.train.steps_per_call is {config.train.steps_per_call}; expected 1 for a profile, which tells one "
+            "step from another."
+        )
     choices = {
         "model.norm": ("group", "batch"),
         "model.dtype": ("float32", "bfloat16"),

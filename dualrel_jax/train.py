@@ -64,13 +64,18 @@ def train(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = Non
         print(finding)
 
     # ---- State: new, or that of the last checkpoint ------------------------------------------------------------------
-    optimizer = create_optimizer(method, config.train)
+    optimizer, at_once = create_optimizer(method, config.train), config.train.steps_per_call
     with Checkpoints(workdir / "checkpoints", config.train.keep_checkpoints) as checkpoints, footprint.in_words(config):
         shapes = run.abstract_state(method, config)
         restored = checkpoints.restore(abstract(shapes, parallel.replicated(mesh)))
         if restored:
             start_step, state = restored
             print(f"Continuing at step {start_step}.")
+            if start_step % at_once:
+                raise InputError(
+                    f"config.train.steps_per_call is {at_once}; expected a divisor of {start_step}, the step at which "
+                    f"{workdir} was stopped."
+                )
         else:
             start_step, state = 0, init_state(method, optimizer, config, mesh)
 
@@ -83,7 +88,7 @@ def train(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = Non
         progress, timer = Progress(config.train.steps), StepTimer(start_step)
 
         # ---- The loop ------------------------------------------------------------------------------------------------
-        for step in range(start_step + 1, config.train.steps + 1):
+        for step in range(start_step + at_once, config.train.steps + 1, at_once):
             last = step == config.train.steps
             state, diagnostics = step_fn(state, next(feed))
             if last or step % config.train.log_every_steps == 0:
@@ -118,7 +123,10 @@ def init_state(method: Method, optimizer, config: ConfigDict, mesh) -> TrainStat
 
 
 def make_train_step(method: Method, optimizer: optax.GradientTransformation, feed, config: ConfigDict, mesh):
-    """One step: (state, what the feed gives) -> (state, diagnostics). All its randomness is (seed, step)."""
+    """`steps_per_call` steps: (state, what the feed gives) -> (state, diagnostics of the last one).
+
+    All randomness of a step is (seed, step).
+    """
     update = make_update(method, optimizer, config)
 
     def train_step(state: TrainState, data, seed: jax.Array):
@@ -130,7 +138,15 @@ def make_train_step(method: Method, optimizer: optax.GradientTransformation, fee
             batch = augment.augment_batch(augment_key, raw, config.augment, config.train.patch, method.strong_views)
         return update(state, batch, method_key)
 
-    compiled = jax.jit(train_step, donate_argnums=0, out_shardings=parallel.replicated(mesh))
+    def train_steps(state: TrainState, data, seed: jax.Array):
+        def body(state, _):
+            return train_step(state, data, seed)
+
+        state, diagnostics = jax.lax.scan(body, state, length=config.train.steps_per_call)
+        return state, jax.tree.map(lambda values: values[-1], diagnostics)
+
+    steps = train_step if config.train.steps_per_call == 1 else train_steps
+    compiled = jax.jit(steps, donate_argnums=0, out_shardings=parallel.replicated(mesh))
     # An argument, not a constant: then all seeds share one compiled program.
     return functools.partial(compiled, seed=np.uint32(config.seed))
 

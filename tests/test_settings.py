@@ -25,3 +25,20 @@ def test_a_younger_field_that_shapes_the_training_makes_another_version(tmp_path
     for field in ("train.clip_norm", "method.soft_trust"):
         with pytest.raises(InputError, match=rf"another version.*{field}"):
             settings.load(saved_without(field, tmp_path))
+
+
+@pytest.mark.parametrize(
+    "section, fields, said",
+    [
+        ("train", {"steps_per_call": 0}, "train.steps_per_call is 0; expected 1 or more"),
+        ("train", {"steps_per_call": 3}, "train.steps is 2000; expected a multiple of config.train.steps_per_call"),
+        ("train", {"steps_per_call": 4, "log_every_steps": 10}, "log_every_steps is 10; expected a multiple"),
+        ("profile", {"num_steps": 2}, "steps_per_call is 2; expected 1 for a profile"),
+    ],
+)
+def test_steps_per_call_must_suit_all_that_happens_between_steps(section, fields, said):
+    config = settings.get_config("dualrel:phantom,4")
+    config.train.steps_per_call = 2
+    config[section].update(fields)
+    with pytest.raises(InputError, match=said):
+        settings.resolve(config)

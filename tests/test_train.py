@@ -106,6 +106,34 @@ def test_several_devices_train_the_same_as_one(small_config, tmp_path, several):
         np.testing.assert_allclose(a, b, atol=2e-4)
 
 
+def test_several_steps_in_one_call_train_the_same(small_config, tmp_path):
+    states, config = [], small_config()
+    config.data.validation_slices = "none"
+    config.train.update({"steps": 4, "log_every_steps": 2, "eval_every_steps": 4, "checkpoint_every_steps": 4})
+    for steps in (1, 2):
+        config.train.steps_per_call = steps
+        states.append(jax.tree.leaves(jax.device_get(train(config, tmp_path / str(steps)))))
+    for a, b in zip(*states, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-4)
+    told = [read_records(tmp_path / steps / "metrics.jsonl") for steps in ("1", "2")]
+    assert [record["step"] for record in told[0]] == [record["step"] for record in told[1]]
+    np.testing.assert_allclose(*([r["train/loss"] for r in records] for records in told), rtol=1e-4)
+    config.train.update({"steps": 6, "steps_per_call": 3, "log_every_steps": 3})
+    config.train.update({"eval_every_steps": 6, "checkpoint_every_steps": 6})
+    (tmp_path / "1" / "config.json").write_text(config.to_json_best_effort())
+    with pytest.raises(InputError, match="steps_per_call is 3; expected a divisor of 4"):
+        train(config, tmp_path / "1")
+
+
+def test_several_steps_in_one_call_need_slices_on_the_device(small_config, tmp_path):
+    config = small_config("supervised")
+    config.data.pipeline = "tf"
+    config.train.update({"steps": 4, "steps_per_call": 2, "log_every_steps": 2})
+    config.train.update({"eval_every_steps": 4, "checkpoint_every_steps": 4})
+    with pytest.raises(InputError, match="steps_per_call is 2.*expected 1, or slices kept on the device"):
+        train(config, tmp_path)
+
+
 def test_tf_data_pipeline_trains_and_restarts_the_same(small_config, tmp_path):
     pytest.importorskip("tensorflow")
     config = small_config("mean_teacher")  # reads unlabelled crops too, and compiles in half the time of DualRel

@@ -30,6 +30,11 @@ def create_feed(
     if choose_pipeline(config.data, needed_mib) == "resident":
         print(f"Input: {resident.size_mib(labelled, unlabelled):.0f} MiB of slices kept on the device.")
         return resident.ResidentFeed(config, labelled, unlabelled, crop, mesh)
+    if config.train.steps_per_call > 1:
+        raise InputError(
+            f"config.train.steps_per_call is {config.train.steps_per_call}, but the slices ({needed_mib:.0f} MiB) are "
+            "read while training; expected 1, or slices kept on the device: --config.data.pipeline=resident."
+        )
     from dualrel_jax.data.patches import PatchFeed
 
     print("Input: crops read from the volumes by tf.data.")
