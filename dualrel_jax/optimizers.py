@@ -31,6 +31,7 @@ def muon(rate: optax.Schedule, weight_decay: float) -> optax.GradientTransformat
     its momentum; the matrices are made orthogonal together, which is faster (`orthogonal.py`).
     """
     of_kernels = optax.chain(
+        # No steps of its own iteration: the momentum alone.
         optax.contrib.scale_by_muon(ns_steps=0, weight_dimension_numbers=matrix_axes),
         optax.stateless(lambda updates, params: orthogonal_updates(updates)),
         optax.add_decayed_weights(weight_decay),
