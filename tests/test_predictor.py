@@ -7,11 +7,11 @@ import pytest
 import dualrel_jax
 from dualrel_jax import parallel, settings
 from dualrel_jax.errors import InputError
-from dualrel_jax.methods.base import Method
+from dualrel_jax.methods.supervised import Supervised
 from dualrel_jax.predictor import Predictor
 
 
-class Identity(Method):
+class Identity(Supervised):
     def predict(self, variables, image):
         return {"default": image[..., 0] * 0.25 + 0.5 + variables}
 
