@@ -16,7 +16,6 @@ from dualrel_jax import schedules
 from dualrel_jax.losses import IGNORE
 from dualrel_jax.methods.dualrel import RELIABILITY_WEIGHT
 from dualrel_jax.optimizers import UPDATE_RMS
-from dualrel_jax.orthogonal import COEFFICIENTS, STEPS
 from dualrel_jax.state import TrainState
 
 _DEFAULTS = {
@@ -27,6 +26,7 @@ _DEFAULTS = {
     "soft_trust": "uniform",
     "cross_labels": "other",
 }
+_COEFFICIENTS = 3.4445, -4.7750, 2.0315  # of the Newton-Schulz iteration (Jordan et al. 2024)
 
 
 class Batch(NamedTuple):
@@ -216,14 +216,11 @@ class Optimizer:
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """Nearly the closest orthogonal matrix, as `dualrel_jax.orthogonal` finds it: by polynomials of its Gram matrix."""
-    x = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
+    """Nearly the closest orthogonal matrix, by five steps of Newton and Schulz."""
+    x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
     x = x / (x.norm() + 1e-8)
-    a, b, c = COEFFICIENTS
-    gram = x.T @ x
-    total = identity = torch.eye(len(gram), device=x.device)
-    for _ in range(STEPS):
-        polynomial = a * identity + b * gram + c * gram @ gram
-        gram, total = polynomial @ gram @ polynomial, total @ polynomial
-    x = x @ total
-    return x if matrix.shape[0] >= matrix.shape[1] else x.T
+    c0, c1, c2 = _COEFFICIENTS
+    for _ in range(5):
+        a = x @ x.T
+        x = c0 * x + (c1 * a + c2 * a @ a) @ x
+    return x.T if matrix.shape[0] > matrix.shape[1] else x

@@ -5,7 +5,6 @@ import optax
 from ml_collections import ConfigDict
 
 from dualrel_jax import schedules
-from dualrel_jax.orthogonal import orthogonalise
 
 # Muon's update of a kernel is scaled to this root mean square, the usual one of AdamW's (Liu et al. 2025,
 # "Muon is scalable for LLM training"). AdamW, which moves every value by about 1, takes the same share of the rate.
@@ -27,38 +26,27 @@ def adamw(rate: optax.Schedule, weight_decay: float) -> optax.GradientTransforma
 def muon(rate: optax.Schedule, weight_decay: float) -> optax.GradientTransformation:
     """Muon (Jordan et al. 2024) for kernels, seen as inputs x outputs matrices.
 
-    Everything else moves by AdamW, with Nesterov's momentum too. The same as `optax.contrib.muon` up to rounding, with
-    its momentum; the matrices are made orthogonal together, which is faster (`orthogonal.py`).
+    Everything else moves by AdamW, with Nesterov's momentum too.
     """
-    of_kernels = optax.chain(
-        # No steps of its own iteration: the momentum alone.
-        optax.contrib.scale_by_muon(ns_steps=0, weight_dimension_numbers=matrix_axes),
-        optax.stateless(lambda updates, params: orthogonal_updates(updates)),
-        optax.add_decayed_weights(weight_decay),
-        optax.scale_by_learning_rate(rate),
-    )
-    of_others = optax.adamw(lambda step: UPDATE_RMS * rate(step), weight_decay=weight_decay, nesterov=True)
-    return optax.partition({"muon": of_kernels, "adam": of_others}, labels)
-
-
-def labels(params):
-    """Which optimiser moves each parameter: muon the kernels, adam all else."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: "muon" if path[-1].key == "kernel" else "adam", params)
-
-
-def matrix_axes(kernels):
-    """The last axis is the output, all others together are the input."""
-    return jax.tree.map(
-        lambda kernel: optax.contrib.MuonDimensionNumbers(tuple(range(kernel.ndim - 1)), kernel.ndim - 1), kernels
+    return optax.contrib.muon(
+        rate,
+        weight_decay=weight_decay,
+        consistent_rms=UPDATE_RMS,
+        muon_weight_dimension_numbers=kernels,
+        adam_learning_rate=lambda step: UPDATE_RMS * rate(step),
+        adam_weight_decay=weight_decay,
     )
 
 
-def orthogonal_updates(updates):
-    """Each kernel's update as an orthogonal matrix, with a root mean square of UPDATE_RMS."""
-    leaves, structure = jax.tree.flatten(updates)
-    matrices = orthogonalise([leaf.reshape(-1, leaf.shape[-1]) for leaf in leaves])
-    scaled = [matrix * (UPDATE_RMS * max(matrix.shape) ** 0.5) for matrix in matrices]
-    return structure.unflatten([matrix.reshape(leaf.shape) for matrix, leaf in zip(scaled, leaves, strict=True)])
+def kernels(params):
+    """Which axes of each parameter Muon treats as input and output; None for what is no kernel."""
+
+    def axes(path, value):
+        if path[-1].key != "kernel":
+            return None
+        return optax.contrib.MuonDimensionNumbers(tuple(range(value.ndim - 1)), value.ndim - 1)
+
+    return jax.tree_util.tree_map_with_path(axes, params)
 
 
 OPTIMIZERS = {"muon": muon, "adamw": adamw}

@@ -45,36 +45,9 @@ def test_all_parameters_move_by_about_a_fifth_of_the_rate():
 
 
 def test_only_kernels_are_taken_for_matrices():
-    labels = optimizers.labels(random_params())
-    assert labels["conv"]["kernel"] == "muon"
-    assert labels["conv"]["bias"] == labels["norm"]["scale"] == labels["bank"] == "adam"
-
-
-def test_muon_is_that_of_optax_with_a_state_of_the_same_form():
-    axes = lambda params: {  # noqa: E731
-        "conv": {"kernel": optax.contrib.MuonDimensionNumbers((0, 1, 2), 3), "bias": None},
-        "norm": {"scale": None},
-        "bank": None,
-    }
-    rate = optax.linear_schedule(0.05, 0.01, 3)
-    theirs = optax.contrib.muon(
-        rate,
-        weight_decay=1e-2,
-        consistent_rms=optimizers.UPDATE_RMS,
-        muon_weight_dimension_numbers=axes,
-        adam_learning_rate=lambda step: optimizers.UPDATE_RMS * rate(step),
-        adam_weight_decay=1e-2,
-    )
-    ours = optimizers.muon(rate, 1e-2)
-    states = [optimizer.init(random_params()) for optimizer in (theirs, ours)]
-    assert jax.tree.structure(states[0]) == jax.tree.structure(states[1])  # older checkpoints can be continued
-    params = [random_params()] * 2
-    for step in range(3):
-        gradient = random_params(1 + step)
-        for i, optimizer in enumerate((theirs, ours)):
-            updates, states[i] = jax.jit(optimizer.update)(gradient, states[i], params[i])
-            params[i] = optax.apply_updates(params[i], updates)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), *params)
+    axes = optimizers.kernels(random_params())
+    assert axes["conv"]["kernel"] == optax.contrib.MuonDimensionNumbers((0, 1, 2), 3)
+    assert axes["conv"]["bias"] is axes["norm"]["scale"] is axes["bank"] is None
 
 
 def test_an_unknown_optimizer_is_named_with_those_there_are():
