@@ -64,7 +64,8 @@ def train(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = Non
         print(finding)
 
     # ---- State: new, or that of the last checkpoint ------------------------------------------------------------------
-    optimizer, at_once = create_optimizer(method, config.train), config.train.steps_per_call
+    optimizer = create_optimizer(method, config.train)
+    at_once = config.train.steps_per_call
     with Checkpoints(workdir / "checkpoints", config.train.keep_checkpoints) as checkpoints, footprint.in_words(config):
         shapes = run.abstract_state(method, config)
         restored = checkpoints.restore(abstract(shapes, parallel.replicated(mesh)))
