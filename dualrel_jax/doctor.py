@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from dualrel_jax import footprint, parallel, pictures, settings
 from dualrel_jax.blocks import spread
-from dualrel_jax.data import augment, feed, resident, sampling
+from dualrel_jax.data import feed, resident, sampling
 from dualrel_jax.data.checks import Finding, check_image, check_kinds, check_labels, check_view, list_words
 from dualrel_jax.data.datasets import Dataset, load_dataset
 from dualrel_jax.data.partitions import make_partition
@@ -77,7 +77,7 @@ def _training(config: ConfigDict, dataset: Dataset) -> Iterator[Finding]:
     batch = config.train.batch_labelled + (config.train.batch_unlabelled if unlabelled_too else 0)
     partition = make_partition(dataset.train, config.data)
     chosen = [sampling.resolve(dataset.train, slices) for slices in (partition.labelled, partition.unlabelled)]
-    sampling.check_fits(chosen[0] + chosen[1], augment.crop_size(config.augment, config.train.patch))
+    sampling.check_fits(chosen[0] + chosen[1], config.train.patch)
     validation, test = (sum(len(part.labelled_zs) for part in parts) for parts in (dataset.validation, dataset.test))
     yield Finding(
         f"{len(chosen[0])} slices train with their labels, {len(chosen[1]) if unlabelled_too else 0} without; "
@@ -91,9 +91,9 @@ def _training(config: ConfigDict, dataset: Dataset) -> Iterator[Finding]:
         f"{covers} (training pixel size {pixel})."
     )
     yield from check_view(dataset.train[0], patch)
-    needed_mib = resident.size_mib(*chosen)
+    needed_mib = resident.size_mib(config, *chosen)
     if feed.choose_pipeline(config.data, needed_mib) == "resident":
-        kept_mib = needed_mib if unlabelled_too else resident.size_mib(chosen[0], [])
+        kept_mib = needed_mib if unlabelled_too else resident.size_mib(config, chosen[0], [])
         yield Finding(f"{kept_mib:.0f} MiB of slices (a byte a voxel, and a byte a labelled one) stay on the device.")
     elif importlib.util.find_spec("tensorflow"):
         yield Finding(f"Crops are read from the files while training; all slices would be {needed_mib:.0f} MiB.")

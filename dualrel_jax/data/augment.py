@@ -25,10 +25,10 @@ class Batch(NamedTuple):
     strong: jax.Array  # s u y x 1, the same crops in s strong views, the same geometry
 
 
-def crop_size(augment: ConfigDict, patch: int) -> int:
-    """Side of the crop that is cut so that zoom and elastic deformation leave a whole patch, pixels."""
+def margin(augment: ConfigDict, patch: int) -> int:
+    """What zoom and elastic deformation may read around a patch, pixels on every side."""
     smallest_zoom = min(1.0, augment.scale[0])
-    return math.ceil(patch / smallest_zoom) + 2 * math.ceil(2 * augment.elastic_px)
+    return math.ceil(patch * (1 / smallest_zoom - 1) / 2) + math.ceil(2 * augment.elastic_px)
 
 
 def to_float(image: jax.Array) -> jax.Array:
@@ -69,7 +69,7 @@ def deform(key: jax.Array, image: jax.Array, label: jax.Array | None, augment: C
     """One geometry for image and label y x: zoom and elastic deformation about the centre, then flips and turns."""
     turn_key, zoom_key, elastic_key = jax.random.split(key, 3)
     if tuple(augment.scale) != (1.0, 1.0) or augment.elastic_px > 0:
-        where = _coordinates(zoom_key, elastic_key, image.shape[0], augment, patch)
+        where = _coordinates(zoom_key, elastic_key, augment, patch)
         sample = lambda x, order: jax.scipy.ndimage.map_coordinates(x, where, order, mode="reflect")  # noqa: E731
         image = sample(image, 1)
         label = None if label is None else sample(label, 0)
@@ -87,11 +87,12 @@ def turn(key: jax.Array, x: jax.Array) -> jax.Array:
     return jnp.where(transpose, x.T, x)
 
 
-def _coordinates(zoom_key, elastic_key, crop: int, augment: ConfigDict, patch: int) -> jax.Array:
-    """Where in the crop each pixel of the patch is read: 2 y x, pixels."""
+def _coordinates(zoom_key, elastic_key, augment: ConfigDict, patch: int) -> jax.Array:
+    """Where in the crop, the patch with its margin, each pixel of the patch is read: 2 y x, pixels."""
     low, high = augment.scale
     zoom = jnp.exp(jax.random.uniform(zoom_key, minval=jnp.log(low), maxval=jnp.log(high)))
-    axis = (jnp.arange(patch) - (patch - 1) / 2) / zoom + (crop - 1) / 2
+    middle = (patch - 1) / 2
+    axis = (jnp.arange(patch) - middle) / zoom + middle + margin(augment, patch)
     where = jnp.stack(jnp.meshgrid(axis, axis, indexing="ij"))
     if augment.elastic_px > 0:
         points = patch // augment.elastic_grid_px + 2

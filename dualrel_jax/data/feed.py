@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from dualrel_jax.data import augment, resident, sampling
+from dualrel_jax.data import resident, sampling
 from dualrel_jax.data.datasets import Dataset
 from dualrel_jax.data.partitions import Partition
 from dualrel_jax.errors import InputError
@@ -15,11 +15,10 @@ def create_feed(
 
     The choice counts the unlabelled slices even for a method that reads none, so that all methods see the same crops.
     """
-    crop = augment.crop_size(config.augment, config.train.patch)
     labelled = sampling.resolve(dataset.train, partition.labelled)
     unlabelled = sampling.resolve(dataset.train, partition.unlabelled)
-    sampling.check_fits(labelled + unlabelled, crop)
-    needed_mib = resident.size_mib(labelled, unlabelled)
+    sampling.check_fits(labelled + unlabelled, config.train.patch)
+    needed_mib = resident.size_mib(config, labelled, unlabelled)
     if not read_unlabelled:
         unlabelled = []
     elif not unlabelled:
@@ -28,8 +27,8 @@ def create_feed(
             "needs; add some, or train configs/supervised.py."
         )
     if choose_pipeline(config.data, needed_mib) == "resident":
-        print(f"Input: {resident.size_mib(labelled, unlabelled):.0f} MiB of slices kept on the device.")
-        return resident.ResidentFeed(config, labelled, unlabelled, crop, mesh)
+        print(f"Input: {resident.size_mib(config, labelled, unlabelled):.0f} MiB of slices kept on the device.")
+        return resident.ResidentFeed(config, labelled, unlabelled, mesh)
     if config.train.steps_per_call > 1:
         raise InputError(
             f"config.train.steps_per_call is {config.train.steps_per_call}, but the slices ({needed_mib:.0f} MiB) are "
@@ -38,7 +37,7 @@ def create_feed(
     from dualrel_jax.data.patches import PatchFeed
 
     print("Input: crops read from the volumes by tf.data.")
-    return PatchFeed(config, labelled, unlabelled, crop, mesh, start_step)
+    return PatchFeed(config, labelled, unlabelled, mesh, start_step)
 
 
 def choose_pipeline(data: ConfigDict, needed_mib: float) -> str:

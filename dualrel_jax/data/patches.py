@@ -8,7 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dualrel_jax import parallel
-from dualrel_jax.data import sampling
+from dualrel_jax.data import augment, sampling
 from dualrel_jax.data.augment import RawBatch
 from dualrel_jax.data.sampling import SliceOf
 from dualrel_jax.errors import InputError
@@ -21,16 +21,16 @@ class PatchFeed:
     any number of hosts see the same crops.
     """
 
-    def __init__(
-        self, config: ConfigDict, labelled: list[SliceOf], unlabelled: list[SliceOf], crop: int, mesh, start_step: int
-    ):
+    def __init__(self, config: ConfigDict, labelled: list[SliceOf], unlabelled: list[SliceOf], mesh, start_step: int):
         self._mesh = mesh
-        read = _Reader(config.data.cache_mib, labelled + unlabelled)
+        patch, margin = config.train.patch, augment.margin(config.augment, config.train.patch)
+        crop = patch + 2 * margin
+        read = _Reader(config.data.cache_mib, labelled + unlabelled, margin)
         batch_unlabelled = config.train.batch_unlabelled if unlabelled else 0
         share = config.data.foreground_share
         ends = sampling.slice_ends(labelled, volumes_equal=False), sampling.slice_ends(unlabelled, volumes_equal=True)
-        cut_labelled = functools.partial(_cut, read, labelled, ends[0], crop, share, True)
-        cut_unlabelled = functools.partial(_cut, read, unlabelled, ends[1], crop, 0.0, False)
+        cut_labelled = functools.partial(_cut, read, labelled, ends[0], patch, share, True)
+        cut_unlabelled = functools.partial(_cut, read, unlabelled, ends[1], patch, 0.0, False)
         seeds = np.random.SeedSequence(config.seed).generate_state(2, np.uint64)
         failures: list[InputError] = []
         streams = [_stream(cut_labelled, failures, int(seeds[0]), config.train.batch_labelled, crop, 2, start_step)]
@@ -47,28 +47,34 @@ class PatchFeed:
 
 
 class _Reader:
-    """Decoded slices, the least recently used forgotten first."""
+    """Decoded slices with the mirrored margin of crops, the least recently used forgotten first."""
 
-    def __init__(self, cache_mib: int, slices: list[SliceOf]):
-        largest = max(int(np.prod(part.shape_at_training)) for part, _ in slices)
+    def __init__(self, cache_mib: int, slices: list[SliceOf], margin: int):
+        self.margin = margin
+        largest = max(int(np.prod(np.add(part.shape_at_training, 2 * margin))) for part, _ in slices)
         cached = functools.lru_cache(maxsize=max(1, cache_mib * 2**20 // largest // 2))
-        self._parts = {part.name: part for part, _ in slices}
-        self.image = cached(lambda name, z: self._parts[name].image_at(z))
-        self.label = cached(lambda name, z: self._parts[name].label_at(z))
-        self.known = cached(lambda name, z: sampling.known_box(self.label(name, z)))
-        self.points = cached(lambda name, z: sampling.foreground_points(self.label(name, z), z))
+        parts = {part.name: part for part, _ in slices}
+        self.image = cached(lambda name, z: sampling.mirror(parts[name].image_at(z), margin))
+        self.label = cached(lambda name, z: sampling.mirror(parts[name].label_at(z), margin))
+        self.known = cached(lambda name, z: sampling.known_box(self._inner_label(name, z)))
+        self.points = cached(lambda name, z: sampling.foreground_points(self._inner_label(name, z), z))
+
+    def _inner_label(self, name: str, z: int) -> np.ndarray:
+        label = self.label(name, z)
+        return label[self.margin : label.shape[0] - self.margin, self.margin : label.shape[1] - self.margin]
 
 
 def _cut(
-    read: _Reader, slices: list[SliceOf], ends: np.ndarray, crop: int, share: float, with_label: bool, u: np.ndarray
+    read: _Reader, slices: list[SliceOf], ends: np.ndarray, patch: int, share: float, with_label: bool, u: np.ndarray
 ) -> np.ndarray:
-    """Example from its uniform numbers: channels y x, the image and for labelled crops its label."""
+    """Example from its uniform numbers, a patch with its margin: channels y x, image and for labelled crops label."""
     part, z = slices[sampling.pick_slice(u[0], ends, np)]
     points = read.points(part.name, z) if with_label and share > 0 else np.zeros((0, 2), np.int32)
     size = np.array(part.shape_at_training, np.int32)
     padded = points if len(points) else np.zeros((1, 2), np.int32)
     known = read.known(part.name, z) if with_label else sampling.whole_box(size)
-    y, x = sampling.place_crop(u[1:], size, crop, known, padded, len(points), share, np)
+    y, x = sampling.place_patch(u[1:], size, patch, known, padded, len(points), share, np)
+    crop = patch + 2 * read.margin
     window = np.s_[y : y + crop, x : x + crop]
     channels = [read.image(part.name, z)[window]]
     if with_label:

@@ -1,5 +1,6 @@
 """The resident pipeline: the training slices live on the device as uint8 and the step cuts its own crops."""
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -8,38 +9,43 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dualrel_jax import parallel
-from dualrel_jax.data import sampling
+from dualrel_jax.data import augment, sampling
 from dualrel_jax.data.augment import RawBatch
 from dualrel_jax.data.sampling import SliceOf
 
 
 class Slices(NamedTuple):
-    """Slices on the device, padded to a common size."""
+    """Slices on the device with a mirrored margin, padded to a common size."""
 
     images: jax.Array  # n y x uint8
     ends: jax.Array  # n float32, see sampling.slice_ends
-    sizes: jax.Array  # n 2 int32, true size of each slice
+    sizes: jax.Array  # n 2 int32, size of each slice without its margin
     labels: jax.Array  # n y x uint8; n 0 0 where there are none
     known: jax.Array  # n 2 2 int32, the box around the labelled pixels; all of a slice without labels
     points: jax.Array  # n POINTS 2 int32, mitochondrion pixels
     num_points: jax.Array  # n int32
 
 
-def size_mib(labelled: list[SliceOf], unlabelled: list[SliceOf]) -> float:
-    """Memory the resident pipeline needs on every device, padding included, MiB."""
-    padded = lambda slices: len(slices) * np.prod(_sizes(slices).max(axis=0, initial=0), dtype=float)  # noqa: E731
+def size_mib(config: ConfigDict, labelled: list[SliceOf], unlabelled: list[SliceOf]) -> float:
+    """Memory the resident pipeline needs on every device, margins and padding included, MiB."""
+    margin = augment.margin(config.augment, config.train.patch)
+
+    def padded(slices: list[SliceOf]) -> float:
+        return len(slices) * np.prod(_sizes(slices).max(axis=0, initial=0) + 2 * margin, dtype=float)
+
     return (2 * padded(labelled) + padded(unlabelled)) / 2**20
 
 
 class ResidentFeed:
     """Holds the slices on the devices of `mesh`, whole on each; nothing is read while training."""
 
-    def __init__(self, config: ConfigDict, labelled: list[SliceOf], unlabelled: list[SliceOf], crop: int, mesh):
-        self._crop = crop
+    def __init__(self, config: ConfigDict, labelled: list[SliceOf], unlabelled: list[SliceOf], mesh):
+        self._patch = config.train.patch
+        self._margin = augment.margin(config.augment, config.train.patch)
         self._foreground_share = config.data.foreground_share
         self._batch = config.train.batch_labelled, config.train.batch_unlabelled if unlabelled else 0
         self._mesh = mesh
-        slices = _load(labelled, with_labels=True, seed=config.seed), _load(unlabelled, with_labels=False, seed=0)
+        slices = _load(labelled, self._margin, True, config.seed), _load(unlabelled, self._margin, False, seed=0)
         self._data = parallel.replicate(slices, mesh)
 
     def __next__(self) -> tuple[Slices, Slices]:
@@ -53,14 +59,15 @@ class ResidentFeed:
         return RawBatch(image, label, unlabelled)
 
     def _cut(self, slices: Slices, key, batch: int, foreground_share: float):
-        crop = self._crop
+        crop = self._patch + 2 * self._margin
         if batch == 0:
             return jnp.zeros((0, crop, crop), jnp.uint8), None
 
         def cut(u):
             i = sampling.pick_slice(u[0], slices.ends, jnp)
             known, points, num_points = slices.known[i], slices.points[i], slices.num_points[i]
-            y, x = sampling.place_crop(u[1:], slices.sizes[i], crop, known, points, num_points, foreground_share, jnp)
+            place = functools.partial(sampling.place_patch, u[1:], slices.sizes[i], self._patch, known)
+            y, x = place(points, num_points, foreground_share, jnp)
             window = lambda volume: jax.lax.dynamic_slice(volume, (i, y, x), (1, crop, crop))[0]  # noqa: E731
             return window(slices.images), window(slices.labels) if slices.labels.size else None
 
@@ -73,9 +80,9 @@ def _sizes(slices: list[SliceOf]) -> np.ndarray:
     return np.array([part.shape_at_training for part, _ in slices], np.int32).reshape(-1, 2)
 
 
-def _load(slices: list[SliceOf], with_labels: bool, seed: int) -> Slices:
+def _load(slices: list[SliceOf], margin: int, with_labels: bool, seed: int) -> Slices:
     sizes = _sizes(slices)
-    height, width = sizes.max(axis=0, initial=0)
+    height, width = sizes.max(axis=0, initial=0) + 2 * margin
     ends = sampling.slice_ends(slices, volumes_equal=not with_labels)
     images = np.zeros((len(slices), height, width), np.uint8)
     labels = np.zeros_like(images) if with_labels else np.zeros((len(slices), 0, 0), np.uint8)
@@ -83,11 +90,12 @@ def _load(slices: list[SliceOf], with_labels: bool, seed: int) -> Slices:
     points = np.zeros((len(slices), sampling.POINTS if with_labels else 1, 2), np.int32)
     num_points = np.zeros(len(slices), np.int32)
     for i, (part, z) in enumerate(slices):
-        y, x = sizes[i]
-        images[i, :y, :x] = part.image_at(z)
+        window = np.s_[i, : sizes[i, 0] + 2 * margin, : sizes[i, 1] + 2 * margin]
+        images[window] = sampling.mirror(part.image_at(z), margin)
         if with_labels:
-            labels[i, :y, :x] = part.label_at(z)
-            known[i] = sampling.known_box(labels[i, :y, :x])
-            found = sampling.foreground_points(labels[i, :y, :x], seed)
+            label = part.label_at(z)
+            labels[window] = sampling.mirror(label, margin)
+            known[i] = sampling.known_box(label)
+            found = sampling.foreground_points(label, seed)
             points[i, : len(found)], num_points[i] = found, len(found)
     return Slices(images, ends, sizes, labels, known, points, num_points)

@@ -30,16 +30,23 @@ def resolve(parts: tuple[Part, ...], entries: tuple[tuple[str, int], ...]) -> li
     return [SliceOf(by_name[name], z) for name, z in entries]
 
 
-def check_fits(slices: list[SliceOf], crop: int) -> None:
+def check_fits(slices: list[SliceOf], patch: int) -> None:
     """InputError if a crop is larger than a slice."""
     for part in {slice_of.part.name: slice_of.part for slice_of in slices}.values():
         y, x = part.shape_at_training
-        if min(y, x) < crop:
+        if min(y, x) < patch:
             raise InputError(
-                f"A crop of {crop} x {crop} pixels (config.train.patch and what augmentation adds) is larger than the "
-                f"slices of {part.name}, {y} x {x} pixels at the training pixel size; lower --config.train.patch or "
-                "--config.data.pixel_nm."
+                f"A crop of {patch} x {patch} pixels (config.train.patch) is larger than the slices of {part.name}, "
+                f"{y} x {x} pixels at the training pixel size; lower --config.train.patch or --config.data.pixel_nm."
             )
+
+
+def mirror(image: np.ndarray, margin: int) -> np.ndarray:
+    """A slice y x continued on every side by its mirror image, `margin` pixels wide.
+
+    A crop has this margin too: it begins in the mirrored slice where its patch begins in the slice itself.
+    """
+    return np.pad(image, margin, mode="symmetric")
 
 
 def foreground_points(label: np.ndarray, seed: int) -> np.ndarray:
@@ -88,19 +95,19 @@ def whole_box(size_yx: Sequence[int]) -> np.ndarray:
     return np.stack([np.zeros(2, np.int32), np.asarray(size_yx, np.int32)])
 
 
-def place_crop(
-    u: Any, size: Any, crop: int, known: Any, points: Any, num_points: Any, foreground_share: float, xp: Any
+def place_patch(
+    u: Any, size: Any, patch: int, known: Any, points: Any, num_points: Any, foreground_share: float, xp: Any
 ) -> Any:
-    """Upper left corner (y, x) of a crop, from uniform numbers u[0..3].
+    """Upper left corner (y, x) of a patch, from uniform numbers u[0..3].
 
     With chance `foreground_share` a random pixel of `points` (n 2, the first `num_points` count) lies at a random
-    place of the crop; otherwise, and in a slice without foreground, every position is equally likely at which the
-    centre of the crop lies in the box `known` (2 2), or as near to it as the border of the slice lets it.
+    place of the patch; otherwise, and in a slice without foreground, every position is equally likely at which the
+    centre of the patch lies in the box `known` (2 2), or as near to it as the border of the slice lets it.
     xp is numpy or jax.numpy.
     """
-    span = size - crop
-    low, high = (xp.clip(edge - crop // 2, 0, span) for edge in (known[0], known[1]))
+    span = size - patch
+    low, high = (xp.clip(edge - patch // 2, 0, span) for edge in (known[0], known[1]))
     anywhere = low + pick(u[2:4], high - low + 1, xp)
     point = points[pick(u[1], xp.maximum(num_points, 1), xp)]
-    around = xp.clip(point - pick(u[2:4], crop, xp), 0, span)
+    around = xp.clip(point - pick(u[2:4], patch, xp), 0, span)
     return xp.where((u[0] < foreground_share) & (num_points > 0), around, anywhere)

@@ -19,7 +19,7 @@ OFF = {"brightness": 0.0, "contrast": 0.0, "gamma": 0.0, "blur_px": 0.0, "noise"
 
 def config(**fields):
     config = dualrel_jax.get_config("supervised:phantom,1/32").augment
-    config.update(fields)
+    config.update({"scale": (1.0, 1.0), **fields})
     return config
 
 
@@ -60,7 +60,7 @@ def test_turn_gives_each_of_the_8_symmetries_and_nothing_else():
 
 def test_image_label_and_views_move_together_under_zoom_elastic_deformation_and_turns():
     fields, patch = config(scale=(0.7, 1.5), elastic_px=1.5, elastic_grid_px=8, **OFF), 32
-    crops = smooth(8, augment.crop_size(fields, patch), sigma=5)
+    crops = smooth(8, patch + 2 * augment.margin(fields, patch), sigma=5)
     label = np.select([crops > 170, crops > 120], [255, 1], 0).astype(np.uint8)  # 255: ignore
     batch = augmented(jax.random.key(1), RawBatch(crops, label, crops), fields, patch)
 
@@ -87,7 +87,7 @@ def test_image_label_and_views_move_together_under_zoom_elastic_deformation_and_
 @pytest.mark.parametrize("zoom", [2.0, 0.5, 1.3])
 def test_zoom_is_about_the_centre_and_reads_nothing_beyond_the_crop(zoom):
     fields, patch = config(scale=(zoom, zoom), flips=False), 8
-    crop = augment.crop_size(fields, patch)
+    crop = patch + 2 * augment.margin(fields, patch)
     across = np.broadcast_to(np.arange(crop, dtype=np.float32), (crop, crop))
     seen, label = augment.deform(jax.random.key(0), jnp.asarray(across), None, fields, patch)
     assert label is None
@@ -99,9 +99,8 @@ def test_zoom_is_about_the_centre_and_reads_nothing_beyond_the_crop(zoom):
 def test_the_crop_leaves_room_for_zoom_and_elastic_deformation(low, ratio, elastic, patch):
     fields = config(scale=(low, low * ratio), elastic_px=elastic)
     furthest = (patch - 1) / 2 / low + 2 * elastic  # from the centre, at two standard deviations
-    crop = augment.crop_size(fields, patch)
-    assert crop >= patch and (crop - 1) / 2 >= furthest - 1e-6
-    assert augment.crop_size(config(), patch) == patch
+    assert augment.margin(fields, patch) >= max(0, furthest - (patch - 1) / 2 - 1e-6)
+    assert augment.margin(config(scale=(1.0, 1.0)), patch) == 0
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -29,13 +29,14 @@ def config(seed=0, **data):
     config = dualrel_jax.get_config("dualrel:own,1/3")
     config.seed = seed
     config.train.update({"batch_labelled": 8, "batch_unlabelled": 4, "patch": CROP})
+    config.augment.scale = (1.0, 1.0)
     config.data.update({"foreground_share": 1.0, **data})
     return config
 
 
 def batches(steps, start_step=0, devices=1, unlabelled=UNLABELLED, **fields):
     mesh = parallel.create_mesh(devices)
-    made = PatchFeed(config(**fields), LABELLED, unlabelled, CROP, mesh, start_step)
+    made = PatchFeed(config(**fields), LABELLED, unlabelled, mesh, start_step)
     return [made.crops(next(made), None) for _ in range(steps)]
 
 
@@ -130,18 +131,31 @@ def test_auto_keeps_on_the_device_what_fits():
 
 @pytest.mark.parametrize("read_unlabelled", [True, False])
 def test_all_methods_get_the_same_pipeline(read_unlabelled, monkeypatch):
-    monkeypatch.setattr(feed.resident, "size_mib", lambda *slices: sum(map(len, slices)))
+    monkeypatch.setattr(feed.resident, "size_mib", lambda config, *slices: sum(map(len, slices)))
     assert type(create(read_unlabelled, resident_limit_mib=3)) is ResidentFeed
     assert type(create(read_unlabelled, resident_limit_mib=2)) is PatchFeed  # 2 labelled, 1 unlabelled
 
 
 @pytest.mark.parametrize("pipeline", ["resident", "tf"])
-def test_both_give_crops_large_enough_for_augmentation(pipeline):
-    made = create(pipeline=pipeline, augment={"scale": (0.9, 1.1)})
-    raw = jax.jit(made.crops)(next(made), jax.random.key(0))
-    assert [x.shape for x in raw] == [(8, 9, 9), (8, 9, 9), (4, 9, 9)]
+def test_crops_have_the_margin_that_zooming_out_shows_mirrored_where_a_slice_ends(pipeline):
+    plain, made = (create(pipeline=pipeline, augment={"scale": (low, 1.0)}) for low in (1.0, 0.5))
+    raw, wide = (jax.tree.map(np.asarray, jax.jit(x.crops)(next(x), jax.random.key(0))) for x in (plain, made))
+    assert [x.shape for x in wide] == [(8, 16, 16), (8, 16, 16), (4, 16, 16)]
+    labelled, unlabelled = [SliceOf(WIDE, 0), SliceOf(TALL, 1)], [SliceOf(WIDE, 2)]
+    for slices, patches_, crops in ((labelled, raw.image, wide.image), (unlabelled, raw.unlabelled, wide.unlabelled)):
+        for patch, crop in zip(patches_, crops, strict=True):
+            i, y, x = tiny.locate(patch, slices)  # where it lay without a margin
+            mirrored = np.pad(slices[i].part.image_at(slices[i].z), 4, mode="symmetric")
+            assert np.array_equal(crop, mirrored[y : y + 16, x : x + 16])
+    assert np.array_equal(wide.label[:, 4:-4, 4:-4], raw.label)
+
+
+@pytest.mark.parametrize("pipeline", ["resident", "tf"])
+def test_a_crop_larger_than_a_slice_is_refused(pipeline):
+    fields = config(pipeline=pipeline)
+    fields.train.patch = 16
     with pytest.raises(InputError, match="crop of 16 x 16"):
-        create(pipeline=pipeline, augment={"scale": (0.5, 1.0)})
+        feed.create_feed(fields, DATASET, PARTITION, True, parallel.create_mesh(1), 0)
 
 
 @pytest.mark.parametrize("pipeline", ["resident", "tf"])

@@ -20,7 +20,8 @@ KEYS = [jax.random.key(seed) for seed in range(6)]
 
 def config(**data):
     config = dualrel_jax.get_config("dualrel:own,1/3")
-    config.train.update({"batch_labelled": 8, "batch_unlabelled": 4})
+    config.train.update({"batch_labelled": 8, "batch_unlabelled": 4, "patch": CROP})
+    config.augment.scale = (1.0, 1.0)
     config.data.update(data)
     return config
 
@@ -30,7 +31,7 @@ def crops():
     """Crops of each of KEYS, on one device and on four."""
     made = []
     for devices in (1, 4):
-        feed = ResidentFeed(config(foreground_share=1.0), LABELLED, UNLABELLED, CROP, parallel.create_mesh(devices))
+        feed = ResidentFeed(config(foreground_share=1.0), LABELLED, UNLABELLED, parallel.create_mesh(devices))
         cut = jax.jit(feed.crops)
         made.append([cut(next(feed), key) for key in KEYS])
     return made
@@ -47,7 +48,7 @@ def test_crops_are_windows_of_slices_of_any_size_with_their_own_labels(crops):
 
 
 def test_the_key_decides(crops):
-    feed = ResidentFeed(config(foreground_share=1.0), LABELLED, UNLABELLED, CROP, parallel.create_mesh(1))
+    feed = ResidentFeed(config(foreground_share=1.0), LABELLED, UNLABELLED, parallel.create_mesh(1))
     again = jax.jit(feed.crops)(next(feed), KEYS[2])
     assert all(np.array_equal(a, b) for a, b in zip(again, crops[0][2], strict=True))
     assert not any(np.array_equal(a, b) for a, b in zip(again, crops[0][3], strict=True))
@@ -63,21 +64,24 @@ def test_four_devices_cut_the_crops_of_one_each_its_share(crops):
 
 def test_slices_are_whole_on_every_device():
     mesh = parallel.create_mesh(4)
-    feed = ResidentFeed(config(), LABELLED, UNLABELLED, CROP, mesh)
+    feed = ResidentFeed(config(), LABELLED, UNLABELLED, mesh)
     assert all(x.sharding == parallel.replicated(mesh) for x in jax.tree.leaves(next(feed)))
 
 
 def test_a_method_without_unlabelled_crops():
-    feed = ResidentFeed(config(foreground_share=0.0), LABELLED, [], CROP, parallel.create_mesh(4))
+    feed = ResidentFeed(config(foreground_share=0.0), LABELLED, [], parallel.create_mesh(4))
     raw = jax.jit(feed.crops)(next(feed), KEYS[0])
     assert raw.unlabelled.shape == (0, CROP, CROP)
     tiny.check_crops(raw, LABELLED, [], share=0.0)
 
 
 def test_the_memory_is_that_of_the_padded_slices():
-    feed = ResidentFeed(config(), LABELLED, UNLABELLED, CROP, parallel.create_mesh(1))
+    fields = config()
+    fields.augment.scale = (0.5, 1.0)
+    feed = ResidentFeed(fields, LABELLED, UNLABELLED, parallel.create_mesh(1))
     labelled, unlabelled = next(feed)
     pixels = labelled.images.size + labelled.labels.size + unlabelled.images.size + unlabelled.labels.size
-    assert resident.size_mib(LABELLED, UNLABELLED) == pixels / 2**20
-    assert resident.size_mib(LABELLED, []) == (labelled.images.size + labelled.labels.size) / 2**20
+    assert resident.size_mib(fields, LABELLED, UNLABELLED) == pixels / 2**20
+    assert resident.size_mib(fields, LABELLED, []) == (labelled.images.size + labelled.labels.size) / 2**20
+    assert unlabelled.images.shape == (2, 30 + 8, 24 + 8)  # 4 pixels around a crop of 8
     assert labelled.points.shape == (3, sampling.POINTS, 2)

@@ -20,14 +20,15 @@ MANY = 64
 @jax.jit
 @jax.vmap
 def place_in_jax(u, size, crop, known, points, num_points, share):
-    return sampling.place_crop(u, size, crop, known, points, num_points, share, jnp)
+    return sampling.place_patch(u, size, crop, known, points, num_points, share, jnp)
 
 
 def place(u, size, crop, points, share, known=None):
     """In NumPy, as the tf.data pipeline does it; `known` is the whole slice if it is not given."""
     padded = points if len(points) else np.zeros((1, 2), np.int32)
     known = sampling.whole_box(size) if known is None else known
-    corner = sampling.place_crop(np.asarray(u, np.float32), np.array(size), crop, known, padded, len(points), share, np)
+    u, size = np.asarray(u, np.float32), np.array(size)
+    corner = sampling.place_patch(u, size, crop, known, padded, len(points), share, np)
     return tuple(corner.tolist())
 
 
