@@ -138,12 +138,12 @@ def test_all_methods_get_the_same_pipeline(read_unlabelled, monkeypatch):
 
 @pytest.mark.parametrize("pipeline", ["resident", "tf"])
 def test_crops_have_the_margin_that_zooming_out_shows_mirrored_where_a_slice_ends(pipeline):
-    plain, made = (create(pipeline=pipeline, augment={"scale": (low, 1.0)}) for low in (1.0, 0.5))
-    raw, wide = (jax.tree.map(np.asarray, jax.jit(x.crops)(next(x), jax.random.key(0))) for x in (plain, made))
+    feeds = [create(pipeline=pipeline, augment={"scale": (low, 1.0)}) for low in (1.0, 0.5)]
+    raw, wide = (jax.tree.map(np.asarray, jax.jit(x.crops)(next(x), jax.random.key(0))) for x in feeds)
     assert [x.shape for x in wide] == [(8, 16, 16), (8, 16, 16), (4, 16, 16)]
     labelled, unlabelled = [SliceOf(WIDE, 0), SliceOf(TALL, 1)], [SliceOf(WIDE, 2)]
-    for slices, patches_, crops in ((labelled, raw.image, wide.image), (unlabelled, raw.unlabelled, wide.unlabelled)):
-        for patch, crop in zip(patches_, crops, strict=True):
+    for slices, plain, crops in ((labelled, raw.image, wide.image), (unlabelled, raw.unlabelled, wide.unlabelled)):
+        for patch, crop in zip(plain, crops, strict=True):
             i, y, x = tiny.locate(patch, slices)  # where it lay without a margin
             mirrored = np.pad(slices[i].part.image_at(slices[i].z), 4, mode="symmetric")
             assert np.array_equal(crop, mirrored[y : y + 16, x : x + 16])
