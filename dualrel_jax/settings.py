@@ -88,6 +88,22 @@ def _check(config: ConfigDict) -> None:
         section, field = key.split(".")
         if config[section][field] not in allowed:
             raise InputError(f"config.{key} is {config[section][field]!r}; expected {' or '.join(allowed)}.")
+    scale = config.augment.scale
+    if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
+        raise InputError(
+            f"config.augment.scale is {tuple(scale)}; expected the smallest and the largest zoom, such as (0.7, 1.4), "
+            "or (1.0, 1.0) for none."
+        )
+    multiple = 2 ** (config.model.depth - 1)
+    if config.train.patch % multiple:
+        raise InputError(
+            f"config.train.patch is {config.train.patch}; a U-Net of depth {config.model.depth} needs a multiple of "
+            f"{multiple}, such as {-(-config.train.patch // multiple) * multiple}."
+        )
+    _check_thresholds(config)
+
+
+def _check_thresholds(config: ConfigDict) -> None:
     for section in ("predict", "instances"):
         if not 0 <= config[section].threshold < 1:
             raise InputError(
@@ -103,12 +119,6 @@ def _check(config: ConfigDict) -> None:
         raise InputError(
             f"config.predict.threshold is {config.predict.threshold} and config.predict.share {config.predict.share}; "
             "expected one of them, the other at 0: a share leads to a threshold of its own."
-        )
-    multiple = 2 ** (config.model.depth - 1)
-    if config.train.patch % multiple:
-        raise InputError(
-            f"config.train.patch is {config.train.patch}; a U-Net of depth {config.model.depth} needs a multiple of "
-            f"{multiple}, such as {-(-config.train.patch // multiple) * multiple}."
         )
 
 

@@ -42,3 +42,11 @@ def test_steps_per_call_must_suit_all_that_happens_between_steps(section, fields
     config[section].update(fields)
     with pytest.raises(InputError, match=said):
         settings.resolve(config)
+
+
+@pytest.mark.parametrize("scale", [(1.4, 0.7), (0.0, 1.0), (0.7,)])
+def test_zooms_have_a_smallest_and_a_largest_above_zero(scale):
+    config = settings.get_config("dualrel:phantom,4")
+    config.augment.scale = scale
+    with pytest.raises(InputError, match="augment.scale is .*; expected the smallest and the largest zoom"):
+        settings.resolve(config)
