@@ -98,7 +98,7 @@ def _augment() -> ConfigDict:
     return ConfigDict(
         {
             "flips": True,  # mirror and quarter turns, every crop
-            "scale": (0.7, 1.4),  # zoom drawn log-uniformly from this range; (1, 1): off
+            "scale": (1.0, 1.0),  # zoom drawn log-uniformly from this range; (1, 1): off; (0.7, 1.4): other microscopes
             "elastic_px": 0.0,  # standard deviation of a smooth displacement field, pixels; 0: off
             "elastic_grid_px": 32,  # spacing of that field's control points, pixels
             # Photometric, on an intensity range of 0..1. Weak views use `weak` times these strengths.
