@@ -11,6 +11,7 @@ from benchmarks import workload
 from benchmarks.report import Table, alternate, command, spread
 from benchmarks.training import describe, ours
 from dualrel_jax import cutmix, losses
+from dualrel_jax.data import augment
 from dualrel_jax.methods.base import unet
 from dualrel_jax.methods.dualrel import DualRel
 from dualrel_jax.schedules import sigmoid_ramp
@@ -26,11 +27,12 @@ class HeadAlone(DualRel):
     def loss(self, variables, teacher, batch, rng, step):
         b, u, side = len(batch.image), len(batch.weak), batch.weak.shape[1]
         mix = functools.partial(cutmix.paste_next, cutmix.three_boxes(rng, u, side))
-        images = jnp.concatenate([batch.image, batch.strong[0], mix(batch.strong[1])])
+        zoom = functools.partial(augment.zoom_each, self.zooms(rng, u))
+        images = jnp.concatenate([batch.image, zoom(batch.strong[0]), mix(batch.strong[1])])
         output, variables = self.apply_train("student", variables, images)
         opinion = jax.nn.softmax(self.apply_teacher("student", teacher, batch.weak).logits)
         labelled, strong, pasted = jnp.split(output.logits, (b, b + u))
-        soft = losses.masked_mean(losses.squared_error(jax.nn.softmax(strong), opinion))
+        soft = losses.masked_mean(losses.squared_error(jax.nn.softmax(strong), zoom(opinion)))
         cross = losses.masked_mean(losses.cross_entropy(pasted, mix(opinion).argmax(axis=-1)))
         ramp = sigmoid_ramp(step, self.ramp_steps)
         unlabelled = self.config.soft_weight * soft + self.config.cross_weight * cross

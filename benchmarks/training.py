@@ -15,7 +15,7 @@ import numpy as np
 
 from benchmarks import workload
 from benchmarks.report import Table, alternate, command, import_torch, spread
-from dualrel_jax import cutmix, footprint
+from dualrel_jax import footprint
 from dualrel_jax.data import augment
 from dualrel_jax.methods import create_method
 
@@ -120,8 +120,7 @@ def twin(config, state, batch, key, gpu: bool, options: dict) -> tuple[Callable[
 
     device = "cuda" if gpu else "cpu"
     training = Training(config, state, device, **options)
-    mask = cutmix.three_boxes(key, config.train.batch_unlabelled, config.train.patch)
-    batch = to_batch(batch, mask, device)
+    batch = to_batch(batch, create_method(config), key, device)
     peak = []
 
     def run(steps: int) -> None:

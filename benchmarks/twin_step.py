@@ -12,9 +12,10 @@ from ml_collections import ConfigDict
 from torch import Tensor
 
 from benchmarks.twin import DualRelNetwork, Prototypes, to_torch, unit
-from dualrel_jax import schedules
+from dualrel_jax import cutmix, schedules
+from dualrel_jax.data import augment
 from dualrel_jax.losses import IGNORE
-from dualrel_jax.methods.dualrel import RELIABILITY_WEIGHT
+from dualrel_jax.methods.dualrel import RELIABILITY_WEIGHT, DualRel
 from dualrel_jax.optimizers import UPDATE_RMS
 from dualrel_jax.state import TrainState
 
@@ -30,21 +31,24 @@ _COEFFICIENTS = 3.4445, -4.7750, 2.0315  # of the Newton-Schulz iteration (Jorda
 
 
 class Batch(NamedTuple):
-    """`dualrel_jax.data.augment.Batch` with channels first, and the masks of CutMix, which our loss draws itself."""
+    """`dualrel_jax.data.augment.Batch` with channels first; masks of CutMix and zooms, which our loss draws itself."""
 
     image: Tensor  # b 1 y x
     label: Tensor  # b y x
     weak: Tensor  # u 1 y x
     strong: Tensor  # 2 u 1 y x
     mask: Tensor  # u y x bool
+    zooms: Tensor  # u
 
 
-def to_batch(batch, mask, device: str = "cpu") -> Batch:
-    """Our batch and masks as the twin's."""
+def to_batch(batch: augment.Batch, method: DualRel, key: jax.Array, device: str = "cpu") -> Batch:
+    """Our batch as the twin's, with the masks and zooms of a step whose random numbers are `key`'s."""
+    mask = cutmix.three_boxes(key, *batch.weak.shape[:2])
+    zooms = method.zooms(key, len(batch.weak))
     images = (np.moveaxis(np.asarray(images), -1, -3) for images in (batch.image, batch.weak, batch.strong))
     image, weak, strong = (torch.from_numpy(np.array(images, order="C")).to(device) for images in images)
-    label, mask = (torch.from_numpy(np.array(a)).to(device) for a in (batch.label, mask))
-    return Batch(image, label.long(), weak, strong, mask)
+    label, mask, zooms = (torch.from_numpy(np.array(a)).to(device) for a in (batch.label, mask, zooms))
+    return Batch(image, label.long(), weak, strong, mask, zooms)
 
 
 class Training:
@@ -88,19 +92,21 @@ def losses(student: DualRelNetwork, teacher: DualRelNetwork, batch: Batch, metho
     """-> (weighted sum, each term unweighted)."""
     b, u = len(batch.image), len(batch.weak)
     mix = lambda t: torch.where(batch.mask.reshape(u, *[1] * (t.ndim - 3), *t.shape[-2:]), t.roll(1, 0), t)  # noqa: E731
-    images = torch.cat([batch.image, batch.strong[0], mix(batch.strong[1])])
+    zoom = lambda t: zoom_each(t, batch.zooms)  # noqa: E731
+    images = torch.cat([batch.image, zoom(batch.strong[0]), mix(batch.strong[1])])
     logits, prototype = student(images)
     fused = upsample(fuse(prototype.maps), images)
     view = Prototypes(*(t[b : b + u] for t in prototype))
     with torch.no_grad():
         weak_logits, weak = teacher(batch.weak)
     z = student.reliability(view.prototypes, weak.prototypes)
-    d = 1 - centred_cosine(view.maps.flatten(2), weak.maps.flatten(2))
+    d = 1 - centred_cosine(view.maps.flatten(2), zoom(weak.maps).flatten(2))
 
     weights = z.shape[-1] * (-z.detach()).softmax(dim=-1)
     head = weak_logits.softmax(dim=1)
     of_prototypes = upsample(fuse(weak.maps), images)
-    doubt = confusion(view.maps.detach(), head[:, 1:])
+    zoomed = zoom(head)
+    doubt = confusion(view.maps.detach(), zoomed[:, 1:])
     clipped, relative = z.clamp(-5, 5), doubt / (doubt.mean() + 1e-6)
     terms = {
         "supervised": supervised(logits[:b], batch.label),
@@ -108,7 +114,7 @@ def losses(student: DualRelNetwork, teacher: DualRelNetwork, batch: Batch, metho
         "diversity": diversity(prototype.maps),
         "consistency": (weights * d).mean(),
         "reliability": (torch.exp(-clipped) * relative + clipped).mean(),
-        "soft": (logits[b : b + u].softmax(dim=1) - head).square().mean(),
+        "soft": (logits[b : b + u].softmax(dim=1) - zoomed).square().mean(),
         "cross": F.cross_entropy(logits[b + u :], mix(of_prototypes.argmax(dim=1)))
         + F.cross_entropy(fused[b + u :], mix(head.argmax(dim=1))),
     }
@@ -119,6 +125,13 @@ def losses(student: DualRelNetwork, teacher: DualRelNetwork, batch: Batch, metho
         for name, term in terms.items()
     )
     return total, terms
+
+
+def zoom_each(images: Tensor, zooms: Tensor) -> Tensor:
+    """`augment.zoom_each`: b c y x."""
+    theta = torch.eye(2, 3, device=images.device) / zooms[:, None, None]
+    grid = F.affine_grid(theta, images.shape, align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
 
 
 def supervised(logits: Tensor, label: Tensor) -> Tensor:

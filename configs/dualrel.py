@@ -21,6 +21,7 @@ def get_config(arg: str = "phantom,1/32"):
             "reliability": "uncertainty",  # uncertainty, softmax or uniform (ablation)
             "reliability_from": "class",  # class: the pixels it owns are of its class; consistency: two views agree
             # Pixels: soft targets of the teacher on the strong view, hard labels on a CutMix view.
+            "soft_scale": (0.5, 2.0),  # zoom of the strong view against the teacher's, drawn from here; (1, 1): none
             "soft_target": "head",  # head, or mean of head and fused prototypes
             "soft_trust": "uniform",  # weight of a pixel: uniform, or reliability of its prototypes
             "cross_labels": "other",  # head and prototypes learn each from the other, or each from its own (ablation)
@@ -29,9 +30,10 @@ def get_config(arg: str = "phantom,1/32"):
             "diversity_weight": 0.1,
             "consistency_weight": 0.1,  # ramped
             "soft_weight": 20.0,  # ramped
-            "cross_weight": 1.0,  # ramped
+            "cross_weight": 2.0,  # ramped
             "ramp_share": 1.0,  # share of the steps over which the ramp rises to 1: all of them, for every method
             "predict_from": "head",  # default prediction: head, prototypes or mean
+            "predict_elsewhere": "prototypes",  # ... that a benchmark scores on other data sets than the training's
         }
     )
     return config

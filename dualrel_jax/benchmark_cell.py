@@ -84,17 +84,24 @@ def _foreign_parts(data: ConfigDict, name: str) -> tuple[Part, ...]:
 def score_parts(folder: Path, config: ConfigDict, own: Dataset, parts: dict[str, tuple[Part, ...]]) -> dict[str, dict]:
     """Data set -> {"parts": names, "teacher" and "student": summary, with the "records" of slices}.
 
-    The threshold is calibrated for the data set of the training alone: of another nothing says how much to expect.
+    The threshold is calibrated for the data set of the training alone: of another nothing says how much to expect. A
+    method may have a prediction for other data sets, `Method.elsewhere`.
     """
-    predictor = Predictor(create_method(config), config, parallel.create_mesh(config.train.devices))
+    method, mesh = create_method(config), parallel.create_mesh(config.train.devices)
+    predictor = elsewhere = Predictor(method, config, mesh)
+    if config.predict.output_of == "default" != method.elsewhere:
+        foreign = config.copy_and_resolve_references()
+        foreign.predict.output_of = method.elsewhere
+        elsewhere = Predictor(method, foreign, mesh)
     partition, state = Partition.load(folder / "partition.json"), run.load_state(folder, config)[1]
     targets = {name: {"parts": [part.name for part in found]} for name, found in parts.items()}
     for weights, variables in (("teacher", state.teacher), ("student", state.variables)):
         given = config.predict.threshold
         calibrated = given or calibrate(predictor, variables, own.train, partition)
         for name, found in parts.items():
-            threshold = calibrated if name == config.data.name else given or UNCALIBRATED
-            scores, _ = score(predictor, variables, found, threshold, show=0)
+            own_data = name == config.data.name
+            threshold = calibrated if own_data else given or UNCALIBRATED
+            scores, _ = score(predictor if own_data else elsewhere, variables, found, threshold, show=0)
             targets[name][weights] = {**scores.summary(), "threshold": threshold, "records": scores.records}
     return targets
 

@@ -2,7 +2,7 @@
 
 import importlib.util
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,12 +88,7 @@ def _check(config: ConfigDict) -> None:
         section, field = key.split(".")
         if config[section][field] not in allowed:
             raise InputError(f"config.{key} is {config[section][field]!r}; expected {' or '.join(allowed)}.")
-    scale = config.augment.scale
-    if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
-        raise InputError(
-            f"config.augment.scale is {tuple(scale)}; expected the smallest and the largest zoom, such as (0.7, 1.4), "
-            "or (1.0, 1.0) for none."
-        )
+    check_scale("augment.scale", config.augment.scale)
     multiple = 2 ** (config.model.depth - 1)
     if config.train.patch % multiple:
         raise InputError(
@@ -101,6 +96,15 @@ def _check(config: ConfigDict) -> None:
             f"{multiple}, such as {-(-config.train.patch // multiple) * multiple}."
         )
     _check_thresholds(config)
+
+
+def check_scale(field: str, scale: Sequence[float]) -> None:
+    """InputError unless `scale`, of `config.<field>`, is a range of zooms."""
+    if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
+        raise InputError(
+            f"config.{field} is {tuple(scale)}; expected the smallest and the largest zoom, such as (0.7, 1.4), or "
+            "(1.0, 1.0) for none."
+        )
 
 
 def _check_thresholds(config: ConfigDict) -> None:

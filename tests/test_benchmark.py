@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -292,6 +294,26 @@ def test_another_data_set_is_scored_whole_and_at_the_training_pixel_size(small_c
     data.validation_slices = "none"
     with pytest.raises(InputError, match="score_on"):
         benchmark_cell.parts_to_score(datasets.load_dataset(data), data, ["own"], "validation")
+
+
+@pytest.mark.parametrize(("asked", "own", "foreign"), [("default", "default", "prototypes"), ("mean", "mean", "mean")])
+def test_another_data_set_is_scored_by_the_prediction_meant_for_it(asked, own, foreign, small_config, monkeypatch):
+    seen = {}
+
+    def score(output, variables, parts, threshold, show):
+        seen[parts[0].name] = (output, threshold)
+        return SimpleNamespace(summary=dict, records=[]), []
+
+    monkeypatch.setattr(benchmark_cell, "Predictor", lambda method, config, mesh: config.predict.output_of)
+    monkeypatch.setattr(benchmark_cell, "score", score)
+    monkeypatch.setattr(benchmark_cell, "calibrate", lambda *_: 0.6)
+    monkeypatch.setattr(benchmark_cell.Partition, "load", lambda path: None)
+    monkeypatch.setattr(benchmark_cell.run, "load_state", lambda *_: (0, SimpleNamespace(teacher={}, variables={})))
+    config = small_config()
+    config.predict.output_of = asked
+    parts = {name: (SimpleNamespace(name=name),) for name in ("own", "fly")}
+    benchmark_cell.score_parts(Path(), config, SimpleNamespace(train=()), parts)
+    assert seen == {"own": (own, 0.6), "fly": (foreign, 0.5)}
 
 
 def test_the_whole_program(volume_files, tmp_path):

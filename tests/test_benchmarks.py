@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from benchmarks import workload
-from dualrel_jax import cutmix
 from dualrel_jax.methods import create_method
 from dualrel_jax.methods.base import unet
 from dualrel_jax.run import abstract_state
@@ -78,10 +77,9 @@ def test_a_step_of_the_twin_is_ours(twin, twin_step):
     label = np.array(batch.label)
     label[0, :5] = 255
     batch = batch._replace(label=jnp.asarray(label))
-    mask = jax.jit(cutmix.three_boxes, static_argnums=(1, 2))(key, len(batch.weak), config.train.patch)
     training = twin_step.Training(config, state, channels_last=True)
     state, diagnostics = jax.jit(workload.make_step(method, config))(state, batch, key)
-    terms = training(twin_step.to_batch(batch, mask))
+    terms = training(twin_step.to_batch(batch, method, key))
     assert {f"loss_{name}" for name in terms} == {name for name in diagnostics if name.startswith("loss_")}
     for name, value in terms.items():
         np.testing.assert_allclose(value.detach(), diagnostics[f"loss_{name}"], atol=1e-4, err_msg=name)

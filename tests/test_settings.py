@@ -4,6 +4,7 @@ import pytest
 
 from dualrel_jax import settings
 from dualrel_jax.errors import InputError
+from dualrel_jax.methods import create_method
 
 
 def saved_without(key, folder):
@@ -45,8 +46,9 @@ def test_steps_per_call_must_suit_all_that_happens_between_steps(section, fields
 
 
 @pytest.mark.parametrize("scale", [(1.4, 0.7), (0.0, 1.0), (0.7,)])
-def test_zooms_have_a_smallest_and_a_largest_above_zero(scale):
+@pytest.mark.parametrize("field", ["augment.scale", "method.soft_scale"])
+def test_zooms_have_a_smallest_and_a_largest_above_zero(field, scale):
     config = settings.get_config("dualrel:phantom,4")
-    config.augment.scale = scale
-    with pytest.raises(InputError, match="augment.scale is .*; expected the smallest and the largest zoom"):
-        settings.resolve(config)
+    config.update_from_flattened_dict({field: scale})
+    with pytest.raises(InputError, match=f"{field} is .*; expected the smallest and the largest zoom"):
+        create_method(settings.resolve(config))

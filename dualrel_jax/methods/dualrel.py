@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from dualrel_jax import batches, cutmix, losses
+from dualrel_jax import batches, cutmix, losses, settings
+from dualrel_jax.data import augment
 from dualrel_jax.errors import InputError
 from dualrel_jax.methods.base import Method, compute, diagnose, unet
 from dualrel_jax.models import prototypes, reliability
@@ -66,6 +67,7 @@ class DualRel(Method):
         "soft_trust": ("uniform", "reliability"),
         "cross_labels": ("other", "own"),
         "predict_from": ("head", "prototypes", "mean"),
+        "predict_elsewhere": ("head", "prototypes", "mean"),
     }
 
     def __init__(self, config: ConfigDict):
@@ -81,6 +83,8 @@ class DualRel(Method):
                 f"config.method.feature_level is {method.feature_level}; expected 0 to {config.model.depth - 1} for a "
                 f"U-Net of depth {config.model.depth}."
             )
+        settings.check_scale("method.soft_scale", method.soft_scale)
+        self.elsewhere = method.predict_elsewhere
         self.strong_views = 2 if method.cross_weight > 0 else 1  # the second is for CutMix
         bank = PrototypeBank(
             method.num_prototypes, method.num_references, method.dim, method.rectification, method.temperature
@@ -90,18 +94,22 @@ class DualRel(Method):
     def loss(self, variables, teacher, batch, rng, step):
         mix = functools.partial(cutmix.paste_next, cutmix.three_boxes(rng, *batch.weak.shape[:2]))
         pasted = [mix(view) for view in batch.strong[1:]]  # one, or none without cross labels
-        images, part = batches.join(batch.image, batch.strong[0], *pasted)
+        zoom = functools.partial(augment.zoom_each, self.zooms(rng, len(batch.weak)))
+        images, part = batches.join(batch.image, zoom(batch.strong[0]), *pasted)
         (logits, prototype, _), variables = self.apply_train("student", variables, images)
         fused = upsample(prototypes.fuse(prototype.maps), images.shape[:3])
         labelled, strong, *pasted = part(Student(logits, fused, prototype))
 
         weak_logits, weak, _ = self.apply_teacher("student", teacher, batch.weak)
+        opinions = Opinions(jax.nn.softmax(weak_logits), fused_probability(weak, weak_logits.shape[:3]))
+        zoomed = Opinions(*map(zoom, opinions))  # as the strong view shows them; so the maps
+        weak = weak._replace(maps=jnp.moveaxis(zoom(jnp.moveaxis(weak.maps, 1, -1)), -1, 1))
+
         network = self.networks["student"]
         views = strong.prototype.prototypes, weak.prototypes
         z = network.apply(variables["student"], *views, method="unreliability")
         d = reliability.discrepancy(strong.prototype, weak, self.config.consistency)
-        opinions = Opinions(jax.nn.softmax(weak_logits), fused_probability(weak, weak_logits.shape[:3]))
-        doubt = self.doubt(d, strong.prototype.maps, opinions.head)
+        doubt = self.doubt(d, strong.prototype.maps, zoomed.head)
 
         terms = {
             "supervised": lambda: losses.supervised(labelled.logits, batch.label),
@@ -109,7 +117,7 @@ class DualRel(Method):
             "diversity": lambda: prototypes.diversity(prototype.maps).mean(),
             "consistency": lambda: reliability.consistency_loss(d, self.weights(z)).mean(),
             "reliability": lambda: reliability.reliability_loss(doubt, z, self.config.reliability).mean(),
-            "soft": lambda: self.soft_loss(strong.logits, opinions, weak, z),
+            "soft": lambda: self.soft_loss(strong.logits, zoomed, weak, z),
         }
         if pasted:
             terms["cross"] = lambda: self.cross_loss(pasted[0].logits, pasted[0].fused, Opinions(*map(mix, opinions)))
@@ -131,6 +139,11 @@ class DualRel(Method):
             agreement=jnp.mean(opinions.head.argmax(axis=-1) == opinions.fused.argmax(axis=-1)),
         )
         return total, (diagnostics, variables)
+
+    def zooms(self, rng: jax.Array, count: int) -> jax.Array:
+        """How far the strong view of each of `count` crops is zoomed against the weak one."""
+        keys = jax.random.split(jax.random.fold_in(rng, 2), count)  # `rng` itself draws the boxes of CutMix
+        return jax.vmap(functools.partial(augment.draw_zoom, scale=self.config.soft_scale))(keys)
 
     def doubt(self, d: jax.Array, maps: jax.Array, head: jax.Array) -> jax.Array:
         """What the reliability learns from, b k: confusion by the teacher's head b Y X 2, or the discrepancy d."""

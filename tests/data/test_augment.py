@@ -95,6 +95,18 @@ def test_zoom_is_about_the_centre_and_reads_nothing_beyond_the_crop(zoom):
     assert np.allclose(seen, np.broadcast_to(expected, (patch, patch)), atol=1e-4)
 
 
+@pytest.mark.parametrize("side", [7, 16])
+@pytest.mark.parametrize("zoom", [0.21, 0.5, 1.3, 3.0])
+def test_squares_are_zoomed_about_their_centre_and_mirrored_where_they_end(zoom, side):
+    image = np.random.default_rng(side).normal(size=(side, side, 2)).astype(np.float32)
+    at = (np.arange(side) - (side - 1) / 2) / zoom + (side - 1) / 2
+    where = np.stack(np.meshgrid(at, at, indexing="ij"))
+    expected = [ndimage.map_coordinates(image[..., c], where, order=1, mode="reflect") for c in range(2)]
+    seen = augment.zoom_each(jnp.array([zoom, 1.0], jnp.float32), jnp.stack([image, image]))
+    np.testing.assert_allclose(seen[0], np.stack(expected, axis=-1), atol=2e-3)
+    np.testing.assert_allclose(seen[1], image, atol=1e-6)
+
+
 @given(low=st.floats(0.2, 3), ratio=st.floats(1, 3), elastic=st.floats(0, 9), patch=st.integers(8, 512))
 def test_the_crop_leaves_room_for_zoom_and_elastic_deformation(low, ratio, elastic, patch):
     fields = config(scale=(low, low * ratio), elastic_px=elastic)

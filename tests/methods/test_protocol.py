@@ -9,11 +9,12 @@ import pytest
 
 import dualrel_jax
 from dualrel_jax import losses, parallel, settings
+from dualrel_jax.data import augment
 from dualrel_jax.data.augment import Batch, RawBatch
 from dualrel_jax.errors import InputError
 from dualrel_jax.methods import create_method
 from dualrel_jax.methods.base import Method, unet
-from dualrel_jax.methods.dualrel import Opinions
+from dualrel_jax.methods.dualrel import DualRel, Opinions
 from dualrel_jax.models.prototypes import PrototypeOutput
 from dualrel_jax.state import create_optimizer, create_state, params_of, update_teacher, with_params
 from dualrel_jax.train import make_train_step
@@ -206,6 +207,36 @@ def test_a_pixel_of_the_soft_targets_weighs_what_its_prototype_is_trusted(trust,
     z = jnp.log(jnp.array([[1.0, 2.0, 3.0, 4.0]]))
     loss = create_method(config).soft_loss(jnp.zeros((1, 4, 4, 2)), Opinions(head, head), weak, z)
     np.testing.assert_allclose(loss, wanted, rtol=1e-5)
+
+
+class SeesBrightness(DualRel):
+    """Logits, maps and fused prototypes are the brightness of the pixel itself."""
+
+    def apply_train(self, network, variables, images):
+        return self.apply_teacher(network, variables, images), variables
+
+    def apply_teacher(self, network, variables, images):
+        grey = images[..., 0]
+        maps = jnp.stack([grey, grey, -grey, -grey], axis=1)
+        unused, descriptors = jnp.zeros((len(images), 1)), jnp.ones((len(images), 4, 8))
+        output = PrototypeOutput(descriptors, maps, unused, unused, unused, unused)
+        return jnp.stack([-grey, grey], axis=-1), output, unused
+
+
+def test_what_the_teacher_says_is_zoomed_as_the_strong_view_is():
+    """Of a method that reads each pixel by itself teacher and student agree, whatever the zoom of the strong view."""
+    config = small("dualrel").unlock()
+    config.method.soft_scale = (0.5, 2.0)
+    method, rng = SeesBrightness(config), jax.random.key(3)
+    wave = np.sin(np.arange(16) / 3.0, dtype=np.float32)
+    crops = jnp.asarray(np.broadcast_to(np.outer(wave, wave)[None, ..., None], (4, 16, 16, 1)))
+    seen = augment.zoom_each(method.zooms(rng, 4), crops)
+    assert float(jnp.abs(seen - crops).mean()) > 0.05
+
+    variables = jax.jit(method.init)(rng, crops)
+    views = Batch(crops, jnp.zeros((4, 16, 16), jnp.int32), crops, jnp.stack([crops, crops]))
+    _, (diagnostics, _) = jax.jit(method.loss)(variables, variables, views, rng, jnp.int32(0))
+    assert diagnostics["loss_soft"] < 1e-3 and diagnostics["discrepancy"] < 1e-3
 
 
 @pytest.mark.parametrize("labels", ["other", "own"])
