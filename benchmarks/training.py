@@ -79,7 +79,7 @@ def compare(config, limits: Limits, gpu: bool, rounds: int, steps: int) -> list[
         theirs["PyTorch"] = {}
     contenders, first, mib = {}, {}, {}
     for name, options in theirs.items():
-        contenders[name], mib[name] = twin(config, state, batch, key, gpu, options)
+        contenders[name], mib[name] = twin(config, method, state, batch, key, gpu, options)
         first[name] = seconds(lambda run=contenders[name]: run(1))
     start = time.perf_counter()
     compiled = jax.jit(workload.make_step(method, config), donate_argnums=0).lower(state, batch, key).compile()
@@ -112,7 +112,9 @@ def ours(compiled, state, batch, key) -> Callable[[int], None]:
     return run
 
 
-def twin(config, state, batch, key, gpu: bool, options: dict) -> tuple[Callable[[int], None], Callable[[], object]]:
+def twin(
+    config, method, state, batch, key, gpu: bool, options: dict
+) -> tuple[Callable[[int], None], Callable[[], object]]:
     """(does some steps, says what memory the first of them took at its peak, MiB)."""
     import torch
 
@@ -120,7 +122,7 @@ def twin(config, state, batch, key, gpu: bool, options: dict) -> tuple[Callable[
 
     device = "cuda" if gpu else "cpu"
     training = Training(config, state, device, **options)
-    batch = to_batch(batch, create_method(config), key, device)
+    batch = to_batch(batch, method, key, device)
     peak = []
 
     def run(steps: int) -> None:

@@ -42,7 +42,8 @@ def shared(arg: str) -> ConfigDict:
         config.base.data.unlabelled_from = options["to"]
     config.only = ""  # rows to run, "supervised,dualrel"; empty: all
     config.labelled = LABELLED.get(name, "1/32,1/16,1/8,1/2")  # shares or counts of labelled slices
-    config.seeds = 3  # seeds 0, 1, ... of each cell
+    config.seeds = 3  # trainings of each cell,
+    config.first_seed = 0  # ... with this seed and the next ones: others than a setting was chosen on confirm it
     config.bounds = True  # also train the supervised row on every label: the upper bound
     config.to = options.get("to", "")  # further data sets to score on, joined by +
     config.score_on = "test"  # of the training data set: test (validation where there is none) or validation

@@ -192,12 +192,15 @@ def plan(config: ConfigDict, workdir: Path) -> list[Cell]:
     for key in ("seeds", "bootstrap"):
         if config[key] < 1:
             raise InputError(f"config.{key} is {config[key]}; expected 1 or more.")
+    if config.first_seed < 0:
+        raise InputError(f"config.first_seed is {config.first_seed}; expected 0 or more.")
     rows = only or rows
     labelled = [share.strip() for share in str(config.labelled).split(",") if share.strip()]
     pairs = [(row, share) for share in labelled for row in rows]
     if config.bounds and BASELINE in rows:
         pairs.append((BASELINE, "all"))
-    return [cell_of(config, workdir, *pair, seed) for seed in range(config.seeds) for pair in dict.fromkeys(pairs)]
+    seeds = range(config.first_seed, config.first_seed + config.seeds)
+    return [cell_of(config, workdir, *pair, seed) for seed in seeds for pair in dict.fromkeys(pairs)]
 
 
 def cell_of(config: ConfigDict, workdir: Path, row: str, labelled: str, seed: int) -> Cell:

@@ -116,7 +116,9 @@ def test_three_networks_and_two_optimisers_train_in_the_one_loop():
     before = jax.device_get(state.variables)
     rng = np.random.default_rng(0)
     feed = OneBatch(RawBatch(*(jnp.asarray(rng.integers(0, high, (4, 16, 16)), jnp.uint8) for high in (255, 2, 255))))
-    step = make_train_step(method, optimizer, feed, config, parallel.create_mesh(1))
+    mesh = parallel.create_mesh(1)
+    step = make_train_step(method, optimizer, feed, config, mesh)
+    state = jax.device_put(state, parallel.replicated(mesh))  # where steps leave it: compiled once
     seen = []
     for _ in range(8):
         state, diagnostics = step(state, next(feed))
