@@ -39,12 +39,16 @@ def muon(rate: optax.Schedule, weight_decay: float) -> optax.GradientTransformat
 
 
 def kernels(params):
-    """Which axes of each parameter Muon treats as input and output; None for what is no kernel."""
+    """Which axes of each parameter Muon treats as input and output; None for what is no kernel.
+
+    Kernels have 2 axes (dense) or 4 (convolution). With one more the first counts modules stacked by `nn.vmap`, each a
+    matrix of its own.
+    """
 
     def axes(path, value):
         if path[-1].key != "kernel":
             return None
-        return optax.contrib.MuonDimensionNumbers(tuple(range(value.ndim - 1)), value.ndim - 1)
+        return optax.contrib.MuonDimensionNumbers(tuple(range(value.ndim % 2, value.ndim - 1)), value.ndim - 1)
 
     return jax.tree_util.tree_map_with_path(axes, params)
 

@@ -44,6 +44,14 @@ def test_all_parameters_move_by_about_a_fifth_of_the_rate():
         np.testing.assert_allclose(np.sqrt(np.mean(np.square(leaf))), 0.2 * 0.05, rtol=0.5)
 
 
+def test_stacked_kernels_move_as_each_would_alone():
+    """CCT's decoders: a large gradient of one must not hold the others back."""
+    stacked = jax.random.normal(jax.random.key(1), (3, 8, 16)) * jnp.asarray([1.0, 30.0, 1.0])[:, None, None]
+    update = lambda gradient: first_update(train(), *({"kernel": x} for x in (jnp.ones_like(gradient), gradient)))  # noqa: E731
+    together, alone = update(stacked)["kernel"], jnp.stack([update(gradient)["kernel"] for gradient in stacked])
+    np.testing.assert_allclose(together, alone, rtol=1e-3, atol=1e-6)
+
+
 def test_only_kernels_are_taken_for_matrices():
     axes = optimizers.kernels(random_params())
     assert axes["conv"]["kernel"] == optax.contrib.MuonDimensionNumbers((0, 1, 2), 3)
