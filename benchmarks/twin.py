@@ -1,5 +1,6 @@
 """A PyTorch twin of DualRel's network: the same function of the same parameters, with b c y x instead of b y x c."""
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -24,7 +25,7 @@ class ConvBlock(nn.Module):
         super().__init__()
         sizes = (inputs, width), (width, width)
         self.convs = nn.ModuleList(nn.Conv2d(*size, 3, padding=1, bias=False) for size in sizes)
-        self.norms = nn.ModuleList(nn.GroupNorm(min(8, width), width, _EPSILON) for _ in sizes)
+        self.norms = nn.ModuleList(nn.GroupNorm(math.gcd(8, width), width, _EPSILON) for _ in sizes)
 
     def forward(self, x: Tensor) -> Tensor:
         for conv, norm in zip(self.convs, self.norms, strict=True):

@@ -89,7 +89,7 @@ def _data(name: str, labelled: str) -> ConfigDict:
             "pipeline": "auto",  # resident (volume on the device), tf (tf.data), or auto: resident if it fits
             "resident_limit_mib": 4096,  # auto: largest volume kept on the device, MiB
             "cache_mib": 1024,  # tf: decoded slices kept in memory, MiB
-            "foreground_share": 0.2,  # share of labelled crops centred near a mitochondrion; 0: uniform crops
+            "foreground_share": 0.2,  # share of labelled crops made to show a mitochondrion; 0: uniform crops
         }
     )
 
@@ -99,8 +99,8 @@ def _augment() -> ConfigDict:
         {
             "flips": True,  # mirror and quarter turns, every crop
             "scale": (1.0, 1.0),  # zoom drawn log-uniformly from this range; (1, 1): off; (0.7, 1.4): other microscopes
-            "elastic_px": 0.0,  # standard deviation of a smooth displacement field, pixels; 0: off
-            "elastic_grid_px": 32,  # spacing of that field's control points, pixels
+            "elastic_px": 0.0,  # standard deviation of the displacement of control points, pixels; 0: off
+            "elastic_grid_px": 32,  # largest spacing of these points, between which displacements vary smoothly, pixels
             # Photometric, on an intensity range of 0..1. Weak views use `weak` times these strengths.
             "weak": 0.0,  # strength of the weak view relative to the strong one
             "brightness": 0.25,  # added offset, uniform in +-
@@ -134,7 +134,7 @@ def _train() -> ConfigDict:
             "optimizer": "muon",  # muon or adamw
             "learning_rate": 1e-2,  # peak; a step changes a parameter by about a fifth of it
             "warmup_steps": 50,  # linear rise to the peak, then cosine decay to 0
-            "weight_decay": 1e-4,  # decoupled, per step times the learning rate
+            "weight_decay": 1e-4,  # decoupled: times the learning rate, of parameters AdamW moves a fifth of it
             "clip_norm": 1.0,  # largest global norm of the gradient
             "ema_share": 0.03,  # memory of the teacher, an exponential moving average, as a share of all steps
             "log_every_steps": 20,  # scalars to metrics.jsonl and TensorBoard

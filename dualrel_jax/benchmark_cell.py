@@ -58,7 +58,7 @@ def parts_to_score(own: Dataset, data: ConfigDict, targets: list[str], score_on:
     """Data set -> what is scored there, at the pixel size of the training on `own`, which `data` describes.
 
     Of the training data set: its test volume, or its validation block where there is none or `score_on` says so. Of
-    another: its test volume, or every labelled slice where there is none.
+    another: its test volume, or where there is none every labelled slice that would train or validate there.
     """
     parts = {data.name: own.test if score_on == "test" and own.test else own.validation}
     for name in targets:
@@ -97,7 +97,7 @@ def score_parts(folder: Path, config: ConfigDict, own: Dataset, parts: dict[str,
     targets = {name: {"parts": [part.name for part in found]} for name, found in parts.items()}
     for weights, variables in (("teacher", state.teacher), ("student", state.variables)):
         given = config.predict.threshold
-        calibrated = given or calibrate(predictor, variables, own.train, partition)
+        calibrated = given or calibrate(predictor, variables, own.train, partition) or UNCALIBRATED
         for name, found in parts.items():
             own_data = name == config.data.name
             threshold = calibrated if own_data else given or UNCALIBRATED

@@ -27,10 +27,10 @@ SAMPLE = 16  # slices of a volume whose share is known
 _BINS = 1000
 
 
-def calibrate(predictor: Predictor, variables: Variables, parts: Sequence[Part], partition: Partition) -> float:
+def calibrate(predictor: Predictor, variables: Variables, parts: Sequence[Part], partition: Partition) -> float | None:
     """The threshold at which slices near labelled ones are covered as those are, within LIMITS.
 
-    UNCALIBRATED where no unlabelled slice is near a labelled one, or the labels show no mitochondrion.
+    None where no unlabelled slice is near a labelled one, or the labels show no mitochondrion.
 
     Args:
       parts: of the training. partition: which of their slices were trained with their labels.
@@ -43,7 +43,17 @@ def calibrate(predictor: Predictor, variables: Variables, parts: Sequence[Part],
             probability = predictor(variables, part.image_at(other)[window])
             counts += _histogram(probability[label != IGNORE])
             wanted += np.count_nonzero(label == 1)
-    return float(np.clip(_covering(counts, wanted), *LIMITS)) if wanted else UNCALIBRATED
+    return float(np.clip(_covering(counts, wanted), *LIMITS)) if wanted else None
+
+
+def explain(threshold: float | None) -> str:
+    """A sentence about what `calibrate` found."""
+    if threshold is None:
+        return f"The threshold is {UNCALIBRATED:.2f}, not calibrated: no slice without labels lies near a labelled one."
+    if threshold in LIMITS:
+        cover = f"still cover {'more' if threshold == LIMITS[1] else 'less'} than"
+        return f"The threshold is {threshold:.2f}, its limit: there masks beside labelled slices {cover} the labels do."
+    return f"The threshold is {threshold:.2f}: there masks beside labelled slices cover as much as the labels do."
 
 
 def of_share(probabilities: Iterable[np.ndarray], share: float) -> float:
@@ -73,7 +83,7 @@ def neighbours(parts: Sequence[Part], partition: Partition) -> list[tuple[Part, 
     free = [entry for entry in partition.unlabelled if entry not in labelled]
     found = []
     for name, z in partition.labelled:
-        step_nm = (by_name[name].image.voxel_nm or (UNKNOWN_NM,))[0]
+        step_nm = np.nan_to_num((by_name[name].image.voxel_nm or (np.nan,))[0], nan=UNKNOWN_NM)
         reach = max(REACH_NM / step_nm, 1) if step_nm <= FARTHEST_NM else 0  # slices
         near = [other for part, other in free if part == name and abs(other - z) <= reach]
         if near:

@@ -68,6 +68,11 @@ class Checkpoints:
         checkpoints = list(self._checkpointer.checkpoints)
         checkpoints.sort(key=lambda c: c.step, reverse=True)
         if which == "best":
+            if checkpoints and not any(checkpoint.metrics for checkpoint in checkpoints):
+                raise InputError(
+                    f"config.predict.checkpoint is best; expected last: no checkpoint in {self._folder} was scored on "
+                    "validation slices."
+                )
             checkpoints.sort(key=lambda c: -1.0 if not c.metrics else c.metrics[BEST_BY], reverse=True)
         for checkpoint in checkpoints:
             try:

@@ -93,7 +93,8 @@ def write_activations(run: Run, part: Part) -> None:
     multiple = 2 ** (run.config.model.depth - 1)
     y, x = (min(run.config.predict.tile, size) // multiple * multiple for size in image.shape)
     image = image[:y, :x]
-    found = jax.device_get(jax.jit(run.method.activations)(run.variables, augment.to_float(image[None])))
+    variables = jax.device_get(run.variables)  # whole on this host: the others do not take part
+    found = jax.device_get(jax.jit(run.method.activations)(variables, augment.to_float(image[None])))
     maps = found["maps"][0]
     is_foreground = np.arange(len(maps)) < len(maps) // 2
     pictures.activation_maps(

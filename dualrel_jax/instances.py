@@ -256,7 +256,7 @@ def _require_extra() -> None:
     if missing:
         raise InputError(
             f"--mode=instances needs {' and '.join(missing)}, which is not installed; run "
-            "pip install 'dualrel-jax[instances]'."
+            'pip install -e ".[instances]".'
         )
 
 

@@ -27,6 +27,7 @@ Flags:
 
 import errno
 import importlib
+import re
 import sys
 from pathlib import Path
 
@@ -49,7 +50,12 @@ MODES = {  # mode -> the function behind it, imported when it runs
     "export": "export.write_export",
     "download": "data.download.download_dataset",
 }
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_BARRED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+_HOME = re.compile(r"(?<=[=,])~(?=/)")  # in --flag=~/a,~/b, which shells leave as it is
 NEED_CONFIG = ("train_and_evaluate", "train", "doctor", "download")  # the others use that of the run in the work folder
+
+SEVERAL_HOSTS = ("train_and_evaluate", "train", "evaluate")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -65,10 +71,14 @@ def main(argv: list[str] | None = None) -> int:
         print(f"dualrel: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in _FULL:
+            where = f" of {error.filename}" if error.filename else ""
+            print(f"dualrel: The disk{where} is full; make room and run the same command again.", file=sys.stderr)
+        elif error.errno in _BARRED and error.filename:
+            reason = f"{error.filename} cannot be opened or made ({error.strerror})"
+            print(f"dualrel: {reason}; choose another path, or ask for the right to use this one.", file=sys.stderr)
+        else:
             raise
-        where = f" of {error.filename}" if error.filename else ""
-        print(f"dualrel: The disk{where} is full; make room and run the same command again.", file=sys.stderr)
         return 2
     return 0
 
@@ -94,6 +104,7 @@ def run(given: flags.FlagValues, config: ConfigDict) -> None:
 
 def parse(argv: list[str]) -> tuple[flags.FlagValues, ConfigDict]:
     """Flags and config of a command line (without the program's name); InputError if they make no sense."""
+    argv = [_HOME.sub(str(Path.home()), word) for word in argv]
     try:
         given = _flags()
         rest = given(["dualrel", *argv], known_only=True)
@@ -104,21 +115,32 @@ def parse(argv: list[str]) -> tuple[flags.FlagValues, ConfigDict]:
     except InputError:
         raise
     except (flags.Error, AttributeError, KeyError, ValueError, TypeError) as error:
-        reason = " ".join(str(error).strip("'\"").split())
+        reason = _innermost(error)
         if isinstance(error, (AttributeError, KeyError)):
             reason = f"The config has no field {reason}"
         raise InputError(f"{reason} (see --help, and configs/base.py for the fields of --config).") from error
     if rest:
-        raise InputError(f"{rest[0]!r} is not a flag; flags start with -- (see --help).")
+        raise InputError(
+            f"{rest[0]!r} is not a flag; flags start with --, and what holds spaces stands in quotes (see --help)."
+        )
     if not given.workdir and given.mode != "download":
         raise InputError("--workdir is missing; name a folder for the run, such as --workdir runs/first.")
     if given.region:
         if given.mode != "predict":
             raise InputError(f"--region goes with --mode=predict, not {given.mode}; leave it out, or change the mode.")
         given.config.predict.region = given.region
+    if given.coordinator and given.mode not in SEVERAL_HOSTS:
+        raise InputError(f"--coordinator goes with trainings, not {given.mode}; leave it out, and run it on one host.")
     if given.compare and given.mode != "figures":
         raise InputError(f"--compare goes with --mode=figures, not {given.mode}; leave it out, or change the mode.")
     return given, given.config
+
+
+def _innermost(error: object) -> str:
+    """What the error says that others may be wrapped around, on one line."""
+    while isinstance(error, Exception) and error.args:
+        error = error.args[0]
+    return ". ".join(" ".join(line.split()) for line in str(error).splitlines())
 
 
 def _flags() -> flags.FlagValues:

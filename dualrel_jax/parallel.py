@@ -36,6 +36,11 @@ def create_mesh(num_devices: int = 0) -> Mesh:
             f"config.train.devices is {num_devices}, but this machine has {len(devices)}; lower it, or use 0 for all."
         )
     devices = devices[: num_devices or None]
+    if jax.process_index() not in {device.process_index for device in devices}:
+        raise InputError(
+            f"config.train.devices is {num_devices}, which leaves this host, number {jax.process_index()}, without "
+            "work; use 0 for all devices, or start fewer hosts."
+        )
     # Auto: the default, Explicit, makes the prototype einsums ambiguous.
     return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
 

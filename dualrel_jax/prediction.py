@@ -20,9 +20,9 @@ from dualrel_jax.blocks import Region, Window, middle, parse_region, relative, s
 from dualrel_jax.calibration import SAMPLE, UNCALIBRATED
 from dualrel_jax.data.own import parse_voxel
 from dualrel_jax.data.volumes import Volume, intensity_range, open_volume, to_uint8
-from dualrel_jax.data.writers import VolumeWriter, Voxel, open_writer, remove
+from dualrel_jax.data.writers import VolumeWriter, open_writer, remove
 from dualrel_jax.errors import InputError
-from dualrel_jax.files import write_text
+from dualrel_jax.files import without_nan, write_text
 from dualrel_jax.methods.base import Variables
 from dualrel_jax.predictor import Predictor
 from dualrel_jax.progress import Progress
@@ -41,9 +41,17 @@ def predict(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, 
     if settings.input:
         volume = open_volume(settings.input, parse_voxel(settings.voxel_nm, "predict.voxel_nm"))
     else:
-        volume = run.test_parts()[0].image
-    if volume.voxel_nm is None:
-        volume = dataclasses.replace(volume, voxel_nm=_voxel_in_training(run, volume.path))
+        volume = _test_volume(run)
+    trained = _in_training(run, volume.path)
+    if trained and not settings.voxel_nm:
+        volume = dataclasses.replace(volume, voxel_nm=trained.voxel_nm)
+        print(f"{volume.describe()}, as in the training")
+    elsewhere = run.method.elsewhere
+    if not trained and settings.output_of == "default" != elsewhere:
+        print(
+            f"{volume.path} is not known from the training. If it is of another microscope, "
+            f"--config.predict.output_of={elsewhere} --config.predict.threshold=0.5 may find more."
+        )
     if volume.voxel_nm is None and run.pixel_nm is not None:
         print(
             f"{volume.path} does not say its voxel size: its pixels are taken to be those of the training, "
@@ -58,12 +66,19 @@ def predict(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, 
     return paths
 
 
-def _voxel_in_training(run: Run, path: str) -> Voxel | None:
-    """The voxel size that the training took this very file to have; None if it is no file of the training."""
+def _test_volume(run: Run) -> Volume:
+    try:
+        return run.test_parts()[0].image
+    except InputError as error:
+        raise InputError(f"{error} Or name what to segment with --config.predict.input=...") from None
+
+
+def _in_training(run: Run, path: str) -> Volume | None:
+    """This very file as the data set of the training has it, with the voxel size it had there; None if it has not."""
     with contextlib.suppress(InputError), contextlib.redirect_stdout(io.StringIO()):
-        for part in (*run.dataset.train, *run.dataset.test):
+        for part in (*run.dataset.train, *run.dataset.validation, *run.dataset.test):
             if Path(part.image.path).resolve() == Path(path).resolve():
-                return part.image.voxel_nm
+                return part.image
     return None
 
 
@@ -123,7 +138,7 @@ def predict_volume(
     paths["picture"] = _picture(volume, region, grey, output)
     paths["about"] = output.with_name(f"{output.stem}.json")
     job["config.predict.threshold"] = threshold
-    write_text(paths["about"], json.dumps(job, indent=2) + "\n")
+    write_text(paths["about"], json.dumps(without_nan(job), indent=2) + "\n")
     return paths, progress.found / np.prod(first.shape)
 
 

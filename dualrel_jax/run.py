@@ -43,10 +43,19 @@ def start(config: ConfigDict, workdir: Path) -> None:
 
 
 def describe(workdir: Path, dataset: Dataset, partition: Partition, mesh: jax.sharding.Mesh) -> None:
-    """Writes partition.json and run.json: pixel size, versions, devices and revision. The first host only."""
+    """Writes partition.json and run.json: pixel size, versions, devices and revision. The first host only.
+
+    InputError if the run was started on other slices.
+    """
     if not parallel.is_first_host():
         return
-    partition.save(workdir / "partition.json")
+    path = workdir / "partition.json"
+    if path.exists() and (different := Partition.load(path).difference(partition)):
+        raise InputError(
+            f"{workdir} holds a run on other slices ({different}); choose another --workdir to train on these, or "
+            f"--config.data.partition_file={path} to continue on those."
+        )
+    partition.save(path)
     about = {
         "pixel_nm": dataset.train[0].pixel_nm,
         "devices": [str(device) for device in mesh.devices.flat],
@@ -110,11 +119,12 @@ class Run:
             return kept["threshold"]
         try:
             partition = Partition.load(self.workdir / "partition.json")
-            found = calibration.calibrate(self.predictor, self.variables, self.dataset.train, partition)
+            calibrated = calibration.calibrate(self.predictor, self.variables, self.dataset.train, partition)
         except InputError as error:
             print(f"The threshold is {calibration.UNCALIBRATED}, not calibrated on the training volume: {error}")
             return calibration.UNCALIBRATED
-        print(f"The threshold is {found:.2f}: there masks beside labelled slices cover as much as the labels do.")
+        print(calibration.explain(calibrated))
+        found = calibrated or calibration.UNCALIBRATED
         if parallel.is_first_host():
             write_text(path, json.dumps({"threshold": found, "of": of}) + "\n")
         return found

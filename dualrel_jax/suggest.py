@@ -13,9 +13,10 @@ from tqdm import tqdm
 
 from dualrel_jax import parallel, pictures
 from dualrel_jax.blocks import spread
+from dualrel_jax.calibration import UNKNOWN_NM
 from dualrel_jax.data import augment
 from dualrel_jax.data.datasets import Part
-from dualrel_jax.data.partitions import Partition, make_partition
+from dualrel_jax.data.partitions import Partition
 from dualrel_jax.data.sampling import known_box
 from dualrel_jax.errors import InputError
 from dualrel_jax.methods.base import Method
@@ -36,9 +37,9 @@ class Region(NamedTuple):
 
     @property
     def box_nm(self) -> np.ndarray:
-        """Lower and upper corner (z, y, x): 2 3; in voxels where no voxel size is known."""
+        """Lower and upper corner (z, y, x): 2 3; in voxels where no voxel size is known, z perhaps at a guess."""
         corners = np.array([[self.z, self.y[0], self.x[0]], [self.z, self.y[1], self.x[1]]])
-        return corners * (self.part.image.voxel_nm or (1, 1, 1))
+        return corners * np.nan_to_num(self.part.image.voxel_nm or (1, 1, 1), nan=UNKNOWN_NM)
 
     @property
     def centre_nm(self) -> np.ndarray:
@@ -101,7 +102,7 @@ def suggest(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, 
     run = load_run(workdir, config)
     settings = run.config.suggest
     _check(settings)
-    partition = make_partition(run.dataset.train, run.config.data)
+    partition = Partition.load(Path(workdir) / "partition.json")
     mesh = parallel.create_mesh(run.config.train.devices)
     judge = Predictor(Disagreement(run.method, run.config.augment), _by_default(run.config), mesh)
     candidates = _candidates(run.dataset.train, partition, settings.candidates)

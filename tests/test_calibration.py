@@ -32,7 +32,7 @@ def test_neighbours_are_unlabelled_near_and_few():
     assert near(5.0, [3, 20]) == [(3, [0, 2, 5, 7]), (20, [16, 18, 22, 24])]
     assert near(8.0, [20]) == [(20, [18, 19, 21, 22])]
     assert near(50.0, [0, 20, 21]) == [(0, [1]), (20, [19]), (21, [22])]
-    assert near(None, [20]) == [(20, [19, 21])]
+    assert near(None, [20]) == near(float("nan"), [20]) == [(20, [19, 21])]
     assert near(150.0, [20]) == []
     many = calibration.neighbours([part()], partition(range(0, 200, 2), range(1, 200, 2)))
     assert len(many) == calibration.LABELLED and many[0][1] == 0 and many[-1][1] == 198
@@ -53,10 +53,12 @@ def test_masks_of_the_slices_beside_cover_what_the_label_covers(power):
 def test_a_threshold_stays_near_the_middle_and_there_without_evidence():
     label = np.zeros((32, 32), np.uint8)
     sure = lambda variables, image: np.full((32, 32), 0.9, np.float32)  # noqa: E731
-    assert calibration.calibrate(sure, None, [part(true=label)], partition([20], range(40))) == 0.5
+    assert calibration.calibrate(sure, None, [part(true=label)], partition([20], range(40))) is None
     label[0] = 1
-    assert calibration.calibrate(sure, None, [part(true=label)], partition([20], range(40))) == 0.75
-    assert calibration.calibrate(sure, None, [part(true=label)], partition(range(40), range(40))) == 0.5
+    limit = calibration.calibrate(sure, None, [part(true=label)], partition([20], range(40)))
+    assert limit == 0.75 and "0.75, its limit: there masks" in calibration.explain(limit)
+    without = calibration.calibrate(sure, None, [part(true=label)], partition(range(40), range(40)))
+    assert without is None and "0.50, not calibrated" in calibration.explain(without)
     exact = lambda variables, image: label.astype(np.float32)  # noqa: E731  any threshold would do
     assert calibration.calibrate(exact, None, [part(true=label)], partition([20], range(40))) == 0.5
 

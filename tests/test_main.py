@@ -92,11 +92,27 @@ def test_configs_are_found_from_any_directory(tmp_path, monkeypatch):
         ("--mode=fly", "fly"),
         ("--workdir=", "--workdir is missing"),
         ("--compare=other", "--compare goes with --mode=figures"),
+        ("--coordinator=host:1 --mode=predict", "--coordinator goes with trainings"),
+        ("--config.predict.treshold=1", "no field 'treshold'. Did you mean \"threshold\""),
         ("stray", "'stray' is not a flag"),
     ],
 )
 def test_a_wrong_flag_is_explained(base, flag, said, capsys):
-    assert re.search(said, refused(capsys, [*base, flag]))
+    assert re.search(said, refused(capsys, [*base, *flag.split()]))
+
+
+def test_a_home_folder_is_found_wherever_a_path_stands(base, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    flags = ["--workdir=~/run", "--config.data.image=~/a.tif,~/b~.tif", "--config.predict.output=~/out/mask.tif"]
+    given, config = parse([*base, *flags])
+    assert given.workdir == "/home/ada/run"
+    assert config.data.image == "/home/ada/a.tif,/home/ada/b~.tif"
+    assert config.predict.output == "/home/ada/out/mask.tif"
+
+
+def test_a_work_folder_that_cannot_be_made_is_explained(base, volume_files, capsys):
+    inside_a_file = volume_files["train_image"] / "run"
+    assert str(inside_a_file) in refused(capsys, [*base, f"--workdir={inside_a_file}"])
 
 
 def test_unknown_config_and_missing_config(capsys):

@@ -172,16 +172,19 @@ def test_slices_of_unknown_distance_are_not_averaged(predict, volume, capsys):
     assert "distance of its slices" in capsys.readouterr().out
 
 
-def test_the_voxel_size_of_a_file_of_the_training_is_known(tmp_path, monkeypatch):
+def test_the_voxel_size_of_a_file_of_the_training_is_the_one_it_had_there(tmp_path, monkeypatch, capsys):
+    """Whatever the file says, or does not say."""
     image = np.random.default_rng(0).integers(0, 255, SHAPE, np.uint8)
     for name in ("trained", "another"):
         tifffile.imwrite(tmp_path / f"{name}.tif", image)
     settings = dualrel_jax.get_config("supervised:phantom").predict
     settings.update({"input": str(tmp_path / "trained.tif"), "tile": 16, "overlap": 4})
+    tifffile.imwrite(tmp_path / "trained.tif", image, imagej=True, metadata={"spacing": 5, "unit": "nm"})
     part = SimpleNamespace(image=Volume.from_array(image, (30.0, 8.0, 8.0), str(tmp_path / "trained.tif")))
     run = SimpleNamespace(
         config=SimpleNamespace(predict=settings),
-        dataset=SimpleNamespace(train=[part], test=[]),
+        dataset=SimpleNamespace(train=[part], validation=[], test=[]),
+        method=SimpleNamespace(elsewhere="prototypes"),
         pixel_nm=(8.0, 8.0),
         predictor=Dark(),
         variables=1.0,
@@ -191,8 +194,10 @@ def test_the_voxel_size_of_a_file_of_the_training_is_known(tmp_path, monkeypatch
     paths = prediction.predict(tmp_path)
     assert open_volume(paths["mask"]).voxel_nm == (30, 8, 8)
     assert json.loads(paths["about"].read_text())["config.predict.threshold"] == 0.7  # the run's
+    assert "another microscope" not in capsys.readouterr().out
     settings.input = str(tmp_path / "another.tif")
     assert open_volume(prediction.predict(tmp_path)["mask"]).voxel_nm is None
+    assert "If it is of another microscope, --config.predict.output_of=prototypes" in capsys.readouterr().out
 
 
 def test_views_are_the_mean_of_sections_across_all_axes(predict, volume):

@@ -15,8 +15,8 @@ from dualrel_jax.suggest import Region, choose, disagreement, regions_of
 from dualrel_jax.train import train
 
 
-def part(name="a", shape=(40, 50, 70)):
-    volume = Volume.from_array(np.zeros(shape, np.uint8), (30.0, 5.0, 5.0), name)
+def part(name="a", shape=(40, 50, 70), step_nm=30.0):
+    volume = Volume.from_array(np.zeros(shape, np.uint8), (step_nm, 5.0, 5.0), name)
     return Part(name, volume, None, tuple(range(shape[0])), (), None, (10.0, 10.0), (0, 255))
 
 
@@ -42,6 +42,9 @@ def test_the_next_slice_is_uncertain_and_far_from_the_labelled_and_chosen_ones()
     # Evenly spread, four slices would lie 39 / 4 apart: within that, uncertainty counts in proportion.
     assert [pick.region.z for pick in picks] == [0, 10, 32]
     assert [pick.novelty for pick in picks] == [1, 1, 1]
+    unknown = part(step_nm=float("nan"))
+    apart = {pick.region.z for pick in choose([whole(z, 0.5, unknown) for z in range(40)], [whole(22, of=unknown)], 3)}
+    assert len(apart) == 3 and min(abs(z - other) for z in apart for other in apart - {z}) > 5
     (beside,) = choose([whole(20, 1.0), whole(30, 0.1)], [whole(22)], 1)
     assert beside.region.z == 20 and beside.novelty == pytest.approx(0.4)  # 2 slices of a reach of 5
 

@@ -32,6 +32,14 @@ class Partition:
         )
         Path(path).write_text("{\n" + ",\n".join(groups) + "\n}\n")
 
+    def difference(self, other: "Partition") -> str:
+        """The first slice that `other` uses otherwise, in words; empty if none."""
+        for key in ("labelled", "unlabelled"):
+            here, there = set(getattr(self, key)), set(getattr(other, key))
+            for name, z in sorted(here ^ there):
+                return f"slice {z} of {name} is {'no longer' if (name, z) in here else 'now'} {key}"
+        return ""
+
     @staticmethod
     def load(path: str | Path) -> "Partition":
         """Reads what `save` wrote.

@@ -72,7 +72,7 @@ class UniMatch(Method):
             total,
             terms,
             weight,
-            agreement=jnp.mean(target.max(axis=-1) >= self.config.confidence),
+            confident=jnp.mean(target.max(axis=-1) >= self.config.confidence),
         )
         return total, (diagnostics, variables)
 

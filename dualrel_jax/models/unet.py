@@ -1,6 +1,7 @@
 """The U-Net every method shares: an encoder, a decoder, and the two together."""
 
 import functools
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -54,7 +55,7 @@ class ConvBlock(nn.Module):
             if self.norm == "batch":
                 x = nn.BatchNorm(use_running_average=not train, momentum=0.99, dtype=self.dtype)(x)
             else:
-                x = GroupNorm(min(8, self.width), self.dtype)(x)
+                x = GroupNorm(math.gcd(8, self.width), self.dtype)(x)
             x = nn.relu(x)
         return x
 

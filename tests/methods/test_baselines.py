@@ -158,7 +158,7 @@ def test_unimatch_weights_its_four_terms_as_published():
 def test_unimatch_leaves_unsure_pixels_out_and_can_ask_the_teacher():
     method, _, _, state = build("unimatch", confidence=1.0)
     found = terms_of(method, state, batch(2))
-    assert found["agreement"] == 0 and found["loss_strong"] == found["loss_feature"] == 0
+    assert found["confident"] == 0 and found["loss_strong"] == found["loss_feature"] == 0
     for source in ("student", "teacher"):
         method, _, _, state = build("unimatch", confidence=0.5, pseudo_labels=source)
         changed = with_other_teacher(method, state)

@@ -23,6 +23,11 @@ def test_shapes_precision_and_features(norm, dtype):
     assert ("batch_stats" in variables) == (norm == "batch")
 
 
+def test_a_width_may_be_any_number():
+    shapes = jax.eval_shape(UNet(width=12, depth=2).init, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
+    assert shapes["params"]["encoder"]["ConvBlock_0"]["GroupNorm_0"]["scale"].shape == (12,)
+
+
 def test_an_image_does_not_change_the_prediction_of_another_under_group_norm():
     network = UNet(width=4, depth=2)
     images = jax.random.normal(jax.random.key(0), (2, 8, 8, 1))
