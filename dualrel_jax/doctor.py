@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from dualrel_jax import footprint, parallel, pictures, settings
 from dualrel_jax.blocks import spread
 from dualrel_jax.data import feed, resident, sampling
-from dualrel_jax.data.checks import Finding, check_image, check_kinds, check_labels, check_view, list_words
+from dualrel_jax.data.checks import Finding, check_image, check_kinds, check_labels, check_view, list_words, places
 from dualrel_jax.data.datasets import Dataset, load_dataset
 from dualrel_jax.data.partitions import make_partition
 from dualrel_jax.methods import create_method
@@ -83,6 +83,7 @@ def _training(config: ConfigDict, dataset: Dataset) -> Iterator[Finding]:
         f"{len(chosen[0])} slices train with their labels, {len(chosen[1]) if unlabelled_too else 0} without; "
         f"{validation or 'no'} labelled slices to validate on while training, {test or 'no'} to test on."
     )
+    yield from _kept_back(dataset)
     patch, pixel_nm = config.train.patch, dataset.train[0].pixel_nm
     covers = f"{' x '.join(f'{patch * nm / 1000:.2g}' for nm in pixel_nm)} µm" if pixel_nm else "an unknown size"
     pixel = f"{pixel_nm[0]:g} x {pixel_nm[1]:g} nm" if pixel_nm else "unknown"
@@ -102,6 +103,19 @@ def _training(config: ConfigDict, dataset: Dataset) -> Iterator[Finding]:
             f"The {needed_mib:.0f} MiB of slices are not kept on the device, and reading them while training needs "
             "TensorFlow: install tensorflow-cpu, or set data.pipeline=resident if that much memory is free.",
             look=True,
+        )
+
+
+def _kept_back(dataset: Dataset) -> Iterator[Finding]:
+    """Which labels do not train, since they or their neighbours are validated on."""
+    kept = [z for part in dataset.validation for z in part.labelled_zs]
+    if kept:
+        first = dataset.train[0]
+        between = sorted(set(first.rule.index) - {*first.labelled_zs, *kept})
+        gap = f", {places(between)} left out between them and the training" if between else ""
+        yield Finding(
+            f"Of the labelled slices {places(kept)} are kept to validate on{gap} (data.validation_slices=none keeps "
+            "none back)."
         )
 
 

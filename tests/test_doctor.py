@@ -7,6 +7,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tifffile
+from PIL import Image
 
 import dualrel_jax
 from dualrel_jax.data.checks import check_view
@@ -46,7 +48,7 @@ def looks(tmp_path, monkeypatch):
     monkeypatch.setattr("dualrel_jax.pictures.mask_sheet", lambda panels, path, pixel_nm: path)  # half of the time
     monkeypatch.setattr("dualrel_jax.data.checks._NARROW_NM", 0)  # crops are of 8 pixels here
 
-    def examined(image, label, **fields):
+    def examined(image, label, /, **fields):
         for name, array in (("image", image), ("label", label)):
             np.save(tmp_path / f"{name}.npy", array)
         config = dualrel_jax.get_config("supervised:own,all")
@@ -124,8 +126,53 @@ def test_voxel_sizes_and_shapes(tissue, looks):
     image, label = tissue
     assert "does not say its voxel size" in looks(image, label)
     assert "a unit may be wrong" in looks(image, label, voxel_nm="0.03,0.008,0.008")
+    with pytest.raises(InputError, match="pixels are said to be of 0.005 x 0.005 nm.*set data.voxel_nm=z,y,x in nm.$"):
+        looks(image, label, voxel_nm="0.005,0.005,0.005", pixel_nm=20.0)
+    assert "not known; training does without" in looks(image, label, voxel_nm="?,10,10")
     deep = (np.tile(array[:, :, :20], (6, 1, 1)) for array in tissue)
     assert "its axes are not z y x" in looks(*deep, voxel_nm="8,8,8")
+
+
+def test_a_voxel_size_that_contradicts_the_file(tissue, looks, tmp_path):
+    path, metadata = tmp_path / "em.tif", {"axes": "ZYX", "spacing": 30, "unit": "nm"}
+    tifffile.imwrite(path, tissue[0], imagej=True, resolution=(0.1, 0.1), metadata=metadata)
+    for voxel_nm in ("", "30,10,10", "30.1,10,10"):
+        assert looks(*tissue, image=str(path), voxel_nm=voxel_nm) == ""
+    said = looks(*tissue, image=str(path), voxel_nm="30,8,8")
+    assert re.search(r"data.voxel_nm says voxels of 30 x 8 x 8 nm .*em.tif itself 30 x 10 x 10 nm", said)
+
+
+def write_pngs(folder, slices, names):
+    folder.mkdir()
+    for image, name in zip(slices, names, strict=True):
+        Image.fromarray(image).save(folder / name)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ([f"im{z + 1:03d}.png" for z in range(8)], "^$"),
+        ([f"im{10 * z}.png" for z in range(8)], "^$"),
+        ([f"im{z + (z > 3)}.png" for z in range(8)], "^Number 4 is missing.*name masks by the numbers of the image's"),
+        ([f"{half}_{z}.png" for half in "ab" for z in range(4)], "^a_0.png and b_0.png of .* end in the same number"),
+    ],
+)
+def test_numbers_of_the_files_of_an_image_folder(tissue, looks, tmp_path, names, said):
+    folder = write_pngs(tmp_path / "em", tissue[0], names)
+    assert re.search(said, looks(*tissue, image=folder, voxel_nm="30,10,10"))
+
+
+def test_empty_masks_in_a_folder_of_some_slices(tissue, looks, tmp_path):
+    image, label = tissue
+    masks = [label[3], *np.zeros_like(label[:2])]
+    for names, said in (
+        (["3.png"], "^$"),
+        (["3.png", "5.png"], "/5.png is empty and counts as a slice without mitochondria: move it away"),
+        (["3.png", "5.png", "6.png"], "/5.png is empty .and so is 6.png. and counts"),
+    ):
+        folder = write_pngs(tmp_path / f"{len(names)} masks", masks[: len(names)], names)
+        assert re.search(said, looks(image, label, label=folder, voxel_nm="30,10,10"))
 
 
 def test_blank_slices_around_the_only_labelled_one_break_nothing(tissue, looks):
@@ -162,6 +209,7 @@ def test_what_is_told_and_what_training_refuses(volume_files, small_config, tmp_
         "voxel 30 x 8 x 8 nm (from data.voxel_nm)",
         "6 steps of 8 crops",
         "0.26 x 0.26 µm",
+        "z = 10, 11 are kept to validate on, z = 9 left out between them and the training (data.validation_slices=none",
     ):
         assert said in text
     assert "3 slices train with their labels, 6 without; 2 labelled slices to validate" in text

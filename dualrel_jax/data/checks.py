@@ -1,16 +1,19 @@
 """Rules that notice what people get wrong in their images and labels; thresholds are measured, not guessed."""
 
+import math
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from dualrel_jax.blocks import middle, spread
 from dualrel_jax.data.alignment import misplacement
-from dualrel_jax.data.datasets import Part
-from dualrel_jax.data.labels import IGNORE
-from dualrel_jax.data.own import split_paths
+from dualrel_jax.data.datasets import PIXEL_NM, Part
+from dualrel_jax.data.labels import IGNORE, number_in
+from dualrel_jax.data.own import for_each, open_label, split_paths
+from dualrel_jax.data.readers.source import times
 from dualrel_jax.data.volumes import Volume, open_volume
 
 _WINDOW = 1024  # side of the middle of a slice that is looked at, pixels
@@ -19,7 +22,7 @@ _SLICES = 24  # looked at in a volume, spread over z
 # With what was measured on Lucchi, VNC and the two phantoms.
 _FLAT = (0.5, 0.9)  # share of pixels equal to their right neighbour: 0.02 to 0.03 in EM, above 0.99 in labels
 _CORRELATION_GAP = 0.1  # correlation of neighbours along z minus that along y or x: at most 0.01; axes swapped, 0.24+
-_PIXEL_NM = (0.5, 100.0)  # 4.6 to 10
+_VOXEL_OFF = 0.01  # share by which a voxel size may differ from that of the file: both are rounded
 _FOREGROUND = (0.002, 0.6)  # share of labelled pixels: 0.05 to 0.07, of a single slice 0.015 to 0.15
 # Side of a crop: 480 nm of Lucchi (pixels of 5 nm) gave a JAC of 76, 1920 nm (20 nm) one of 86 (supervised, size tiny).
 _NARROW_NM, _WIDE_NM = 1000, 2000
@@ -39,8 +42,11 @@ class Finding:
 def check_kinds(data: ConfigDict, image_key: str, label_key: str) -> Generator[Finding, None, bool]:
     """Tells images from labels by how often neighbouring pixels are equal; returns whether labels are none."""
     unusable = False
-    for image_path, label_path in zip(split_paths(data[image_key]), split_paths(data[label_key]), strict=False):
-        image, label = (_flatness(open_volume(path, verbose=False)) for path in (image_path, label_path))
+    images, labels = (split_paths(data[key]) for key in (image_key, label_key))
+    listed = for_each(data.labelled_slices if label_key == "label" else "", len(images), "data.labelled_slices")
+    for image_path, label_path, zs in zip(images, labels, listed, strict=False):
+        volume = open_volume(image_path, verbose=False)
+        image, label = _flatness(volume), _flatness(open_label(label_path, volume, zs, verbose=False))
         unusable |= label < _FLAT[0]
         if label < _FLAT[0] and image > _FLAT[1]:
             yield Finding(
@@ -64,10 +70,11 @@ def check_kinds(data: ConfigDict, image_key: str, label_key: str) -> Generator[F
 
 
 def check_image(part: Part, data: ConfigDict) -> Iterator[Finding]:
-    """What the file says, and its voxel size, constant slices and order of axes."""
+    """What the file says, and its voxel size, the numbers of its slices, constant ones and the order of axes."""
     image = part.image
     yield Finding(f"{image.describe()}{_origin(part, data)}; intensities {part.range[0]:g} to {part.range[1]:g}.")
     yield from check_voxel(image, part.name)
+    yield from _check_numbers(image)
     zs = spread(part.zs, _SLICES)
     constant = [z for z in zs if np.ptp(_middle(image, z).astype(float)) == 0]
     if constant:
@@ -98,10 +105,51 @@ def check_voxel(image: Volume, name: str) -> Iterator[Finding]:
             f"{key}=z,y,x in nm, such as 30,8,8.",
             look=True,
         )
-    elif not all(_PIXEL_NM[0] <= size <= _PIXEL_NM[1] for size in image.voxel_nm[1:]):
+        return
+    z, y, x = image.voxel_nm
+    if not all(PIXEL_NM[0] <= size <= PIXEL_NM[1] for size in (y, x)):
         yield Finding(
-            f"Pixels of {image.voxel_nm[1]:g} x {image.voxel_nm[2]:g} nm are unusual for EM (expected "
-            f"{_PIXEL_NM[0]:g} to {_PIXEL_NM[1]:g}), a unit may be wrong: set {key}=z,y,x in nm.",
+            f"Pixels of {y:g} x {x:g} nm are unusual for EM (expected {PIXEL_NM[0]:g} to {PIXEL_NM[1]:g}), a unit may "
+            f"be wrong: set {key}=z,y,x in nm.",
+            look=True,
+        )
+    if math.isnan(z):
+        yield Finding(
+            f"The distance of the slices of {image.path} is not known; training does without, but not what averages "
+            f"along z or measures volumes: set {key}=z,{y:g},{x:g} with z in nm.",
+            look=True,
+        )
+    stated = image.stated_nm if name.startswith("own/") else None  # public data sets have the size their authors give
+    if stated and any(abs(said - size) > _VOXEL_OFF * size for said, size in zip(stated, image.voxel_nm, strict=True)):
+        said, used = (times(f"{size:g}" for size in sizes) for sizes in (stated, image.voxel_nm))
+        yield Finding(
+            f"{key} says voxels of {used} nm (z y x), but {image.path} itself {said} nm: leave {key} empty if the file "
+            "is right.",
+            look=True,
+        )
+
+
+def _check_numbers(image: Volume) -> Iterator[Finding]:
+    """Whether each file of a folder is numbered one after the last, or at least has a number of its own."""
+    numbers = [number_in(name) for name in image.names]
+    if None in numbers:
+        return
+    names: dict[int, str] = {}
+    for number, name in zip(numbers, image.names, strict=True):
+        if number in names:
+            yield Finding(
+                f"{names[number]} and {name} of {image.path} end in the same number, so masks are taken to be named by "
+                "the place of a file, counted from 0: move one of them away, or number the files anew.",
+                look=True,
+            )
+            return
+        names[number] = name
+    steps = [(b - a, a) for a, b in pairwise(sorted(numbers))]
+    usual = min(steps, default=(0, 0))[0]
+    if gaps := [a for step, a in steps if step > usual]:
+        yield Finding(
+            f"Number {gaps[0] + usual} is missing between the files of {image.path}: export that slice again if it is "
+            "lost, and name masks by the numbers of the image's files, not by their place.",
             look=True,
         )
 
@@ -152,9 +200,10 @@ def check_labels(part: Part) -> Iterator[Finding]:
         )
     else:
         yield Finding(
-            f"{part.label.path}: {len(part.labelled_zs)} labelled slices ({_places(part.labelled_zs)}), {share:.1%} of "
+            f"{part.label.path}: {len(part.labelled_zs)} labelled slices ({places(part.labelled_zs)}), {share:.1%} of "
             "their pixels mitochondrion."
         )
+    yield from _check_empty(part)
     # The four with most to see, whose neighbours in z can be compared with.
     inner = [z for z in zs if 0 < z < len(part.image) - 1] or zs
     wrong = misplacement(part, sorted(inner, key=lambda z: -foreground[z])[:4])
@@ -166,7 +215,23 @@ def check_labels(part: Part) -> Iterator[Finding]:
         )
 
 
-def _places(zs: Sequence[int]) -> str:
+def _check_empty(part: Part) -> Iterator[Finding]:
+    """An empty mask in a folder of some slices is a label, or one that is still to be drawn."""
+    label = part.label
+    if not (part.name.startswith("own/") and label.names and len(label) < len(part.image)):
+        return
+    empty = [label.names[i] for i in part.rule.index.values() if not part.rule.decode(label[i]).any()]
+    if empty:
+        more = f" (and so {'are' if len(empty) > 2 else 'is'} {list_words(empty[1:6])})" if empty[1:] else ""
+        yield Finding(
+            f"{label.path}/{empty[0]} is empty{more} and counts as a slice without mitochondria: move it away if it is "
+            "not labelled yet.",
+            look=True,
+        )
+
+
+def places(zs: Sequence[int]) -> str:
+    """[3, 40] -> "z = 3, 40"; of many, from where to where."""
     return f"z = {list_words(zs)}" if len(zs) <= 8 else f"z = {zs[0]} to {zs[-1]}"
 
 

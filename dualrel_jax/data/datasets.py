@@ -15,6 +15,7 @@ from dualrel_jax.data.resample import resample_image, resample_label
 from dualrel_jax.data.volumes import Volume, intensity_range, to_uint8
 from dualrel_jax.errors import InputError
 
+PIXEL_NM = (0.5, 100.0)  # likely for EM; 4.6 to 10 in the public data sets
 GAP = 4  # slices left out between training and validation, because neighbours look alike
 
 

@@ -1,12 +1,14 @@
 """A person's own files: volumes, their labels on some or all slices, further volumes without labels."""
 
 import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from dualrel_jax.data.labels import LabelRule, Source, check_binary, check_kind, check_shapes, number_in, numbers_in
+from dualrel_jax.data.readers.source import Voxel, is_voxel
 from dualrel_jax.data.volumes import Volume, open_volume
 from dualrel_jax.errors import InputError
 
@@ -29,8 +31,8 @@ def read_own(config: ConfigDict) -> dict[str, Source]:
             f"data.image names {len(images)} volumes, but data.label {len(labels)}; expected the labels of each, in "
             "the same order: volumes without labels go to data.unlabelled."
         )
-    voxels = [parse_voxel(text, "data.voxel_nm") for text in _for_each(config.voxel_nm, len(images), "data.voxel_nm")]
-    listed = _for_each(config.labelled_slices, len(images), "data.labelled_slices")
+    voxels = [parse_voxel(text, "data.voxel_nm") for text in for_each(config.voxel_nm, len(images), "data.voxel_nm")]
+    listed = for_each(config.labelled_slices, len(images), "data.labelled_slices")
     sources = {}
     for i, (image, label, voxel_nm, zs) in enumerate(zip(images, labels, voxels, listed, strict=True), start=1):
         sources[f"labelled{i}" if i > 1 else "train"] = _read_labelled(image, label, voxel_nm, zs, config)
@@ -41,7 +43,8 @@ def read_own(config: ConfigDict) -> dict[str, Source]:
 
 
 def _read_labelled(image_path: str, label_path: str, voxel_nm, listed: str, config: ConfigDict) -> Source:
-    image, label = open_volume(image_path, voxel_nm), open_volume(label_path)
+    image = open_volume(image_path, voxel_nm)
+    label = open_label(label_path, image, listed)
     check_shapes(image, label)
     if listed:
         index = _index_from_list(image, label, listed)
@@ -52,8 +55,10 @@ def _read_labelled(image_path: str, label_path: str, voxel_nm, listed: str, conf
         index = _index_from_names(image, label, "data.labelled_slices")
     rule = _rule(config, label, index)
     if rule.kind == "binary" and rule.foreground is None:
+        ignored = config.ignore_value
+        apart = f" apart from the ignored {ignored}; save mitochondria as 1, or" if ignored > 0 else ":"
         raise InputError(
-            f"{label.path} holds no labelled slice with a mitochondrion; expected some pixels above 0: check "
+            f"{label.path} holds no labelled slice with a mitochondrion; expected some pixels above 0{apart} check "
             "data.label and data.labelled_slices."
         )
     return Source(image, tuple(range(len(image))), label, rule)
@@ -69,11 +74,17 @@ def read_test(config: ConfigDict) -> Source:
         if not config[key]:
             raise InputError(f"data.{key} is empty; a test volume needs data.test_image and data.test_label: set both.")
     image = open_volume(config.test_image, parse_voxel(config.test_voxel_nm, "data.test_voxel_nm"))
-    label = open_volume(config.test_label)
+    label = open_label(config.test_label, image)
     check_shapes(image, label)
     whole = len(label) == len(image)
     index = {z: z for z in range(len(image))} if whole else _index_from_names(image, label, None)
     return Source(image, tuple(range(len(image))), label, _rule(config, label, index))
+
+
+def open_label(path: str, image: Volume, listed: str = "", verbose: bool = True) -> Volume:
+    """The labels of `image`: of each of its slices, or of those `listed` in data.labelled_slices."""
+    counts = (len(image), listed.count(",") + 1)
+    return open_volume(path, verbose=verbose, expected=[(count, *image.shape[1:]) for count in counts])
 
 
 def split_paths(text: str) -> list[str]:
@@ -83,8 +94,8 @@ def split_paths(text: str) -> list[str]:
     return [path.strip() for path in text.split(",") if path.strip()]
 
 
-def parse_voxel(text: str, key: str) -> tuple[float, float, float] | None:
-    """'30,8,8' -> (30.0, 8.0, 8.0); None for an empty text.
+def parse_voxel(text: str, key: str) -> Voxel | None:
+    """'30,8,8' -> (30.0, 8.0, 8.0); '?,8,8' -> (nan, 8.0, 8.0); None for an empty text.
 
     Raises:
       InputError: not three positive numbers.
@@ -92,15 +103,18 @@ def parse_voxel(text: str, key: str) -> tuple[float, float, float] | None:
     if not text:
         return None
     try:
-        sizes = tuple(float(size) for size in text.split(","))
+        sizes = tuple(math.nan if size.strip() == "?" else float(size) for size in text.split(","))
     except ValueError:
         sizes = ()
-    if len(sizes) != 3 or not all(0 < size < np.inf for size in sizes):
-        raise InputError(f"{key}={text} is not understood; expected the voxel size z,y,x in nm, such as 30,8,8.")
+    if not is_voxel(sizes):
+        raise InputError(
+            f"{key}={text} is not understood; expected the voxel size z,y,x in nm, such as 30,8,8, or ?,8,8 where z is "
+            "unknown."
+        )
     return sizes
 
 
-def _for_each(text: str, count: int, key: str) -> list[str]:
+def for_each(text: str, count: int, key: str) -> list[str]:
     """The entries of '3,40;5' for each of `count` volumes; a single entry is for all."""
     entries = [entry.strip() for entry in text.split(";")]
     if len(entries) not in (1, count):
@@ -175,7 +189,11 @@ def _index_from_names(image: Volume, label: Volume, key: str | None) -> dict[int
 
 def _check_z(z: int, image: Volume, who: str) -> None:
     if not 0 <= z < len(image):
-        raise InputError(f"{who} slice {z}, but {image.path} has the slices 0 to {len(image) - 1} (counted from 0).")
+        last = len(image) - 1
+        raise InputError(
+            f"{who} slice {z}, but {image.path} has the slices 0 to {last} (counted from 0); expected one of these: if "
+            "yours count from 1, subtract 1."
+        )
 
 
 def _open_unlabelled(path: str, voxel_nm: tuple[float, float, float] | None) -> Volume:

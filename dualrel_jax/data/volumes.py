@@ -4,14 +4,14 @@ import dataclasses
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from dualrel_jax.blocks import spread
 from dualrel_jax.data.readers import arrays, chunked, slices, tiff
-from dualrel_jax.data.readers.source import Source, Voxel, array_source, times
+from dualrel_jax.data.readers.source import Source, Voxel, array_source, is_voxel, times
 from dualrel_jax.errors import InputError
 
 SUPPORTED = (
@@ -37,6 +37,7 @@ class Volume:
         voxel_nm: (z, y, x) in nm, or None. z is nan where the file gives only the pixel size.
         format: the kind of file, for people.
         names: file names of the slices, for a folder.
+        stated_nm: the voxel size that the file itself says; `voxel_nm` may override it.
     """
 
     path: str
@@ -46,6 +47,7 @@ class Volume:
     format: str
     _read: Callable[[int, slice, slice], np.ndarray] = dataclasses.field(repr=False, compare=False)
     names: tuple[str, ...] = ()
+    stated_nm: Voxel | None = None
 
     @classmethod
     def from_array(cls, array_zyx: np.ndarray, voxel_nm: Voxel | None = None, name: str = "array") -> "Volume":
@@ -56,7 +58,8 @@ class Volume:
 
     @classmethod
     def _from_source(cls, path: str, source: Source) -> "Volume":
-        return cls(path, source.shape, source.dtype, source.voxel_nm, source.format, source.read, source.names)
+        size = source.voxel_nm
+        return cls(path, source.shape, source.dtype, size, source.format, source.read, source.names, size)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -107,13 +110,19 @@ class Volume:
         return f"{self.path}: {self.format}, axes z y x, {times(self.shape)}, {self.dtype}, {voxel}"
 
 
-def open_volume(path: str | Path, voxel_nm: Sequence[float] | None = None, verbose: bool = True) -> Volume:
+def open_volume(
+    path: str | Path,
+    voxel_nm: Sequence[float] | None = None,
+    verbose: bool = True,
+    expected: Collection[tuple[int, int, int]] = (),
+) -> Volume:
     """Opens a file or folder (see `SUPPORTED`) without reading its pixels.
 
     Args:
         path: the file or folder; `file.h5:dataset` and `file.zarr/group/array` name an array inside.
-        voxel_nm: (z, y, x) in nm; overrides what the file says.
+        voxel_nm: (z, y, x) in nm, z nan where it is unknown; overrides what the file says.
         verbose: print what was understood.
+        expected: shapes that would fit; they tell slices from colours, and the odd file of a folder.
 
     Raises:
         InputError: no such path, unsupported, damaged, in colour, or not one stack.
@@ -124,7 +133,7 @@ def open_volume(path: str | Path, voxel_nm: Sequence[float] | None = None, verbo
     if not file.exists():
         raise _missing(file)
     try:
-        source = _read_source(file, dataset)
+        source = _read_source(file, dataset, expected)
     except InputError:
         raise
     except Exception as error:  # each library has its own; all mean that the file is not what it says
@@ -140,12 +149,13 @@ def open_volume(path: str | Path, voxel_nm: Sequence[float] | None = None, verbo
     return volume
 
 
-def _read_source(file: Path, dataset: str | None) -> Source:
+def _read_source(file: Path, dataset: str | None, expected: Collection[tuple[int, int, int]]) -> Source:
     if file.is_dir():
-        return chunked.read_chunked(file) if chunked.is_chunked(file) else slices.read_folder(file)
+        sizes_yx = {shape[1:] for shape in expected}
+        return chunked.read_chunked(file) if chunked.is_chunked(file) else slices.read_folder(file, sizes_yx)
     suffix = file.suffix.lower()
     if suffix in tiff.SUFFIXES:
-        return tiff.read_tiff(file)
+        return tiff.read_tiff(file, expected)
     if suffix in slices.SUFFIXES:
         return slices.read_slices([file])
     if suffix in arrays.HDF5_SUFFIXES:
@@ -164,7 +174,7 @@ def _missing(file: Path) -> InputError:
 
 def _checked_voxel(voxel_nm: Sequence[float]) -> Voxel:
     sizes = tuple(float(size) for size in voxel_nm)
-    if len(sizes) != 3 or not all(0 < size < math.inf for size in sizes):
+    if not is_voxel(sizes):
         raise InputError(f"voxel_nm: got {voxel_nm}; expected three sizes above 0 (z, y, x) in nm, such as 30,8,8")
     return sizes
 

@@ -282,7 +282,7 @@ class DualRelWidget(Container):
 
     def _fail(self, error: Exception) -> None:
         if isinstance(error, ModuleNotFoundError):
-            error = InputError(f"{error.name} is not installed; run pip install -e \".[napari]\".")
+            error = InputError(f'{error.name} is not installed; run pip install -e ".[napari]".')
         if not isinstance(error, InputError):
             self._say(f"Failed: {error}", wrong=True)
             raise error  # napari shows where

@@ -9,13 +9,13 @@ def own(tmp_path):
 
     def write(label, slices=24, **fields):
         image, _ = volume(slices)
-        tifffile.imwrite(tmp_path / "image.tif", image)
+        tifffile.imwrite(tmp_path / "image.tif", image, photometric="minisblack")
         path = tmp_path / "label.tif"
         if isinstance(label, dict):
             path = tmp_path / "labels"
             write_slices(path, label.values(), label.keys())
         else:
-            tifffile.imwrite(path, label)
+            tifffile.imwrite(path, label, photometric="minisblack")
         return config("own", "all", image=str(tmp_path / "image.tif"), label=str(path), **fields)
 
     return write

@@ -1,5 +1,7 @@
 """A person's own volume: which slices are labelled, blocks in z, test volumes and pixel sizes."""
 
+import re
+
 import numpy as np
 import pytest
 import tifffile
@@ -55,7 +57,7 @@ def test_a_short_stack_needs_the_z_of_each_slice(own):
     for slices, said in (
         ("", "24; expected as many.*data.labelled_slices"),
         ("1,2,3", "names 3 slices.*has 2"),
-        ("4,24", "slice 24.*0 to 23"),
+        ("4,24", "slice 24.*0 to 23.*if yours count from 1, subtract 1"),
         ("4,4", "twice"),
         ("4;8", "not understood"),
     ):
@@ -68,12 +70,32 @@ def test_a_short_stack_needs_the_z_of_each_slice(own):
     [
         (["a.png", "b1.png"], "no number"),
         (["a1.png", "b1.png"], "same number"),
-        (["a24.png", "a2.png"], "slice 24.*0 to 23"),
+        (["a24.png", "a2.png"], "slice 24.*0 to 23.*if yours count from 1, subtract 1"),
+        *(
+            (["0012.png", f"0012{mark}.png"], f"{re.escape(f'0012{mark}.png')}: looks like a copy of 0012.png")
+            for mark in (" (1)", "(2)", " 2", "_v2", " copy", " copy 3", " - Copy (2)", "-1", "_1")
+        ),
+        (["mask 12.png", "mask 12 2.png"], "mask 12 2.png: looks like a copy of mask 12.png"),
     ],
 )
 def test_label_files_whose_names_do_not_tell(own, names, said):
     with pytest.raises(InputError, match=said):
         load_dataset(own(dict(zip(names, MASK[:2], strict=True))))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("s1_0001.png", "s1_0002.png"),
+        ("mask_1.png", "mask_2.png"),
+        ("slice_0005.png", "slice_0015.png"),
+        ("z12_y1.png", "z13_y2.png"),
+        ("scan (1).png", "scan (2).png"),
+        ("1-1.png", "1-2.png"),
+    ],
+)
+def test_series_are_no_copies(own, names):
+    assert len(load_dataset(own(dict(zip(names, MASK, strict=False)))).train[0].labelled_zs) == 2
 
 
 def test_own_refuses_what_it_cannot_use(own, tmp_path):
@@ -89,6 +111,10 @@ def test_own_refuses_what_it_cannot_use(own, tmp_path):
         load_dataset(own(np.zeros_like(MASK)))
     with pytest.raises(InputError, match="no labelled slice"):
         load_dataset(own({"mask_3.png": MASK[3] * 0}))
+    with pytest.raises(InputError, match="apart from the ignored 255; save mitochondria as 1"):
+        load_dataset(own(MASK * 255, ignore_value=255))
+    with pytest.raises(InputError, match="m5.png: is 40 x 47 uint8; expected 40 x 48 uint8 as in m7.png"):
+        load_dataset(own({"m5.png": MASK[5, :, 1:], "m6.png": MASK[6, :, 1:], "m7.png": MASK[7]}))
     with pytest.raises(InputError, match="data.label_kind=colour"):
         load_dataset(own(MASK, label_kind="colour"))
     with pytest.raises(InputError, match="data.voxel_nm=5"):
@@ -289,6 +315,10 @@ def test_unknown_voxel_sizes(own):
     for pixel_nm in (0.0, 20.0):
         part = load_dataset(own(MASK, pixel_nm=pixel_nm)).train[0]
         assert part.pixel_nm is None and part.image_at(0).shape == (40, 48)
+    part = load_dataset(own(MASK, voxel_nm="?, 10,10", pixel_nm=20.0)).train[0]
+    assert str(part.image.voxel_nm) == "(nan, 10.0, 10.0)" and part.shape_at_training == (20, 24)
+    with pytest.raises(InputError, match=r"data.voxel_nm=5,\?,5 is not understood.*\?,8,8 where z is unknown"):
+        load_dataset(own(MASK, voxel_nm="5,?,5"))
     with pytest.raises(InputError, match="data.pixel_nm=-1"):
         load_dataset(own(MASK, pixel_nm=-1.0))
 

@@ -13,6 +13,7 @@ from dualrel_jax.errors import InputError
 MASK = volume(24)[1].astype(np.uint8)
 OME = {"axes": "ZYX", **{f"PhysicalSize{axis}": size for axis, size in zip("ZYX", (30, 8, 8), strict=True)}}
 OME |= {f"PhysicalSize{axis}Unit": "nm" for axis in "ZYX"}
+PLANES = {"photometric": "rgb", "planarconfig": "separate"}  # what tifffile chooses for 3 or 4 slices
 FIJI = {"imagej": True, "resolution": (1 / 0.008, 1 / 0.008)}
 
 
@@ -105,6 +106,42 @@ def test_masks_of_1_bit_and_in_colour_in_tiff(own, tmp_path):
     tifffile.imwrite(data.label + ".tif", np.repeat(255 * MASK[..., None], 3, axis=-1), photometric="rgb")
     data.label += ".tif"
     assert np.array_equal(load_dataset(data).train[0].native_label_at(8), MASK[8])
+
+
+@pytest.mark.parametrize("count", [3, 4])
+@pytest.mark.parametrize(
+    "options",
+    [PLANES, {**PLANES, "compression": "zlib"}, {"imagej": True}],
+    ids=["plain", "zlib", "ImageJ"],
+)
+def test_three_or_four_slices_that_tifffile_takes_for_colours(own, count, options):
+    zs = [5, 12, 20, 23][:count]
+    data = own(MASK)
+    tifffile.imwrite(data.label, MASK[zs], **options)
+    data.labelled_slices = ",".join(map(str, zs))
+    part = load_dataset(data).train[0]
+    assert part.labelled_zs == tuple(zs)
+    assert all(np.array_equal(part.native_label_at(z), MASK[z]) for z in zs)
+    data.labelled_slices = "5,12"
+    with pytest.raises(InputError, match="tifffile saved them as colours: write them with photometric='minisblack'"):
+        load_dataset(data)
+
+
+def test_a_whole_stack_of_three_slices_that_tifffile_takes_for_colours(own):
+    data = own(MASK[:3], slices=3)
+    tifffile.imwrite(data.label, MASK[:3], **PLANES)
+    part = load_dataset(data).train[0]
+    assert part.labelled_zs == (0, 1, 2) and np.array_equal(part.native_label_at(2), MASK[2])
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_masks_in_the_alpha_channel_are_refused(own, tmp_path, mode):
+    data = own({"m8.png": MASK[8]})
+    image = Image.new(mode, (48, 40), "white")
+    image.putalpha(grey(MASK[8]))
+    image.save(tmp_path / "labels" / "m8.png")
+    with pytest.raises(InputError, match="m8.png: is transparent in places.*save it flattened"):
+        load_dataset(data)
 
 
 def test_masks_blurred_by_scaling_and_with_nan(own):

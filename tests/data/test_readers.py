@@ -217,6 +217,12 @@ def test_png_kinds(tmp_path):
     refused(tmp_path, "deep.png", "20 x 30 uint16", "20 x 30 uint8")
 
 
+def test_the_odd_slice_of_a_folder_is_blamed_even_if_it_is_the_first(tmp_path):
+    for z, image in enumerate((stack()[0, :, 1:], *stack()[1:4])):
+        Image.fromarray(image).save(tmp_path / f"{z}.png")
+    refused(tmp_path, "0.png: is 20 x 29 uint8; expected 20 x 30 uint8 as in 1.png")
+
+
 def test_two_dimensional_images_are_one_slice(tmp_path):
     image = stack()[0]
     np.save(tmp_path / "a.npy", image)
@@ -350,7 +356,11 @@ def test_files_that_are_not_what_their_names_say(tmp_path):
 
 
 def test_folders_that_are_no_stack(tmp_path):
-    refused(tmp_path, "no slices")
+    refused(tmp_path, "holds no slices;")
+    for name in ("a.JPG", "notes.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "raw").mkdir()
+    refused(tmp_path, "no slices, but .JPG, .txt files and the folder raw", "File > Save As > Image Sequence")
     (tmp_path / "a.zarr").mkdir()
     refused(tmp_path / "a.zarr", "0 arrays")
     Image.fromarray(stack()[0]).save(tmp_path / "0.png")

@@ -1,6 +1,7 @@
 """What every reader returns, and the units, shapes and grey values they share."""
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,15 +53,24 @@ def voxel_of(sizes_nm: Iterable[float]) -> Voxel | None:
     return (z if z > 0 else float("nan"), y, x) if y > 0 and x > 0 else None
 
 
+def is_voxel(sizes_nm: Sequence[float]) -> bool:
+    """Whether these are three sizes above 0; the first, z, may be nan."""
+    return len(sizes_nm) == 3 and all(0 < size < math.inf for size in sizes_nm[math.isnan(sizes_nm[0]) :])
+
+
 def times(shape: Iterable[int]) -> str:
     return " x ".join(str(length) for length in shape)
 
 
 def as_grey(image: np.ndarray, name: str) -> np.ndarray:
-    """`y x` as it is; `y x c` (RGB or RGBA) only where its colours are equal."""
+    """`y x` as it is; `y x c` (grey or RGB, perhaps with alpha) only where colours are equal and alpha is constant."""
     if image.ndim == 2:
         return image
-    if (image[..., :3] == image[..., :1]).all():
+    if image.shape[-1] in (2, 4):
+        image, alpha = image[..., :-1], image[..., -1]
+        if alpha.min() < alpha.max():
+            raise InputError(f"{name}: is transparent in places; expected an opaque image: save it flattened")
+    if (image == image[..., :1]).all():
         return np.ascontiguousarray(image[..., 0])
     raise InputError(f"{name}: is a colour image; expected grey: convert it (Fiji: Image > Type > 8-bit)")
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import weakref
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -16,12 +17,15 @@ from dualrel_jax.errors import InputError
 SUFFIXES = (".tif", ".tiff")
 
 
-def read_tiff(path: Path) -> Source:
-    """Raises InputError: truncated, in colour, more than one stack."""
+def read_tiff(path: Path, expected: Collection[tuple[int, int, int]] = ()) -> Source:
+    """`expected`: shapes z y x that planes of colours or channels would have as slices.
+
+    Raises InputError: truncated, in colour, more than one stack.
+    """
     with contextlib.ExitStack() as files:
         tif = files.enter_context(tifffile.TiffFile(path))
         series = _one_stack(tif, path)
-        shape, grey = _stack_shape(series, path)
+        shape, grey = _stack_shape(series, path, expected)
         dtype, offset = series[0].dtype.newbyteorder("="), series[0].dataoffset
         title = {"imagej": "ImageJ TIFF", "ome": "OME-TIFF"}.get(series[0].kind, "TIFF")
         voxel_nm = _voxel_nm(tif)
@@ -29,6 +33,9 @@ def read_tiff(path: Path) -> Source:
             _check_block(tif, shape, offset, path)
             block = np.memmap(path, dtype.newbyteorder(tif.byteorder), "r", offset, shape)
             return Source(shape, dtype, voxel_nm, f"{title}, memory-mapped", lambda z, y, x: block[z, y, x])
+        if series[0].axes == "SYX":
+            planes = series[0].asarray()  # one page holds them all
+            return Source(shape, dtype, voxel_nm, title, lambda z, y, x: planes[z, y, x])
         pages = [page for part in series for page in part.pages]
         _check_pages(tif, shape[0], pages, path)
         files.pop_all()  # stays open, for the pages
@@ -72,18 +79,28 @@ def _one_stack(tif: tifffile.TiffFile, path: Path) -> list[tifffile.TiffPageSeri
     return series
 
 
-def _stack_shape(series: list[tifffile.TiffPageSeries], path: Path) -> tuple[tuple[int, int, int], bool]:
+def _stack_shape(
+    series: list[tifffile.TiffPageSeries], path: Path, expected: Collection[tuple[int, int, int]]
+) -> tuple[tuple[int, int, int], bool]:
     """-> (z, y, x) and whether the pages are grey."""
     shape, axes = series[0].shape, series[0].axes
+    planar = axes in ("SYX", "CYX") and len(series) == 1
+    if planar and shape in expected:
+        return shape, True
     grey = axes[-1] != "S"
     zyx, axes = (shape, axes) if grey else (shape[:-1], axes[:-1])
     if axes == "YX":
         return (len(series), *zyx), grey
     # A stack that tifffile wrote for ImageJ or OME without naming axes has "channels"; two to four are true colours.
     if len(axes) != 3 or axes[1:] != "YX" or axes[0] == "S" or (axes[0] == "C" and zyx[0] <= 4):
+        remedy = "save one channel and time point alone (Fiji: Image > Duplicate)"
+        if planar:
+            remedy += (
+                "; if these are slices, tifffile saved them as colours: write them with photometric='minisblack', "
+                "metadata={'axes': 'ZYX'}"
+            )
         raise InputError(
-            f"{path}: has axes {series[0].axes} ({times(shape)}); expected one grey stack (z, y, x): "
-            "save one channel and time point alone (Fiji: Image > Duplicate)"
+            f"{path}: has axes {series[0].axes} ({times(shape)}); expected one grey stack (z, y, x): {remedy}"
         )
     return tuple(zyx), grey
 
