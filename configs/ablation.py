@@ -17,7 +17,7 @@ VARIANTS = {  # row -> (its name in the tables, fields of config.method that dif
     "full_consistency": ("prototype consistency with weight 1", {"consistency_weight": 1.0}),
     "no_soft": ("without soft pixel targets", {"soft_weight": 0.0}),
     "trust": ("soft pixel targets weighted by reliability", {"soft_trust": "reliability"}),
-    "one_geometry": ("teacher and student in one geometry", {"soft_scale": (1.0, 1.0)}),
+    "one_geometry": ("teacher and student in one geometry", {"strong_scale": (1.0, 1.0)}),
     "no_cross": ("without cross labels", {"cross_weight": 0.0}),
     "own_labels": ("each opinion labelled by itself", {"cross_labels": "own"}),
     "no_prototype": ("without segmentation by prototypes", {"prototype_weight": 0.0}),

@@ -21,7 +21,7 @@ def get_config(arg: str = "phantom,1/32"):
             "reliability": "uncertainty",  # uncertainty, softmax or uniform (ablation)
             "reliability_from": "class",  # class: the pixels it owns are of its class; consistency: two views agree
             # Pixels: soft targets of the teacher on the strong view, hard labels on a CutMix view.
-            "soft_scale": (0.5, 2.0),  # zoom of the strong view against the teacher's, drawn from here; (1, 1): none
+            "strong_scale": (0.5, 2.0),  # zoom of the strong view against the teacher's, drawn from here; (1, 1): none
             "soft_target": "head",  # head, or mean of head and fused prototypes
             "soft_trust": "uniform",  # weight of a pixel: uniform, or reliability of its prototypes
             "cross_labels": "other",  # head and prototypes learn each from the other, or each from its own (ablation)

@@ -46,7 +46,7 @@ def test_steps_per_call_must_suit_all_that_happens_between_steps(section, fields
 
 
 @pytest.mark.parametrize("scale", [(1.4, 0.7), (0.0, 1.0), (0.7,)])
-@pytest.mark.parametrize("field", ["augment.scale", "method.soft_scale"])
+@pytest.mark.parametrize("field", ["augment.scale", "method.strong_scale"])
 def test_zooms_have_a_smallest_and_a_largest_above_zero(field, scale):
     config = settings.get_config("dualrel:phantom,4")
     config.update_from_flattened_dict({field: scale})

@@ -83,7 +83,7 @@ class DualRel(Method):
                 f"config.method.feature_level is {method.feature_level}; expected 0 to {config.model.depth - 1} for a "
                 f"U-Net of depth {config.model.depth}."
             )
-        settings.check_scale("method.soft_scale", method.soft_scale)
+        settings.check_scale("method.strong_scale", method.strong_scale)
         self.elsewhere = method.predict_elsewhere
         self.strong_views = 2 if method.cross_weight > 0 else 1  # the second is for CutMix
         bank = PrototypeBank(
@@ -143,7 +143,7 @@ class DualRel(Method):
     def zooms(self, rng: jax.Array, count: int) -> jax.Array:
         """How far the strong view of each of `count` crops is zoomed against the weak one."""
         keys = jax.random.split(jax.random.fold_in(rng, 2), count)  # `rng` itself draws the boxes of CutMix
-        return jax.vmap(functools.partial(augment.draw_zoom, scale=self.config.soft_scale))(keys)
+        return jax.vmap(functools.partial(augment.draw_zoom, scale=self.config.strong_scale))(keys)
 
     def doubt(self, d: jax.Array, maps: jax.Array, head: jax.Array) -> jax.Array:
         """What the reliability learns from, b k: confusion by the teacher's head b Y X 2, or the discrepancy d."""
