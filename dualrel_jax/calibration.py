@@ -39,8 +39,7 @@ def calibrate(predictor: Predictor, variables: Variables, parts: Sequence[Part],
     for part, z, near in neighbours(parts, partition):
         window = middle(part.shape_at_training, SIDE)
         label = part.label_at(z)[window]
-        for other in near:
-            probability = predictor(variables, part.image_at(other)[window])
+        for probability in predictor.each(variables, (part.image_at(other)[window] for other in near)):
             counts += _histogram(probability[label != IGNORE])
             wanted += np.count_nonzero(label == 1)
     return float(np.clip(_covering(counts, wanted), *LIMITS)) if wanted else None

@@ -33,14 +33,13 @@ def score(
     slices = spread(slices, max_slices if max_slices > 0 else len(slices))
     shown = spread(range(len(slices)), show)
     scores, samples = metrics.Scores(threshold), []
-    for i, (part, z) in enumerate(slices):
-        image = part.image_at(z)
-        probability = predictor(variables, image)
+    found = predictor.each(variables, (part.image_at(z) for part, z in slices))
+    for i, ((part, z), probability) in enumerate(zip(slices, found, strict=True)):
         native = part.native_label_at(z)
         record = scores.update(z, resample.resample_probability(probability, native.shape), native)
         if i in shown:
             title = f"z = {z}, JAC {record['jac']:.2f}"
-            samples.append((image, probability > threshold, part.label_at(z) == 1, title))
+            samples.append((part.image_at(z), probability > threshold, part.label_at(z) == 1, title))
     return scores, samples
 
 

@@ -1,5 +1,8 @@
 """Probability maps of slices of any size, by tiles."""
 
+import itertools
+from collections.abc import Iterable, Iterator
+
 import jax
 import numpy as np
 from ml_collections import ConfigDict
@@ -41,6 +44,12 @@ class Predictor:
         else:
             probability = self._predict(variables, images)
         return probability if image.ndim == 3 else probability[0]
+
+    def each(self, variables: Variables, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Every slice of many, y x in and y x out, in order: `slices_at_once` neighbours of one shape in a call."""
+        for _, alike in itertools.groupby(images, np.shape):
+            while together := list(itertools.islice(alike, self.slices_at_once)):
+                yield from self(variables, np.stack(together))
 
     def _predict(self, variables: Variables, images: np.ndarray) -> np.ndarray:
         tiles = Tiles(images.shape[1:], self._settings.tile, self._settings.overlap, self._multiple)

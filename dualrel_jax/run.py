@@ -107,7 +107,7 @@ class Run:
         settings = self.config.predict
         if settings.share:
             slices = spread([(part, z) for part in self.test_parts() for z in part.zs], calibration.SAMPLE)
-            sample = (self.predictor(self.variables, part.image_at(z)) for part, z in slices)
+            sample = self.predictor.each(self.variables, (part.image_at(z) for part, z in slices))
             return calibration.of_share(sample, settings.share)
         return settings.threshold or self._calibrated()
 

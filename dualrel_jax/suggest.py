@@ -107,8 +107,10 @@ def suggest(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, 
     judge = Predictor(Disagreement(run.method, run.config.augment), _by_default(run.config), mesh)
     candidates = _candidates(run.dataset.train, partition, settings.candidates)
     regions, shown = [], {}
-    for part, z in tqdm(candidates, desc="suggest", unit="slice", mininterval=2):
-        shown[part.name, z] = unsure = judge(run.variables, part.image_at(z))
+    found = judge.each(run.variables, (part.image_at(z) for part, z in candidates))
+    bar = tqdm(found, "suggest", len(candidates), unit="slice", mininterval=2)
+    for (part, z), unsure in zip(candidates, bar, strict=True):
+        shown[part.name, z] = unsure
         regions.extend(regions_of(part, z, unsure, settings.box_px))
     labelled = [_known(part, z) for part in run.dataset.train for z in part.zs if (part.name, z) in partition.labelled]
     picks = choose(regions, labelled, settings.count)

@@ -20,6 +20,16 @@ def part(step_nm=20.0, true=None):
     return types.SimpleNamespace(**about, image_at=image_at, label_at=lambda z: true)
 
 
+class Fake:
+    """A predictor by a function image y x -> probability y x."""
+
+    def __init__(self, probability):
+        self.probability = probability
+
+    def each(self, variables, images):
+        return map(self.probability, images)
+
+
 def partition(labelled, free):
     name = lambda zs: tuple(("volume", z) for z in zs)  # noqa: E731
     return Partition(name(labelled), name(free))
@@ -45,21 +55,21 @@ def test_masks_of_the_slices_beside_cover_what_the_label_covers(power):
     right = rng.random((32, 32))
     label = (right > 0.5).astype(np.uint8)
     label[:4] = 255
-    predictor = lambda variables, image: np.where(image == 20, 0.0, right**power).astype(np.float32)  # noqa: E731
+    predictor = Fake(lambda image: np.where(image == 20, 0.0, right**power).astype(np.float32))
     found = calibration.calibrate(predictor, None, [part(true=label)], partition([20], range(40)))
     assert abs(found - 0.5**power) < 0.01
 
 
 def test_a_threshold_stays_near_the_middle_and_there_without_evidence():
     label = np.zeros((32, 32), np.uint8)
-    sure = lambda variables, image: np.full((32, 32), 0.9, np.float32)  # noqa: E731
+    sure = Fake(lambda image: np.full((32, 32), 0.9, np.float32))
     assert calibration.calibrate(sure, None, [part(true=label)], partition([20], range(40))) is None
     label[0] = 1
     limit = calibration.calibrate(sure, None, [part(true=label)], partition([20], range(40)))
     assert limit == 0.75 and "0.75, its limit: there masks" in calibration.explain(limit)
     without = calibration.calibrate(sure, None, [part(true=label)], partition(range(40), range(40)))
     assert without is None and "0.50, not calibrated" in calibration.explain(without)
-    exact = lambda variables, image: label.astype(np.float32)  # noqa: E731  any threshold would do
+    exact = Fake(lambda image: label.astype(np.float32))  # any threshold would do
     assert calibration.calibrate(exact, None, [part(true=label)], partition([20], range(40))) == 0.5
 
 

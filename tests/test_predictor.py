@@ -33,6 +33,16 @@ def test_any_slice_comes_back_as_it_was(shape, flips):
     np.testing.assert_allclose(got, image / 255, atol=1e-5)
 
 
+def test_many_slices_keep_all_devices_at_work(monkeypatch):
+    rng = np.random.default_rng(0)
+    slices = [rng.integers(0, 256, shape, dtype=np.uint8) for shape in [(16, 16)] * 6 + [(12, 16)]]
+    predict, calls, whole = predictor(4), [], Predictor.__call__
+    monkeypatch.setattr(Predictor, "__call__", lambda *args: calls.append(args[2].shape) or whole(*args))
+    for found, image in zip(predict.each(0.0, iter(slices)), slices, strict=True):
+        np.testing.assert_allclose(found, image / 255, atol=1e-5)
+    assert calls == [(4, 16, 16), (2, 16, 16), (1, 12, 16)]
+
+
 def test_four_devices_predict_what_one_does():
     image = np.random.default_rng(0).integers(0, 256, (40, 41), dtype=np.uint8)
     np.testing.assert_allclose(predictor(4)(0.0, image), predictor(1)(0.0, image), atol=1e-6)
