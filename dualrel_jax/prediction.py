@@ -18,7 +18,7 @@ from tqdm import tqdm
 from dualrel_jax import calibration, consensus, pictures
 from dualrel_jax.blocks import Region, Window, middle, parse_region, relative, slabs, spread
 from dualrel_jax.calibration import SAMPLE, UNCALIBRATED
-from dualrel_jax.data.own import parse_voxel
+from dualrel_jax.data.own import parse_voxel, split_paths
 from dualrel_jax.data.volumes import Volume, intensity_range, open_volume, to_uint8
 from dualrel_jax.data.writers import VolumeWriter, open_writer, remove
 from dualrel_jax.errors import InputError
@@ -75,9 +75,13 @@ def _test_volume(run: Run) -> Volume:
 
 def _in_training(run: Run, path: str) -> Volume | None:
     """This very file as the data set of the training has it, with the voxel size it had there; None if it has not."""
+    data, same = run.config.data, lambda other: Path(other).resolve() == Path(path).resolve()
+    named = (name for key in ("image", "unlabelled", "test_image") for name in split_paths(data[key]))
+    if data.name == "own" and not any(map(same, named)):
+        return None  # its labels, which may be many, need not be read
     with contextlib.suppress(InputError), contextlib.redirect_stdout(io.StringIO()):
         for part in (*run.dataset.train, *run.dataset.validation, *run.dataset.test):
-            if Path(part.image.path).resolve() == Path(path).resolve():
+            if same(part.image.path):
                 return part.image
     return None
 

@@ -177,12 +177,13 @@ def test_the_voxel_size_of_a_file_of_the_training_is_the_one_it_had_there(tmp_pa
     image = np.random.default_rng(0).integers(0, 255, SHAPE, np.uint8)
     for name in ("trained", "another"):
         tifffile.imwrite(tmp_path / f"{name}.tif", image)
-    settings = dualrel_jax.get_config("supervised:phantom").predict
+    config = dualrel_jax.get_config("supervised:own,all")
+    config.data.image, settings = str(tmp_path / "trained.tif"), config.predict
     settings.update({"input": str(tmp_path / "trained.tif"), "tile": 16, "overlap": 4})
     tifffile.imwrite(tmp_path / "trained.tif", image, imagej=True, metadata={"spacing": 5, "unit": "nm"})
     part = SimpleNamespace(image=Volume.from_array(image, (30.0, 8.0, 8.0), str(tmp_path / "trained.tif")))
     run = SimpleNamespace(
-        config=SimpleNamespace(predict=settings),
+        config=config,
         dataset=SimpleNamespace(train=[part], validation=[], test=[]),
         method=SimpleNamespace(elsewhere="prototypes"),
         pixel_nm=(8.0, 8.0),
