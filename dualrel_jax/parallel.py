@@ -36,17 +36,17 @@ def create_mesh(num_devices: int = 0) -> Mesh:
             f"config.train.devices is {num_devices}, but this machine has {len(devices)}; lower it, or use 0 for all."
         )
     devices = devices[: num_devices or None]
-    if jax.process_index() not in {device.process_index for device in devices}:
-        raise InputError(
-            f"config.train.devices is {num_devices}, which leaves this host, number {jax.process_index()}, without "
-            "work; use 0 for all devices, or start fewer hosts."
-        )
     # Auto: the default, Explicit, makes the prototype einsums ambiguous.
     return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
 
 
 def check_batches(train: ConfigDict, unlabelled_too: bool, mesh: Mesh) -> None:
-    """InputError if a batch of `config.train` cannot be split evenly over the devices."""
+    """InputError if a batch of `config.train` cannot be split evenly over the devices, or this host has none."""
+    if jax.process_index() not in {device.process_index for device in mesh.devices.flat}:
+        raise InputError(
+            f"config.train.devices is {train.devices}, which leaves this host, number {jax.process_index()}, without "
+            "work; use 0 for all devices, or start fewer hosts."
+        )
     for key in ("batch_labelled", "batch_unlabelled")[: 1 + unlabelled_too]:
         if train[key] < 1 or train[key] % mesh.size:
             raise InputError(

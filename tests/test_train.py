@@ -190,6 +190,12 @@ def test_a_diverged_training_stops_and_names_the_step(small_config, tmp_path):
         train(config, tmp_path)
 
 
+def test_a_host_without_a_device_is_told(small_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    with pytest.raises(InputError, match="devices is 1, which leaves this host, number 1, without work"):
+        train(small_config("supervised"), tmp_path)
+
+
 @pytest.mark.slow
 def test_two_processes_train_together(small_config, tmp_path):
     config = small_config()
