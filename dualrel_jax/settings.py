@@ -15,7 +15,6 @@ from dualrel_jax.files import write_text
 _FREE = ("predict", "instances", "suggest", "profile", "train.devices", "train.keep_checkpoints", "data.dir")
 _FREE += ("data.test_image", "data.test_label", "data.test_voxel_nm", "data.cache_mib", "data.tfds_dir")
 _FREE += ("data.resident_limit_mib", "data.partition_file", "train.steps_per_call")
-_FREE += ("method.predict_from", "method.predict_elsewhere")
 
 
 def get_config(name: str) -> ConfigDict:
