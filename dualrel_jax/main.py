@@ -104,7 +104,7 @@ def run(given: flags.FlagValues, config: ConfigDict) -> None:
 
 def parse(argv: list[str]) -> tuple[flags.FlagValues, ConfigDict]:
     """Flags and config of a command line (without the program's name); InputError if they make no sense."""
-    argv = [_HOME.sub(str(Path.home()), word) for word in argv]
+    argv = [_HOME.sub(lambda _: str(Path.home()), word) for word in argv]  # a function: backslashes stay
     try:
         given = _flags()
         rest = given(["dualrel", *argv], known_only=True)

@@ -70,6 +70,11 @@ def replicate(tree: Any, mesh: Mesh) -> Any:
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(sharding, np.asarray(x), np.shape(x)), tree)
 
 
+def scatter(values: np.ndarray, mesh: Mesh) -> jax.Array:
+    """A host array, equal on all hosts, to one split over its first axis: each device is sent its part alone."""
+    return jax.make_array_from_callback(values.shape, split(mesh), values.__getitem__)
+
+
 def shard_batch(tree: Any, mesh: Mesh) -> Any:
     """Inside jit: splits the first axis over the devices."""
     return jax.lax.with_sharding_constraint(tree, split(mesh))

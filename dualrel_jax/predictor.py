@@ -30,7 +30,7 @@ class Predictor:
         self.in_flight = 2 if mesh.size == 1 else 1
 
         def forward(variables: Variables, tiles: jax.Array) -> jax.Array:
-            return chosen_output(method, config, variables, parallel.shard_batch(tiles, mesh))
+            return chosen_output(method, config, variables, tiles)
 
         self._forward = jax.jit(forward, out_shardings=parallel.replicated(mesh))
 
@@ -60,7 +60,7 @@ class Predictor:
         size += -size % self._mesh.size
         padded = np.concatenate([cut, np.zeros((calls * size - len(cut), *cut.shape[1:]), cut.dtype)])
         outputs = [
-            np.asarray(self._forward(variables, parallel.replicate(chunk, self._mesh)))
+            np.asarray(self._forward(variables, parallel.scatter(chunk, self._mesh)))
             for chunk in padded.reshape(calls, size, *cut.shape[1:])
         ]
         of_images = np.concatenate(outputs)[: len(cut)].reshape(len(images), len(tiles), *cut.shape[1:])

@@ -34,18 +34,19 @@ def check_fits(slices: list[SliceOf], patch: int) -> None:
     """InputError if a crop is larger than a slice."""
     for part in {slice_of.part.name: slice_of.part for slice_of in slices}.values():
         y, x = part.shape_at_training
+        if min(y, x) >= patch:
+            continue
         voxel_nm = part.image.voxel_nm
-        if min(y, x) < patch and voxel_nm and min(voxel_nm[1:]) < PIXEL_NM[0]:
+        if voxel_nm and min(voxel_nm[1:]) < PIXEL_NM[0]:
             raise InputError(
                 f"The slices of {part.name} are smaller than a crop, {y} x {x} pixels at the training pixel size, for "
                 f"their own pixels are said to be of {voxel_nm[1]:g} x {voxel_nm[2]:g} nm; expected {PIXEL_NM[0]:g} to "
                 f"{PIXEL_NM[1]:g} nm: set data.voxel_nm=z,y,x in nm."
             )
-        if min(y, x) < patch:
-            raise InputError(
-                f"A crop of {patch} x {patch} pixels (config.train.patch) is larger than the slices of {part.name}, "
-                f"{y} x {x} pixels at the training pixel size; lower --config.train.patch or --config.data.pixel_nm."
-            )
+        raise InputError(
+            f"A crop of {patch} x {patch} pixels (config.train.patch) is larger than the slices of {part.name}, "
+            f"{y} x {x} pixels at the training pixel size; lower --config.train.patch or --config.data.pixel_nm."
+        )
 
 
 def mirror(image: np.ndarray, margin: int) -> np.ndarray:
