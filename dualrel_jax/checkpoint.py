@@ -16,10 +16,11 @@ class Checkpoints:
     """Checkpoints in `folder`, one a step: the newest `keep`, and the best by validation. A context manager.
 
     Saving is asynchronous and atomic: a checkpoint appears under its step's name when it is complete, so a process
-    killed while saving leaves the one before.
+    killed while saving leaves the one before. `clean` removes what such a process left; whoever only reads must not,
+    for a training may be saving in this folder now.
     """
 
-    def __init__(self, folder: str | Path, keep: int = 2):
+    def __init__(self, folder: str | Path, keep: int = 2, clean: bool = False):
         policies = ocp.training.preservation_policies
         self._folder = Path(folder).absolute()
         self._checkpointer = ocp.training.Checkpointer(
@@ -31,14 +32,17 @@ class Checkpoints:
                     policies.BestN(get_metric_fn=lambda m: m[BEST_BY], n=1, keep_checkpoints_without_metrics=False),
                 ]
             ),
-            cleanup_tmp_directories=True,
+            cleanup_tmp_directories=clean,
         )
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, kind, error, trace) -> None:
-        self._checkpointer.close()
+        try:
+            self._checkpointer.close()
+        except (OSError, ValueError) as failed:
+            raise _explained(failed, self._folder) from failed
 
     def save(self, step: int, state: Any, metrics: dict[str, float] | None = None) -> None:
         """Starts saving `state`, in place of an unreadable checkpoint of that step; waits for the save before it.
@@ -77,8 +81,11 @@ class Checkpoints:
         for checkpoint in checkpoints:
             try:
                 return checkpoint.step, self._checkpointer.load(checkpoint.step, abstract_state)
-            except Exception:  # Orbax and tensorstore raise many kinds.
-                print(f"The checkpoint {self._folder / str(checkpoint.step)} cannot be read and is skipped.")
+            except Exception as error:  # Orbax and tensorstore raise many kinds.
+                if "RESOURCE_EXHAUSTED" in str(error):
+                    raise
+                why = str(error).strip().split("\n")[0]
+                print(f"The checkpoint {self._folder / str(checkpoint.step)} cannot be read and is skipped: {why}")
         if checkpoints:
             raise InputError(
                 f"None of the {len(checkpoints)} checkpoints in {self._folder} can be read; remove that folder to "
