@@ -1,5 +1,6 @@
 """Devices and hosts: one mesh axis, `data`, over which batches are split and everything else is copied."""
 
+import collections
 import os
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,12 @@ def check_batches(train: ConfigDict, unlabelled_too: bool, mesh: Mesh) -> None:
         raise InputError(
             f"config.train.devices is {train.devices}, which leaves this host, number {jax.process_index()}, without "
             "work; use 0 for all devices, or start fewer hosts."
+        )
+    of_hosts = collections.Counter(device.process_index for device in mesh.devices.flat)
+    if len(set(of_hosts.values())) > 1:
+        raise InputError(
+            f"config.train.devices is {train.devices}, which takes {sorted(of_hosts.values())} devices of the hosts; "
+            "expected equally many of each: use 0 for all devices."
         )
     for key in ("batch_labelled", "batch_unlabelled")[: 1 + unlabelled_too]:
         if train[key] < 1 or train[key] % mesh.size:

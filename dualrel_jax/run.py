@@ -43,18 +43,18 @@ def start(config: ConfigDict, workdir: Path) -> None:
 
 
 def describe(workdir: Path, dataset: Dataset, partition: Partition, mesh: jax.sharding.Mesh) -> None:
-    """Writes partition.json and run.json: pixel size, versions, devices and revision. The first host only.
+    """Writes partition.json and run.json (pixel size, versions, devices and revision), on the first host.
 
     InputError if the run was started on other slices.
     """
-    if not parallel.is_first_host():
-        return
     path = workdir / "partition.json"
     if path.exists() and (different := Partition.load(path).difference(partition)):
         raise InputError(
             f"{workdir} holds a run on other slices ({different}); choose another --workdir to train on these, or "
             f"--config.data.partition_file={path} to continue on those."
         )
+    if not parallel.is_first_host():
+        return
     partition.save(path)
     about = {
         "pixel_nm": dataset.train[0].pixel_nm,

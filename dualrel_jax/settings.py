@@ -14,7 +14,7 @@ from dualrel_jax.files import write_text
 # Fields that may differ between a run and a later command on its work folder: they do not change the training.
 _FREE = ("predict", "instances", "suggest", "profile", "train.devices", "train.keep_checkpoints", "data.dir")
 _FREE += ("data.test_image", "data.test_label", "data.test_voxel_nm", "data.cache_mib", "data.tfds_dir")
-_FREE += ("data.resident_limit_mib", "data.partition_file", "train.steps_per_call")
+_FREE += ("data.partition_file", "train.steps_per_call")
 
 
 def get_config(name: str) -> ConfigDict:

@@ -66,7 +66,10 @@ def train(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = Non
     # ---- State: new, or that of the last checkpoint ------------------------------------------------------------------
     optimizer = create_optimizer(method, config.train)
     at_once = config.train.steps_per_call
-    with Checkpoints(workdir / "checkpoints", config.train.keep_checkpoints) as checkpoints, footprint.in_words(config):
+    with (
+        Checkpoints(workdir / "checkpoints", config.train.keep_checkpoints, clean=True) as checkpoints,
+        footprint.in_words(config),
+    ):
         shapes = run.abstract_state(method, config)
         restored = checkpoints.restore(abstract(shapes, parallel.replicated(mesh)))
         if restored:
@@ -89,21 +92,21 @@ def train(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = Non
         progress, timer = Progress(config.train.steps), StepTimer(start_step)
 
         # ---- The loop ------------------------------------------------------------------------------------------------
+        intervals = config.train.log_every_steps, config.train.eval_every_steps, config.train.checkpoint_every_steps
         for step in range(start_step + at_once, config.train.steps + 1, at_once):
-            last = step == config.train.steps
+            log, evaluate, save = (step == config.train.steps or step % interval == 0 for interval in intervals)
             state, diagnostics = step_fn(state, next(feed))
-            if last or step % config.train.log_every_steps == 0:
+            if log or evaluate or save:  # what diverged is neither scored nor kept
                 scalars = check_finite(jax.device_get(diagnostics), step)
+            if log:
                 speed = {"speed/seconds_per_step": timer.lap(step)}
                 logger.write(step, {f"train/{name}": value for name, value in scalars.items()} | speed)
                 progress.update(step, f"loss {scalars['loss']:.3f}")
-            scores = None
-            if last or step % config.train.eval_every_steps == 0:
-                scores = validate(predictor, state, dataset, config, workdir, step)
+            scores = validate(predictor, state, dataset, config, workdir, step) if evaluate else None
             if scores:
                 logger.write(step, {f"validation/{name}": value for name, value in scores.items()})
                 progress.tell(step, f"JAC {scores['jac_pooled']:.3f} on validation slices")
-            if last or scores or step % config.train.checkpoint_every_steps == 0:
+            if save or scores:
                 checkpoints.save(step, state, scores)
                 timer.start(step)
 

@@ -7,12 +7,14 @@ import socket
 import subprocess
 import sys
 import time
+import types
 
 import jax
 import numpy as np
 import pytest
 
 from dualrel_jax import parallel, run
+from dualrel_jax.checkpoint import Checkpoints
 from dualrel_jax.data.datasets import load_dataset
 from dualrel_jax.data.partitions import Partition, make_partition
 from dualrel_jax.errors import InputError
@@ -188,6 +190,32 @@ def test_a_diverged_training_stops_and_names_the_step(small_config, tmp_path):
     config.train.learning_rate = 1e30
     with pytest.raises(InputError, match=r"at step [2-6].*learning_rate"):
         train(config, tmp_path)
+
+
+def test_what_diverged_between_two_lines_of_the_log_is_not_kept(small_config, tmp_path):
+    config = small_config("supervised")
+    config.data.validation_slices = "none"
+    config.train.update(
+        {"learning_rate": 1e30, "log_every_steps": 6, "eval_every_steps": 6, "checkpoint_every_steps": 4}
+    )
+    with pytest.raises(InputError, match="at step 4"):
+        train(config, tmp_path)
+    assert not (tmp_path / "checkpoints" / "4").exists()
+
+
+def test_reading_a_run_leaves_a_save_in_progress_alone(tmp_path):
+    saving = tmp_path / "2.orbax-checkpoint-tmp"
+    saving.mkdir()
+    for clean in (False, True):
+        with Checkpoints(tmp_path, clean=clean) as checkpoints:
+            checkpoints.save(3, {"step": jax.numpy.zeros(())})  # it waits for the cleaning
+        assert saving.exists() != clean
+
+
+def test_hosts_with_unequal_devices_are_told(small_config):
+    mesh = types.SimpleNamespace(devices=np.array([types.SimpleNamespace(process_index=i) for i in (0, 0, 1)]), size=3)
+    with pytest.raises(InputError, match=r"takes \[1, 2\] devices of the hosts"):
+        parallel.check_batches(small_config("supervised").train, False, mesh)
 
 
 def test_a_host_without_a_device_is_told(small_config, tmp_path, monkeypatch):
