@@ -42,8 +42,9 @@ def reach(sigma: float) -> int:
 def smoothed(sections: Iterator[Section], given: range, wanted: range, sigma: float) -> Iterator[Section]:
     """Gaussian mean over z of the sections at `given`, for each z of `wanted`; `sigma` in slices.
 
-    The weights of those slices that exist sum to one: at the ends of the volume the mean is over fewer slices, and
-    none is invented. In memory are 2 reach + 1 sections, as float16.
+    The weights of those slices that show something sum to one: at the ends of the volume and beside a section that is
+    None the mean is over fewer slices, and none is invented. None stays None. In memory are 2 reach + 1 sections, as
+    float16.
     """
     radius = reach(sigma)
     coming = zip(given, sections, strict=True)
@@ -52,13 +53,15 @@ def smoothed(sections: Iterator[Section], given: range, wanted: range, sigma: fl
         while not held or held[-1][0] < min(z + radius, given[-1]):
             at, section = next(coming)
             held.append((at, None if section is None else section.astype(np.float16)))
-        weights = {at: math.exp(-0.5 * ((at - z) / sigma) ** 2) for at, _ in held if abs(at - z) <= radius}
+        near = {at: section for at, section in held if section is not None and abs(at - z) <= radius}
+        if z not in near:
+            yield None
+            continue
+        weights = {at: math.exp(-0.5 * ((at - z) / sigma) ** 2) for at in near}
         total = sum(weights.values())
-        mean = None
-        for at, section in held:
-            if section is not None and at in weights:
-                part = np.multiply(section, weights[at] / total, dtype=np.float32)
-                mean = part if mean is None else np.add(mean, part, out=mean)
+        mean = np.zeros_like(near[z], np.float32)
+        for at, section in near.items():
+            mean += np.multiply(section, weights[at] / total, dtype=np.float32)
         yield mean
 
 
@@ -127,7 +130,9 @@ def _turns(model: Model, volume: Volume, region: Region) -> Iterator[_Turn]:
 
 
 def averaged(sections: Iterator[Section], others: np.ndarray) -> Iterator[Section]:
-    """Mean of each section and of those of the other views at its place, `view z y x` uint8."""
+    """Mean of each section and of those of the other views at its place, `view z y x` uint8. None stays None."""
     for z, section in enumerate(sections):
-        both = others[:, z].sum(axis=0, dtype=np.float32) / 255
-        yield (both if section is None else both + section) / (1 + len(others))
+        if section is None:
+            yield None
+        else:
+            yield (others[:, z].sum(axis=0, dtype=np.float32) / 255 + section) / (1 + len(others))

@@ -255,6 +255,19 @@ def test_smoothing_holds_no_more_slices_than_it_needs():
         np.testing.assert_allclose(section, z, atol=0.02)
 
 
+def test_a_missing_slice_stays_empty_and_takes_nothing_from_its_neighbours():
+    there = np.full((2, 2), 0.8, np.float32)
+    sections = [there, there, None, there, there]
+    found = list(consensus.smoothed(iter(sections), range(5), range(5), 1.0))
+    assert found[2] is None
+    for z in (0, 1, 3, 4):
+        np.testing.assert_allclose(found[z], 0.8, atol=1e-3)
+    others = np.full((2, 5, 2, 2), 204, np.uint8)
+    found = list(consensus.averaged(iter(sections), others))
+    assert found[2] is None
+    np.testing.assert_allclose(found[1], 0.8, atol=1e-3)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # A volume that is larger than the memory it may take
 # ---------------------------------------------------------------------------------------------------------------------
