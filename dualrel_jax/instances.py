@@ -95,8 +95,10 @@ def label_instances(mask: np.ndarray, voxel_nm: Voxel, settings: ConfigDict) -> 
 
     voxel_um3 = math.prod(voxel_nm) / 1e9
     if settings.hole_um3 > 0:
-        pockets = cc3d.dust(~mask, settings.hole_um3 / voxel_um3, connectivity=26, in_place=True)
-        mask = np.logical_not(pockets, out=pockets)
+        # Background all around: what is open to a face of the volume is no hole.
+        pockets = np.pad(~mask, 1, constant_values=True)
+        pockets = cc3d.dust(pockets, settings.hole_um3 / voxel_um3, connectivity=26, in_place=True)
+        mask = ~pockets[1:-1, 1:-1, 1:-1]
     labels = cc3d.connected_components(mask, connectivity=6, out_dtype=np.uint32)
     if settings.seed_depth_nm > 0:
         split_touching(labels, voxel_nm, settings.seed_depth_nm)

@@ -82,6 +82,13 @@ def test_holes_are_filled_up_to_their_size():
     assert not mask[4, 5, 5], "the mask that was given must stay as it was"
 
 
+def test_what_is_open_to_a_face_of_the_volume_is_no_hole():
+    mask = np.ones((9, 20, 20), bool)
+    mask[:2, 5, 5] = mask[4:6, 9, 9] = False
+    filled = instances.label_instances(mask, (10, 10, 10), rules(hole_um3=200e-6))
+    assert not filled[:2, 5, 5].any() and filled[4:6, 9, 9].all()
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), st.integers(0, 60))
 def test_numbers_follow_size(seed, smallest):
