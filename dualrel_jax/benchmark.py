@@ -189,6 +189,11 @@ def plan(config: ConfigDict, workdir: Path) -> list[Cell]:
             f"config.base.predict.share is {config.base.predict.share}; expected 0: a share is of one volume, "
             "and models are scored on several."
         )
+    if config.base.data.partition_file:
+        raise InputError(
+            f"config.base.data.partition_file is {config.base.data.partition_file}; expected none: config.labelled "
+            "says which slices keep their labels."
+        )
     for key in ("seeds", "bootstrap"):
         if config[key] < 1:
             raise InputError(f"config.{key} is {config[key]}; expected 1 or more.")

@@ -122,6 +122,7 @@ def test_a_method_may_not_change_a_shared_field(monkeypatch):
         ("--config.to=phantom", "beside phantom"),
         ("--config.base.size=huge", "huge.*tiny"),
         ("--config.base.predict.share=0.05", "share is 0.05; expected 0"),
+        ("--config.base.data.partition_file=a.json", "partition_file is a.json; expected none"),
         ("--config.rows.dualrel.method.magic=1", "magic"),
         ("--config=configs/dualrel.py:phantom", "not that of a benchmark"),
         ("--config=configs/benchmark.py:phantom,unlabelled=target", "needs a target"),
