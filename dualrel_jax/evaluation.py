@@ -11,6 +11,7 @@ from dualrel_jax import metrics, parallel, pictures
 from dualrel_jax.blocks import spread
 from dualrel_jax.data import augment, resample
 from dualrel_jax.data.datasets import Part
+from dualrel_jax.files import write_text
 from dualrel_jax.methods.base import Variables
 from dualrel_jax.predictor import Predictor
 from dualrel_jax.run import Run, load_run
@@ -64,7 +65,7 @@ def evaluate_run(run: Run) -> dict[str, float]:
         pictures.mask_sheet(samples, run.workdir / "pictures" / "masks.png", run.pixel_nm)
         write_activations(run, parts[0])
         text = in_words(summary, run.workdir)
-        (run.workdir / "summary.txt").write_text(text)
+        write_text(run.workdir / "summary.txt", text)
         print(text, end="")
     return summary
 

@@ -12,7 +12,7 @@ import numpy as np
 def write_text(path: Path, text: str) -> None:
     """Writes `text` beside `path` and moves it there in one step."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")  # two commands may write one file
-    part.write_text(text)
+    part.write_text(text, encoding="utf-8")
     os.replace(part, path)
 
 

@@ -1,6 +1,7 @@
 """Segmentation scores, accumulated slice by slice."""
 
 import csv
+import io
 import json
 import math
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from dualrel_jax.data.labels import IGNORE
-from dualrel_jax.files import without_nan
+from dualrel_jax.files import without_nan, write_text
 
 
 @dataclass
@@ -81,11 +82,12 @@ def write_metrics(folder: str | Path, summary: dict, records: list[dict]) -> tup
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     metrics, slices = folder / "metrics.json", folder / "slices.csv"
-    metrics.write_text(json.dumps(without_nan(summary), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    with slices.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(records[0]) if records else ["z"])
-        writer.writeheader()
-        writer.writerows(map(without_nan, records))
+    write_text(metrics, json.dumps(without_nan(summary), indent=2, allow_nan=False) + "\n")
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, fieldnames=list(records[0]) if records else ["z"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(map(without_nan, records))
+    write_text(slices, table.getvalue())
     return metrics, slices
 
 

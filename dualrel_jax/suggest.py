@@ -106,14 +106,15 @@ def suggest(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, 
     mesh = parallel.create_mesh(run.config.train.devices)
     judge = Predictor(Disagreement(run.method, run.config.augment), _by_default(run.config), mesh)
     candidates = _candidates(run.dataset.train, partition, settings.candidates)
-    regions, shown = [], {}
+    regions = []
     found = judge.each(run.variables, (part.image_at(z) for part, z in candidates))
     bar = tqdm(found, "suggest", len(candidates), unit="slice", mininterval=2)
     for (part, z), unsure in zip(candidates, bar, strict=True):
-        shown[part.name, z] = unsure
         regions.extend(regions_of(part, z, unsure, settings.box_px))
     labelled = [_known(part, z) for part in run.dataset.train for z in part.zs if (part.name, z) in partition.labelled]
     picks = choose(regions, labelled, settings.count)
+    slices = {(pick.region.part.name, pick.region.z): pick.region.part.image_at(pick.region.z) for pick in picks}
+    shown = dict(zip(slices, judge.each(run.variables, slices.values()), strict=True))
 
     folder = Path(workdir) / "suggestions"
     folder.mkdir(parents=True, exist_ok=True)

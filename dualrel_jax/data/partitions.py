@@ -10,6 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dualrel_jax.errors import InputError
+from dualrel_jax.files import write_text
 
 if TYPE_CHECKING:
     from dualrel_jax.data.datasets import Part
@@ -30,7 +31,7 @@ class Partition:
             f'  "{key}": [\n' + ",\n".join(f"    {json.dumps(entry)}" for entry in entries) + "\n  ]"
             for key, entries in asdict(self).items()
         )
-        Path(path).write_text("{\n" + ",\n".join(groups) + "\n}\n")
+        write_text(Path(path), "{\n" + ",\n".join(groups) + "\n}\n")
 
     def difference(self, other: "Partition") -> str:
         """The first slice that `other` uses otherwise, in words; empty if none."""
