@@ -34,9 +34,11 @@ def run_cell(folder: Path) -> None:
     # Opened before the training, which would be in vain without them.
     own = load_dataset(config.data)
     parts = parts_to_score(own, config.data, cell["scoring"]["targets"], cell["scoring"]["score_on"])
+    path = folder / "scores.json"
+    earlier = json.loads(path.read_text())["wall_seconds"] if path.exists() else 0.0  # trained, and scored anew
     start = time.monotonic()
     train(config, folder, own)
-    seconds = time.monotonic() - start
+    seconds = earlier + time.monotonic() - start
     about = json.loads((folder / "run.json").read_text())
     scores = {
         **{key: cell[key] for key in ("row", "labelled", "seed", "scoring")},
@@ -51,7 +53,7 @@ def run_cell(folder: Path) -> None:
         "targets": score_parts(folder, config, own, parts),
     }
     text = json.dumps(without_nan(scores), allow_nan=False)
-    write_text(folder / "scores.json", text + "\n")
+    write_text(path, text + "\n")
 
 
 def parts_to_score(own: Dataset, data: ConfigDict, targets: list[str], score_on: str) -> dict[str, tuple[Part, ...]]:
