@@ -1,4 +1,4 @@
-"""Text files that are whole or absent, whenever the process is killed, and what is left of those that are not."""
+"""Text files that are whole or absent, whenever the process is killed; what is left of those that are not; a cache."""
 
 import json
 import math
@@ -14,6 +14,11 @@ def write_text(path: Path, text: str) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}.part")  # two commands may write one file
     part.write_text(text, encoding="utf-8")
     os.replace(part, path)
+
+
+def cache_folder() -> Path:
+    """Where the user keeps what can be made again; XDG_CACHE_HOME moves it. It need not exist, nor be writable."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dualrel_jax"
 
 
 def read_records(path: Path) -> list[dict]:

@@ -2,7 +2,6 @@
 
 import collections
 import os
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -11,6 +10,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from ml_collections import ConfigDict
 
 from dualrel_jax.errors import InputError
+from dualrel_jax.files import cache_folder
 
 
 def initialize(coordinator: str, num_processes: int | None, process_id: int | None) -> None:
@@ -25,8 +25,7 @@ def initialize(coordinator: str, num_processes: int | None, process_id: int | No
 def cache_compilations() -> None:
     """Keeps compiled programs between processes, in the user's cache folder; JAX_COMPILATION_CACHE_DIR moves it."""
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(home / "dualrel_jax" / "xla"))
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
 
 
 def create_mesh(num_devices: int = 0) -> Mesh:

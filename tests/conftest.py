@@ -8,6 +8,7 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4 --xla_backen
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Tests compile the same small programs again and again; the processes they run in or start share a cache.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="dualrel-jit-"))
+os.environ.setdefault("XDG_CACHE_HOME", tempfile.mkdtemp(prefix="dualrel-cache-"))
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 
 import jax

@@ -1,12 +1,17 @@
 """The built-in data set: volumes of EM-like tissue with exact masks of their mitochondria, made from a seed."""
 
+import contextlib
+import os
 import sys
+import tempfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from pathlib import Path
 
 import numpy as np
+import scipy
 from scipy import ndimage
 
 from dualrel_jax.data.phantom_section import Artist
@@ -14,6 +19,7 @@ from dualrel_jax.data.phantom_tissue import Tissue, grow
 from dualrel_jax.data.volumes import Volume
 from dualrel_jax.data.writers import open_writer
 from dualrel_jax.errors import InputError
+from dualrel_jax.files import cache_folder
 
 SECTIONS = {"train": 148, "test": 24}  # of train: 0..127 for training, 132..147 for validation
 SHAPE = (256, 320)
@@ -69,7 +75,8 @@ SPECIMENS = {
 def phantom(name: str, part: str, seed: int = 0) -> tuple[Volume, Volume]:
     """Image (uint8) and label (uint8, 0 or 1) of `name` 'phantom' or 'phantom_b' and `part` 'train' or 'test'.
 
-    Both are `z y x`, in memory, and the same for the same arguments; the last few are kept.
+    Both are `z y x`, in memory, and the same for the same arguments; the last few are kept, and all of them between
+    processes, in the user's cache folder.
     Raises InputError for another name or part.
     """
     if name not in SPECIMENS:
@@ -85,12 +92,29 @@ def phantom(name: str, part: str, seed: int = 0) -> tuple[Volume, Volume]:
 
 
 @lru_cache(maxsize=4)
-def _arrays(name: str, part: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _arrays(name: str, part: str, seed: int) -> np.ndarray:
+    """Image and label, `2 z y x`: those an earlier process left, or drawn and left to the next."""
+    path = cache_folder() / "phantom" / f"{name}_{part}_{seed}_{_code():08x}.npy"
+    with contextlib.suppress(OSError, ValueError):  # not there, or damaged
+        return np.load(path)
+    arrays = _draw(name, part, seed)
+    with contextlib.suppress(OSError):  # a full disk, or a home that cannot be written to
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            np.save(file, arrays)
+        os.replace(file.name, path)
+    return arrays
+
+
+def _draw(name: str, part: str, seed: int) -> np.ndarray:
     section = _sections(name, part, seed)
-    image, label = np.empty((2, SECTIONS[part], *SHAPE), np.uint8)
-    for z in range(SECTIONS[part]):
-        image[z], label[z] = section(z)
-    return image, label
+    return np.stack([section(z) for z in range(SECTIONS[part])], axis=1)
+
+
+def _code() -> int:
+    """A number for what the sections depend on beside their arguments."""
+    sources = (file.read_bytes() for file in sorted(Path(__file__).parent.glob("phantom*.py")))
+    return zlib.crc32(b"".join(sources) + f"{np.__version__} {scipy.__version__}".encode())
 
 
 def _sections(name: str, part: str, seed: int) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
