@@ -1,6 +1,7 @@
 """Checkpoints of the whole training state. The only file that imports Orbax."""
 
 import errno
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ class Checkpoints:
             except Exception as error:  # Orbax and tensorstore raise many kinds.
                 if "RESOURCE_EXHAUSTED" in str(error):
                     raise
-                why = str(error).strip().split("\n")[0]
+                why = textwrap.shorten(str(error), 200)  # Orbax may quote the whole state
                 print(f"The checkpoint {self._folder / str(checkpoint.step)} cannot be read and is skipped: {why}")
         if checkpoints:
             raise InputError(

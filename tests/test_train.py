@@ -75,16 +75,15 @@ def test_killed_training_continues_bit_for_bit_and_without_tensorflow(small_conf
     config = small_config()
     subprocess.run(command(config, tmp_path / "whole"), check=True, capture_output=True, timeout=300)
 
-    def first(step):
+    def saving(step):
         return any((tmp_path / "killed" / "checkpoints").glob(f"{step}*"))  # complete, or still being written
 
-    for step in (2, 4):
-        process = subprocess.Popen(command(config, tmp_path / "killed"), stdout=subprocess.PIPE, text=True)
-        deadline = time.monotonic() + 240
-        while not first(step) and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+    process = subprocess.Popen(command(config, tmp_path / "killed"), stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 240
+    while not saving(4) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
     last = subprocess.run(command(config, tmp_path / "killed"), check=True, capture_output=True, text=True, timeout=300)
     assert "Continuing at step" in last.stdout
     for whole, killed in zip(
@@ -113,19 +112,19 @@ def test_several_devices_train_the_same_as_one(small_config, tmp_path, several):
 def test_several_steps_in_one_call_train_the_same(small_config, tmp_path):
     states, config = [], small_config()
     config.data.validation_slices = "none"
-    config.train.update({"steps": 4, "log_every_steps": 2, "eval_every_steps": 4, "checkpoint_every_steps": 4})
-    for steps in (1, 2):
+    config.train.update({"log_every_steps": 3, "eval_every_steps": 6, "checkpoint_every_steps": 6})
+    for steps in (1, 3):
         config.train.steps_per_call = steps
         states.append(jax.tree.leaves(jax.device_get(train(config, tmp_path / str(steps)))))
     for a, b in zip(*states, strict=True):
         np.testing.assert_allclose(a, b, atol=2e-4)
-    told = [read_records(tmp_path / steps / "metrics.jsonl") for steps in ("1", "2")]
+    told = [read_records(tmp_path / steps / "metrics.jsonl") for steps in ("1", "3")]
     assert [record["step"] for record in told[0]] == [record["step"] for record in told[1]]
     np.testing.assert_allclose(*([r["train/loss"] for r in records] for records in told), rtol=1e-4)
-    config.train.update({"steps": 6, "steps_per_call": 3, "log_every_steps": 3})
-    config.train.update({"eval_every_steps": 6, "checkpoint_every_steps": 6})
+    config.train.update({"steps": 8, "steps_per_call": 4, "log_every_steps": 4})
+    config.train.update({"eval_every_steps": 8, "checkpoint_every_steps": 8})
     (tmp_path / "1" / "config.json").write_text(config.to_json_best_effort())
-    with pytest.raises(InputError, match="steps_per_call is 3; expected a divisor of 4"):
+    with pytest.raises(InputError, match="steps_per_call is 4; expected a divisor of 6"):
         train(config, tmp_path / "1")
 
 
@@ -185,20 +184,14 @@ def test_a_run_is_not_continued_on_other_slices(small_config, tmp_path):
     assert Partition.load(tmp_path / "partition.json") == partition
 
 
-def test_a_diverged_training_stops_and_names_the_step(small_config, tmp_path):
-    config = small_config("supervised")
-    config.train.learning_rate = 1e30
-    with pytest.raises(InputError, match=r"at step [2-6].*learning_rate"):
-        train(config, tmp_path)
-
-
-def test_what_diverged_between_two_lines_of_the_log_is_not_kept(small_config, tmp_path):
+def test_a_diverged_training_names_the_step_and_is_not_kept(small_config, tmp_path):
+    """Between two lines of the log too."""
     config = small_config("supervised")
     config.data.validation_slices = "none"
     config.train.update(
         {"learning_rate": 1e30, "log_every_steps": 6, "eval_every_steps": 6, "checkpoint_every_steps": 4}
     )
-    with pytest.raises(InputError, match="at step 4"):
+    with pytest.raises(InputError, match="at step 4.*learning_rate"):
         train(config, tmp_path)
     assert not (tmp_path / "checkpoints" / "4").exists()
 
