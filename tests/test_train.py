@@ -42,7 +42,7 @@ def final_state(workdir, config):
     return jax.tree.leaves(jax.device_get(state))
 
 
-@pytest.mark.parametrize("method", ["dualrel", "supervised"])
+@pytest.mark.parametrize("method", ["dualrel", pytest.param("supervised", marks=pytest.mark.slow)])
 def test_train_and_evaluate_writes_everything_and_learns(method, small_config, tmp_path):
     config = small_config(method)
     config.train.update({"steps": 60, "learning_rate": 5e-2, "eval_every_steps": 60, "checkpoint_every_steps": 60})
