@@ -78,12 +78,13 @@ def test_killed_training_continues_bit_for_bit_and_without_tensorflow(small_conf
     def saving(step):
         return any((tmp_path / "killed" / "checkpoints").glob(f"{step}*"))  # complete, or still being written
 
-    process = subprocess.Popen(command(config, tmp_path / "killed"), stdout=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 240
-    while not saving(4) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    for step in (2, 4):
+        process = subprocess.Popen(command(config, tmp_path / "killed"), stdout=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 240
+        while not saving(step) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
     last = subprocess.run(command(config, tmp_path / "killed"), check=True, capture_output=True, text=True, timeout=300)
     assert "Continuing at step" in last.stdout
     for whole, killed in zip(
@@ -184,8 +185,14 @@ def test_a_run_is_not_continued_on_other_slices(small_config, tmp_path):
     assert Partition.load(tmp_path / "partition.json") == partition
 
 
-def test_a_diverged_training_names_the_step_and_is_not_kept(small_config, tmp_path):
-    """Between two lines of the log too."""
+def test_a_diverged_training_stops_and_names_the_step(small_config, tmp_path):
+    config = small_config("supervised")
+    config.train.learning_rate = 1e30
+    with pytest.raises(InputError, match=r"at step [2-6].*learning_rate"):
+        train(config, tmp_path)
+
+
+def test_what_diverged_between_two_lines_of_the_log_is_not_kept(small_config, tmp_path):
     config = small_config("supervised")
     config.data.validation_slices = "none"
     config.train.update(

@@ -1,9 +1,7 @@
 """The built-in data set: volumes of EM-like tissue with exact masks of their mitochondria, made from a seed."""
 
 import contextlib
-import os
 import sys
-import tempfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +17,7 @@ from dualrel_jax.data.phantom_tissue import Tissue, grow
 from dualrel_jax.data.volumes import Volume
 from dualrel_jax.data.writers import open_writer
 from dualrel_jax.errors import InputError
-from dualrel_jax.files import cache_folder
+from dualrel_jax.files import cache_folder, replacing
 
 SECTIONS = {"train": 148, "test": 24}  # of train: 0..127 for training, 132..147 for validation
 SHAPE = (256, 320)
@@ -95,14 +93,13 @@ def phantom(name: str, part: str, seed: int = 0) -> tuple[Volume, Volume]:
 def _arrays(name: str, part: str, seed: int) -> np.ndarray:
     """Image and label, `2 z y x`: those an earlier process left, or drawn and left to the next."""
     path = cache_folder() / "phantom" / f"{name}_{part}_{seed}_{_code():08x}.npy"
-    with contextlib.suppress(OSError, ValueError):  # not there, or damaged
+    with contextlib.suppress(OSError, ValueError, EOFError):  # not there, or damaged
         return np.load(path)
     arrays = _draw(name, part, seed)
     with contextlib.suppress(OSError):  # a full disk, or a home that cannot be written to
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        with replacing(path) as part, part.open("wb") as file:
             np.save(file, arrays)
-        os.replace(file.name, path)
     return arrays
 
 

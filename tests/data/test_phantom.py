@@ -68,15 +68,15 @@ def test_is_kept_between_processes_unless_the_file_or_the_code_is_another(monkey
         module, "_draw", lambda *args: drawn.append(args) or np.full((2, 3, 4, 5), len(drawn), np.uint8)
     )
     fresh = module._arrays.__wrapped__  # as in a new process
-    for damage, expected in ((None, 1), (None, 1), ("file", 2), ("code", 3)):
-        if damage == "file":
-            (kept,) = tmp_path.rglob("*.npy")
-            kept.write_bytes(kept.read_bytes()[:100])
+    for damage, expected in ((None, 1), (None, 1), (100, 2), (0, 3), ("code", 4)):
+        if isinstance(damage, int):
+            (kept,) = (path for path in tmp_path.rglob("*") if path.is_file())
+            kept.write_bytes(kept.read_bytes()[:damage])
         if damage == "code":
             monkeypatch.setattr(module, "_code", lambda: 1)
         np.testing.assert_array_equal(fresh("phantom", "test", 0), expected)
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
-    np.testing.assert_array_equal(fresh("phantom", "test", 0), 4)
+    np.testing.assert_array_equal(fresh("phantom", "test", 0), 5)
 
 
 def test_seeds_parts_and_names_differ():
