@@ -10,7 +10,7 @@ The argument is `data set[,to=a+b][,unlabelled=target]`. `to` names data sets th
 from dualrel_jax.configs import base
 from ml_collections import ConfigDict
 
-from dualrel_jax import settings
+from dualrel_jax import config as config_lib
 from dualrel_jax.errors import InputError
 
 METHODS = {  # row, and configs/<row>.py -> its name in the tables
@@ -54,7 +54,7 @@ def shared(arg: str) -> ConfigDict:
 
 def row(title: str, method: str) -> ConfigDict:
     """A row that trains with the method section of configs/<method>.py, which may say nothing about anything else."""
-    config, alone = settings.get_config(f"{method}:phantom,1/32"), base.get_config("phantom,1/32")
+    config, alone = config_lib.get_config(f"{method}:phantom,1/32"), base.get_config("phantom,1/32")
     section = config.method
     del config.method
     for key in sorted({*config, *alone}):

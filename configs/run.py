@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from dualrel_jax import settings
+from dualrel_jax import config as config_lib
 
 
 def get_config(workdir: str):
-    return settings.load(Path(workdir) / "config.json")
+    return config_lib.load(Path(workdir) / "config.json")

@@ -4,21 +4,44 @@
     config = dualrel_jax.get_config("dualrel:phantom,1/32")
     dualrel_jax.train_and_evaluate(config, "runs/demo")
 
-Names are imported when first used, so that `import dualrel_jax` costs nothing.
+The public functions, imported at their first use, so that `import dualrel_jax` takes no time:
+
+    get_config(name)                     the config of a method and a data set
+    train_and_evaluate(config, workdir)  trains, or continues, a run and scores it
+    evaluate(workdir, config)            scores a finished run again
+    predict(workdir, config)             segments a volume into a mask on disk
+    segment_instances(workdir, config)   numbers and measures every mitochondrion of a predicted volume
+    open_volume(path)                    opens any supported volume as a lazy `z y x` array
+    InputError                           the exception for wrong input, with one sentence for the user
 """
 
 import importlib
+import sys
+import types
 
-_HOME = {
-    "get_config": "settings",
+_HOME = {  # public name -> the module that defines it
+    "get_config": "config",
     "train_and_evaluate": "train",
-    "evaluate": "evaluation",
-    "predict": "prediction",
-    "open_volume": "data.volumes",
+    "evaluate": "evaluate",
+    "predict": "predict",
+    "segment_instances": "segment_instances",
+    "open_volume": "data.io.volume",
     "InputError": "errors",
 }
 __all__ = [*_HOME]
 __version__ = "0.1.0"
+
+
+class _Package(types.ModuleType):
+    """This package. Some functions are named like their module: `dualrel_jax.predict` stays the function."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in _HOME and isinstance(value, types.ModuleType):
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str):

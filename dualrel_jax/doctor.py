@@ -11,13 +11,24 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from dualrel_jax import footprint, parallel, pictures, settings
-from dualrel_jax.blocks import spread
-from dualrel_jax.data import feed, resident, sampling
-from dualrel_jax.data.checks import Finding, check_image, check_kinds, check_labels, check_view, list_words, places
-from dualrel_jax.data.datasets import Dataset, load_dataset
-from dualrel_jax.data.partitions import make_partition
+from dualrel_jax import config as config_lib
+from dualrel_jax.data.checks.rules import (
+    Finding,
+    check_image,
+    check_kinds,
+    check_labels,
+    check_view,
+    list_words,
+    places,
+)
+from dualrel_jax.data.datasets.partition import make_partition
+from dualrel_jax.data.datasets.registry import Dataset, load_dataset
+from dualrel_jax.data.pipeline import create, crops, resident
 from dualrel_jax.methods import create_method
+from dualrel_jax.training import memory as memory_lib
+from dualrel_jax.utils import sharding
+from dualrel_jax.utils.ranges import evenly_spaced
+from dualrel_jax.visualization import overlays
 
 _OPTIONAL = {
     "tensorflow": "to read volumes larger than the device's memory while training",
@@ -33,7 +44,7 @@ def examine(config: ConfigDict, workdir: str | Path) -> list[Finding]:
       InputError: what training with this config would refuse.
     """
     findings = []
-    for finding in _findings(settings.resolve(config), Path(workdir)):
+    for finding in _findings(config_lib.resolve(config), Path(workdir)):
         print(finding, flush=True)
         findings.append(finding)
     return findings
@@ -51,7 +62,7 @@ def _findings(config: ConfigDict, workdir: Path) -> Iterator[Finding]:
         if part.labelled_zs:
             yield from check_labels(part)
     yield from _training(config, dataset)
-    path = pictures.mask_sheet(_panels(dataset), workdir / "pictures" / "doctor.png", dataset.train[0].pixel_nm)
+    path = overlays.mask_sheet(_panels(dataset), workdir / "pictures" / "doctor.png", dataset.train[0].pixel_nm)
     yield Finding(f"{path} shows labelled slices: see whether the outlines follow the mitochondria.")
 
 
@@ -59,7 +70,7 @@ def _machine() -> Iterator[Finding]:
     devices = jax.local_devices()
     limit = (devices[0].memory_stats() or {}).get("bytes_limit")
     names = f"{len(devices)} x {devices[0].device_kind}" + (f" with {_gib(limit)} each" if limit else "")
-    size = footprint.machine_bytes()
+    size = memory_lib.machine_bytes()
     memory = f", {_gib(size)} of memory" if size else ""
     yield Finding(
         f"Python {platform.python_version()}, JAX {jax.__version__} on {names}; {os.cpu_count()} cores{memory}."
@@ -71,13 +82,13 @@ def _machine() -> Iterator[Finding]:
 
 def _training(config: ConfigDict, dataset: Dataset) -> Iterator[Finding]:
     """What the config asks for; refuses what `train` refuses."""
-    method, mesh = create_method(config), parallel.create_mesh(config.train.devices)
+    method, mesh = create_method(config), sharding.create_mesh(config.train.devices)
     unlabelled_too = method.strong_views > 0
-    parallel.check_batches(config.train, unlabelled_too, mesh)
+    sharding.check_batches(config.train, unlabelled_too, mesh)
     batch = config.train.batch_labelled + (config.train.batch_unlabelled if unlabelled_too else 0)
     partition = make_partition(dataset.train, config.data)
-    chosen = [sampling.resolve(dataset.train, slices) for slices in (partition.labelled, partition.unlabelled)]
-    sampling.check_fits(chosen[0] + chosen[1], config.train.patch)
+    chosen = [crops.resolve(dataset.train, slices) for slices in (partition.labelled, partition.unlabelled)]
+    crops.check_fits(chosen[0] + chosen[1], config.train.patch)
     validation, test = (sum(len(part.labelled_zs) for part in parts) for parts in (dataset.validation, dataset.test))
     yield Finding(
         f"{len(chosen[0])} slices train with their labels, {len(chosen[1]) if unlabelled_too else 0} without; "
@@ -93,7 +104,7 @@ def _training(config: ConfigDict, dataset: Dataset) -> Iterator[Finding]:
     )
     yield from check_view(dataset.train[0], patch)
     needed_mib = resident.size_mib(config, *chosen)
-    if feed.choose_pipeline(config.data, needed_mib) == "resident":
+    if create.choose_pipeline(config.data, needed_mib) == "resident":
         kept_mib = needed_mib if unlabelled_too else resident.size_mib(config, chosen[0], [])
         yield Finding(f"{kept_mib:.0f} MiB of slices (a byte a voxel, and a byte a labelled one) stay on the device.")
     elif importlib.util.find_spec("tensorflow"):
@@ -123,7 +134,7 @@ def _panels(dataset: Dataset) -> list[tuple]:
     """Four labelled slices for `pictures.mask_sheet`; nothing is predicted yet."""
     slices = [(part, z) for part in dataset.train for z in part.labelled_zs]
     panels = []
-    for part, z in spread(slices, 4):
+    for part, z in evenly_spaced(slices, 4):
         panels.append((part.image_at(z), None, part.label_at(z), f"{part.name}, z = {z}"))
     return panels
 

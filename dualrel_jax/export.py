@@ -8,12 +8,12 @@ import jax.export
 import numpy as np
 from ml_collections import ConfigDict
 
-from dualrel_jax.data.partitions import Partition
+from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.errors import InputError
-from dualrel_jax.files import write_text
+from dualrel_jax.inference.run import Run, load_run
+from dualrel_jax.inference.slice_predictor import chosen_output
 from dualrel_jax.methods.base import Variables
-from dualrel_jax.predictor import chosen_output
-from dualrel_jax.run import Run, load_run
+from dualrel_jax.utils.atomic import write_text
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 CELLS = 8  # least side of an image, in pixels of the network's coarsest level

@@ -9,15 +9,17 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from dualrel_jax import analysis, drawings, settings
-from dualrel_jax.blocks import spread
-from dualrel_jax.data import augment
-from dualrel_jax.data.datasets import Part
+from dualrel_jax import config as config_lib
+from dualrel_jax.data.datasets.registry import Part
+from dualrel_jax.data.pipeline import augment
 from dualrel_jax.errors import InputError
-from dualrel_jax.files import without_nan, write_text
-from dualrel_jax.metrics import Scores
-from dualrel_jax.run import Run, load_run
-from dualrel_jax.tiling import Tiles
+from dualrel_jax.inference.run import Run, load_run
+from dualrel_jax.inference.tiling import Tiles
+from dualrel_jax.metrics.segmentation import Scores
+from dualrel_jax.utils.atomic import write_text
+from dualrel_jax.utils.jsonl import without_nan
+from dualrel_jax.utils.ranges import evenly_spaced
+from dualrel_jax.visualization import paper_figures, prototype_analysis
 
 MAX_SLICES = 16  # analysed, spread evenly over z
 
@@ -43,7 +45,7 @@ def write_figures(workdir: str | Path, config: ConfigDict | None = None, compare
         "z": [z for _, z in slices],
         "pixel": pixel,
         "unit": unit,
-        "near_px": analysis.NEAR_PX,
+        "near_px": prototype_analysis.NEAR_PX,
         "runs": {},
     }
     records = {}
@@ -53,7 +55,7 @@ def write_figures(workdir: str | Path, config: ConfigDict | None = None, compare
         records[name] = list(prototype_records(run, slices, pixel))
         if records[name]:
             about = {"diversity_weight": run.config.method.get("diversity_weight", 0.0)}
-            numbers["runs"][name]["prototypes"] = {**about, **analysis.prototype_summary(records[name])}
+            numbers["runs"][name]["prototypes"] = {**about, **prototype_analysis.prototype_summary(records[name])}
 
     numbers["with_and_without_diversity"] = diversity_pairs(runs)
     folder = first.workdir / "figures"
@@ -63,7 +65,7 @@ def write_figures(workdir: str | Path, config: ConfigDict | None = None, compare
     else:
         print(f"Figures of prototypes are left out: {first.config.method.name} in {first.workdir} has none.")
     write_text(folder / "figures.json", json.dumps(without_nan(numbers), indent=2, allow_nan=False) + "\n")
-    text = analysis.in_words(numbers)
+    text = prototype_analysis.in_words(numbers)
     write_text(folder / "figures.md", text)
     print(f"{text}\nFigures and numbers: {folder}")
     return numbers
@@ -77,7 +79,7 @@ def load_runs(workdirs: Sequence[str | Path], config: ConfigDict | None) -> dict
     first = load_run(workdirs[0], config)
     found = [first]
     for workdir in workdirs[1:]:
-        own = settings.load(Path(workdir) / "config.json")
+        own = config_lib.load(Path(workdir) / "config.json")
         for field in ("dir", "test_image", "test_label", "test_voxel_nm"):
             own.data[field] = first.config.data[field]
         found.append(load_run(workdir, own))
@@ -120,14 +122,14 @@ def diversity_pairs(runs: dict[str, Run]) -> list[tuple[str, str]]:
         for name, run in able.items()
         for other, bare in able.items()
         if run.config.method.diversity_weight > 0 == bare.config.method.diversity_weight
-        and not settings.difference(without_loss(run), bare.config)
+        and not config_lib.difference(without_loss(run), bare.config)
     ]
 
 
 def choose_slices(run: Run) -> list[Slice]:
     """At most MAX_SLICES labelled slices of the test set, spread over z; InputError if none shows a border."""
-    slices = spread([(part, z) for part in run.test_parts() for z in part.labelled_zs], MAX_SLICES)
-    if not any(analysis.has_border(part.label_at(z)) for part, z in slices):
+    slices = evenly_spaced([(part, z) for part in run.test_parts() for z in part.labelled_zs], MAX_SLICES)
+    if not any(prototype_analysis.has_border(part.label_at(z)) for part, z in slices):
         raise InputError(
             f"No labelled slice of {run.test_parts()[0].name} has both mitochondria and background; name a volume that "
             "has with --config.data.test_image=... and --config.data.test_label=..."
@@ -140,11 +142,14 @@ def measure(run: Run, slices: Sequence[Slice], pixel: tuple[float, float]) -> di
     scores, counts = Scores(run.threshold), []
     for part, z in slices:
         probability, label = run.predictor(run.variables, part.image_at(z)), part.label_at(z)
-        counts.append(analysis.confusion_counts(probability, label, pixel))
+        counts.append(prototype_analysis.confusion_counts(probability, label, pixel))
         record = scores.update(z, probability, label)
         if not (label == 1).any():
             record["jac"] = math.nan
-    return {"confusion": analysis.confusion_summary(counts), "jac": [record["jac"] for record in scores.records]}
+    return {
+        "confusion": prototype_analysis.confusion_summary(counts),
+        "jac": [record["jac"] for record in scores.records],
+    }
 
 
 def tiles(run: Run, part: Part, z: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -162,8 +167,8 @@ def prototype_records(run: Run, slices: Sequence[Slice], pixel: tuple[float, flo
     activations = jax.jit(run.method.activations)
     for part, z in slices:
         for image, label in tiles(run, part, z):
-            if analysis.has_border(label):
-                yield analysis.prototype_record(_of_one(activations, run, image), label, pixel)
+            if prototype_analysis.has_border(label):
+                yield prototype_analysis.prototype_record(_of_one(activations, run, image), label, pixel)
 
 
 def _of_one(activations, run: Run, image: np.ndarray) -> dict[str, np.ndarray]:
@@ -173,15 +178,18 @@ def _of_one(activations, run: Run, image: np.ndarray) -> dict[str, np.ndarray]:
 
 def draw_slices(runs: dict[str, Run], slices: Sequence[Slice], numbers: dict, folder: Path) -> None:
     """Figures 1 and 5: confusion, and right and wrong pixels of the worst and the best slices of the first run."""
-    with_border = [i for i, (part, z) in enumerate(slices) if analysis.has_border(part.label_at(z))]
+    with_border = [i for i, (part, z) in enumerate(slices) if prototype_analysis.has_border(part.label_at(z))]
     jac = numbers["runs"][next(iter(runs))]["jac"]
 
     def predict(part, z):
         return {name: run.predictor(run.variables, part.image_at(z)) for name, run in runs.items()}
 
     part, z = slices[with_border[len(with_border) // 2]]
-    maps = {name: analysis.confusion(probability, part.label_at(z)) for name, probability in predict(part, z).items()}
-    drawings.confusion(part.image_at(z), part.label_at(z), maps, numbers, f"z = {z}", folder / "confusion")
+    maps = {
+        name: prototype_analysis.confusion(probability, part.label_at(z))
+        for name, probability in predict(part, z).items()
+    }
+    paper_figures.confusion(part.image_at(z), part.label_at(z), maps, numbers, f"z = {z}", folder / "confusion")
 
     ranked = sorted((i for i, value in enumerate(jac) if not math.isnan(value)), key=lambda i: jac[i])
     chosen = ranked if len(ranked) < 4 else [*ranked[:2], *ranked[-2:]]
@@ -194,7 +202,7 @@ def draw_slices(runs: dict[str, Run], slices: Sequence[Slice], numbers: dict, fo
         }
         rank = "worst" if i in ranked[: len(ranked) // 2] else "best"
         rows.append((part.image_at(z), part.label_at(z), masks, f"z = {z} ({rank} slices)"))
-    drawings.masks(rows, folder / "masks", numbers["pixel"] if numbers["unit"] == "nm" else None)
+    paper_figures.masks(rows, folder / "masks", numbers["pixel"] if numbers["unit"] == "nm" else None)
 
 
 def draw_prototypes(
@@ -202,12 +210,12 @@ def draw_prototypes(
 ) -> None:
     """Figures 7 and 8 and references, on the tile of the middle slice that holds most of mitochondria."""
     name, run = next(iter(runs.items()))
-    with_border = [(part, z) for part, z in slices if analysis.has_border(part.label_at(z))]
+    with_border = [(part, z) for part, z in slices if prototype_analysis.has_border(part.label_at(z))]
     image, label = max(tiles(run, *with_border[len(with_border) // 2]), key=lambda tile: (tile[1] == 1).sum())
     found = _of_one(jax.jit(run.method.activations), run, image)
-    drawings.prototypes(image, found, folder)
-    drawings.references(image, label, found, folder / "references")
-    drawings.reliability(records[name], numbers["runs"][name]["prototypes"], folder / "reliability_at_borders")
-    drawings.cosines(
+    paper_figures.prototypes(image, found, folder)
+    paper_figures.references(image, label, found, folder / "references")
+    paper_figures.reliability(records[name], numbers["runs"][name]["prototypes"], folder / "reliability_at_borders")
+    paper_figures.cosines(
         {name: one["prototypes"] for name, one in numbers["runs"].items() if "prototypes" in one}, folder / "diversity"
     )

@@ -34,21 +34,21 @@ from pathlib import Path
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
-from dualrel_jax import settings
+from dualrel_jax import config as config_lib
 from dualrel_jax.errors import InputError
 
 MODES = {  # mode -> the function behind it, imported when it runs
     "train_and_evaluate": "train.train_and_evaluate",
     "train": "train.train",
     "doctor": "doctor.examine",
-    "evaluate": "evaluation.evaluate",
-    "predict": "prediction.predict",
+    "evaluate": "evaluate.evaluate",
+    "predict": "predict.predict",
     "figures": "figures.write_figures",
-    "instances": "instances.write_instances",
+    "instances": "segment_instances.segment_instances",
     "suggest": "suggest.suggest",
     "report": "report.write_report",
     "export": "export.write_export",
-    "download": "data.download.download_dataset",
+    "download": "data.datasets.download.download_dataset",
 }
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _BARRED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
@@ -86,11 +86,11 @@ def main(argv: list[str] | None = None) -> int:
 def run(given: flags.FlagValues, config: ConfigDict) -> None:
     module, _, function = MODES[given.mode].rpartition(".")
     if given.mode != "download":  # needs no devices
-        from dualrel_jax import parallel
+        from dualrel_jax.utils import sharding
 
         logging.set_verbosity(logging.ERROR)  # Orbax reports every save
-        parallel.cache_compilations()
-        parallel.initialize(given.coordinator, given.num_processes, given.process_id)
+        sharding.cache_compilations()
+        sharding.initialize(given.coordinator, given.num_processes, given.process_id)
     command = getattr(importlib.import_module(f"dualrel_jax.{module}"), function)
     if given.mode == "download":
         command(config.data.name, config.data.dir)
@@ -164,12 +164,12 @@ def _with_config(argv: list[str], given: flags.FlagValues) -> list[str]:
     for i, word in enumerate(argv):
         if word.startswith("--config="):
             path, colon, argument = word.removeprefix("--config=").partition(":")
-            argv[i] = f"--config={settings.find_config(path)}{colon}{argument}"
+            argv[i] = f"--config={config_lib.find_config(path)}{colon}{argument}"
             return argv
     if given.mode in NEED_CONFIG:
         raise InputError("--config is missing; name one, such as --config configs/dualrel.py:phantom,1/32.")
-    settings.load(Path(given.workdir) / "config.json")  # says what is wrong; inside the flag it would be a traceback
-    return [f"--config={settings.find_config('configs/run.py')}:{given.workdir}", *argv]
+    config_lib.load(Path(given.workdir) / "config.json")  # says what is wrong; inside the flag it would be a traceback
+    return [f"--config={config_lib.find_config('configs/run.py')}:{given.workdir}", *argv]
 
 
 if __name__ == "__main__":

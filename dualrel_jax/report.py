@@ -14,17 +14,19 @@ from string import Template
 import numpy as np
 from ml_collections import ConfigDict
 
-from dualrel_jax import charts, pictures, settings
-from dualrel_jax.blocks import spread
+from dualrel_jax import config as config_lib
 from dualrel_jax.configs.benchmark import METHODS
-from dualrel_jax.data.partitions import Partition
+from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.errors import InputError
-from dualrel_jax.files import read_records, write_text
-from dualrel_jax.logging import duration
-from dualrel_jax.page import code, figure, grid, paragraph, picture, table
-from dualrel_jax.run import load_run
+from dualrel_jax.inference.run import load_run
+from dualrel_jax.utils.atomic import write_text
+from dualrel_jax.utils.jsonl import read_records
+from dualrel_jax.utils.ranges import evenly_spaced
+from dualrel_jax.utils.text import format_duration
+from dualrel_jax.visualization import charts, overlays
+from dualrel_jax.visualization.page import code, figure, grid, paragraph, picture, table
 
-TEMPLATE = Path(__file__).with_name("report.html")
+TEMPLATE = Path(__file__).parent / "visualization" / "report.html"
 DRAWN = 4  # slices drawn, from the worst to the best
 SCORES = {  # in metrics.json -> name, what it says
     "jac_pooled": ("JAC", "shared area over joint area (intersection over union); 1 is perfect"),
@@ -97,7 +99,7 @@ def write_report(workdir: str | Path, config: ConfigDict | None = None) -> Path:
 
 
 def read(workdir: Path) -> Found:
-    config = settings.load(workdir / "config.json")
+    config = config_lib.load(workdir / "config.json")
     about, metrics = (
         json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         for path in (workdir / "run.json", workdir / "metrics.json")
@@ -130,7 +132,7 @@ def head(found: Found) -> str:
         facts["Pixel of training"] = f"{' × '.join(f'{size:g}' for size in found.about['pixel_nm'])} nm"
     facts["Training"] = f"{found.step} steps" if found.step else "not begun"
     if seconds := training_seconds(found):
-        facts["Training"] += f", {duration(seconds)}"
+        facts["Training"] += f", {format_duration(seconds)}"
     newest = next(path for name in ("metrics.jsonl", "config.json") if (path := found.workdir / name).exists())
     facts["Date"] = day(datetime.fromtimestamp(newest.stat().st_mtime))
     entries = "".join(f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>" for key, value in facts.items())
@@ -196,7 +198,7 @@ def slices(found: Found, config: ConfigDict | None) -> str:
         drawn = sorted((found.workdir / "pictures").glob("validation_*.png"))
         return outlines(drawn[-1], f"Validation slices at step {int(drawn[-1].stem[-6:])}.") if drawn else ""
     order = sorted(jac, key=jac.get)
-    ranks = spread(range(len(order)), DRAWN)
+    ranks = evenly_spaced(range(len(order)), DRAWN)
     try:
         paths = draw_slices(found, [order[rank] for rank in ranks], config)
     except InputError as error:
@@ -237,7 +239,7 @@ def draw_slices(found: Found, chosen: Sequence[int], config: ConfigDict | None) 
         part, z = tested[i]
         image = part.image_at(z)
         mask = run.predictor(run.variables, image) > run.threshold
-        pictures.mask_outlines(image, mask, part.label_at(z), path, pixel_nm=run.pixel_nm)
+        overlays.mask_outlines(image, mask, part.label_at(z), path, pixel_nm=run.pixel_nm)
     return paths
 
 
@@ -281,7 +283,7 @@ def training(found: Found) -> str:
         )
     every = found.workdir / "pictures" / "curves.png"
     if not is_newer(every, found.workdir / "metrics.jsonl"):
-        pictures.curves(found.records, every)
+        overlays.curves(found.records, every)
     image = f'<div class="scroll">{picture(every, "Every logged number by step")}</div>'
     return grid(figures) + f"<details><summary>Every curve</summary>{image}</details>"
 
@@ -316,7 +318,7 @@ def labels(found: Found) -> str:
 
 
 def changes(found: Found) -> str:
-    rows = [(key, json.dumps(value), json.dumps(default)) for key, value, default in settings.changes(found.config)]
+    rows = [(key, json.dumps(value), json.dumps(default)) for key, value, default in config_lib.changes(found.config)]
     told = table(("Field", "Here", "Default"), rows) if rows else paragraph("Every field has its default.")
     config = escape(json.dumps(found.config.to_dict(), indent=2))
     return f"{told}<details><summary>The full config</summary><pre>{config}</pre></details>"
@@ -335,7 +337,7 @@ def machine(found: Found) -> str:
     steps, seconds = found.series("speed/seconds_per_step")
     if steps:
         rows.append(("A step", f"{np.median(seconds):.3g} s (median)"))
-        rows.append(("All steps", f"{duration(training_seconds(found))}, without validation"))
+        rows.append(("All steps", f"{format_duration(training_seconds(found))}, without validation"))
     return table(("", ""), rows) if rows else ""
 
 
@@ -369,7 +371,7 @@ def command(found: Found) -> str:
     config = found.config
     words = [f"--config=configs/{config.method.name}.py:{config.data.name},{config.data.labelled}"]
     words += [f"--workdir={found.workdir}", f"--config.size={config.size}", f"--config.seed={config.seed}"]
-    for key, value, _ in settings.changes(config):
+    for key, value, _ in config_lib.changes(config):
         words.append(f"--config.{key}={tuple(value) if isinstance(value, list) else value}")
     return " \\\n    ".join(["dualrel", *map(shlex.quote, words)])
 

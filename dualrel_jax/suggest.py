@@ -11,17 +11,18 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from dualrel_jax import parallel, pictures
-from dualrel_jax.blocks import spread
-from dualrel_jax.calibration import UNKNOWN_NM
-from dualrel_jax.data import augment
-from dualrel_jax.data.datasets import Part
-from dualrel_jax.data.partitions import Partition
-from dualrel_jax.data.sampling import known_box
+from dualrel_jax.data.datasets.partition import Partition
+from dualrel_jax.data.datasets.registry import Part
+from dualrel_jax.data.pipeline import augment
+from dualrel_jax.data.pipeline.crops import known_box
 from dualrel_jax.errors import InputError
+from dualrel_jax.inference.run import load_run
+from dualrel_jax.inference.slice_predictor import Predictor
+from dualrel_jax.inference.threshold import UNKNOWN_NM
 from dualrel_jax.methods.base import Method
-from dualrel_jax.predictor import Predictor
-from dualrel_jax.run import load_run
+from dualrel_jax.utils import sharding
+from dualrel_jax.utils.ranges import evenly_spaced
+from dualrel_jax.visualization import overlays
 
 STRONG_VIEWS = 2  # beside the slice as it is
 
@@ -103,7 +104,7 @@ def suggest(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, 
     settings = run.config.suggest
     _check(settings)
     partition = Partition.load(Path(workdir) / "partition.json")
-    mesh = parallel.create_mesh(run.config.train.devices)
+    mesh = sharding.create_mesh(run.config.train.devices)
     judge = Predictor(Disagreement(run.method, run.config.augment), _by_default(run.config), mesh)
     candidates = _candidates(run.dataset.train, partition, settings.candidates)
     regions = []
@@ -192,26 +193,26 @@ def contact_sheet(picks: Sequence[Pick], unsure: dict, path: Path) -> Path:
     from matplotlib.patches import Rectangle
 
     columns = min(3, len(picks))
-    sizes = [pictures.fit(unsure[pick.region.part.name, pick.region.z].shape, (430, 360)) for pick in picks]
-    width, height = (max(size) + pictures.GAP for size in zip(*sizes, strict=True))
-    height += pictures.CAPTION
+    sizes = [overlays.fit(unsure[pick.region.part.name, pick.region.z].shape, (430, 360)) for pick in picks]
+    width, height = (max(size) + overlays.GAP for size in zip(*sizes, strict=True))
+    height += overlays.CAPTION
     rows = -(-len(picks) // columns)
-    figure = pictures.new_figure(columns * width + pictures.GAP, rows * height + pictures.GAP)
+    figure = overlays.new_figure(columns * width + overlays.GAP, rows * height + overlays.GAP)
     top = max(np.percentile(unsure[pick.region.part.name, pick.region.z], 99.8) for pick in picks)
     for i, (pick, size) in enumerate(zip(picks, sizes, strict=True)):
         region, shape = pick.region, pick.region.part.image.shape[1:]
-        corner = pictures.GAP + i % columns * width, pictures.CAPTION + i // columns * height
-        axes = pictures.panel(figure, corner, size, f"{i + 1}.  {place(region)}")
+        corner = overlays.GAP + i % columns * width, overlays.CAPTION + i // columns * height
+        axes = overlays.panel(figure, corner, size, f"{i + 1}.  {place(region)}")
         image = region.part.image_at(region.z)
-        pictures.grey(axes, image)
+        overlays.grey(axes, image)
         extent = axes.get_images()[0].get_extent()
-        axes.imshow(pictures.heat(unsure[region.part.name, region.z], (0, top)), extent=extent, aspect="auto")
+        axes.imshow(overlays.heat(unsure[region.part.name, region.z], (0, top)), extent=extent, aspect="auto")
         if (region.y, region.x) != ((0, shape[0]), (0, shape[1])):
             scale = image.shape[0] / shape[0], image.shape[1] / shape[1]
             corner = region.x[0] * scale[1] - 0.5, region.y[0] * scale[0] - 0.5
             size = np.ptp(region.x) * scale[1], np.ptp(region.y) * scale[0]
-            axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor=pictures.TRUE, linewidth=2))
-    return pictures.save(figure, path)
+            axes.add_patch(Rectangle(corner, *size, fill=False, edgecolor=overlays.TRUE, linewidth=2))
+    return overlays.save(figure, path)
 
 
 def place(region: Region) -> str:
@@ -229,7 +230,7 @@ def _candidates(parts: Sequence[Part], partition: Partition, most: int) -> list[
             "Every training slice of this run is labelled already; suggest needs unlabelled ones: add volumes with "
             "--config.data.unlabelled in a new training."
         )
-    return spread(slices, most or len(slices))
+    return evenly_spaced(slices, most or len(slices))
 
 
 def _known(part: Part, z: int) -> Region:

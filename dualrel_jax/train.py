@@ -9,21 +9,32 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from dualrel_jax import footprint, parallel, pictures, profiling, run, schedules, settings
-from dualrel_jax.calibration import UNCALIBRATED
-from dualrel_jax.checkpoint import Checkpoints, abstract
-from dualrel_jax.data import augment
-from dualrel_jax.data.checks import check_view, check_voxel
-from dualrel_jax.data.datasets import Dataset, load_dataset
-from dualrel_jax.data.feed import create_feed
-from dualrel_jax.data.partitions import make_partition
+from dualrel_jax import config as config_lib
+from dualrel_jax.data.checks.rules import check_view, check_voxel
+from dualrel_jax.data.datasets.partition import make_partition
+from dualrel_jax.data.datasets.registry import Dataset, load_dataset
+from dualrel_jax.data.pipeline import augment
+from dualrel_jax.data.pipeline.create import create_feed
 from dualrel_jax.errors import InputError
-from dualrel_jax.evaluation import evaluate_run, score
-from dualrel_jax.logging import MetricLogger, Progress, StepTimer
+from dualrel_jax.evaluate import evaluate_run, score
+from dualrel_jax.inference import run
+from dualrel_jax.inference.slice_predictor import Predictor
+from dualrel_jax.inference.threshold import UNCALIBRATED
 from dualrel_jax.methods import create_method
 from dualrel_jax.methods.base import Method
-from dualrel_jax.predictor import Predictor
-from dualrel_jax.state import TrainState, create_optimizer, create_state, params_of, update_teacher, with_params
+from dualrel_jax.training import memory, profiling, schedules
+from dualrel_jax.training.checkpoint import Checkpoints, abstract
+from dualrel_jax.training.metric_writer import MetricLogger, Progress, StepTimer
+from dualrel_jax.training.state import (
+    TrainState,
+    create_optimizer,
+    create_state,
+    params_of,
+    update_teacher,
+    with_params,
+)
+from dualrel_jax.utils import sharding
+from dualrel_jax.visualization import overlays
 
 
 def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, float]:
@@ -31,7 +42,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
 
     Without a test set the validation set is scored; with neither there is nothing to compare with and no score.
     """
-    config = settings.resolve(config)
+    config = config_lib.resolve(config)
     dataset = load_dataset(config.data)
     train(config, workdir, dataset)
     trained = run.load_run(workdir, config)
@@ -48,10 +59,10 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
 def train(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = None) -> TrainState:
     """Trains, or continues, the run in `workdir` on `config.data`, given as `dataset` if open; -> the final state."""
     # ---- Config and devices ------------------------------------------------------------------------------------------
-    config, workdir = settings.resolve(config), Path(workdir)
-    mesh = parallel.create_mesh(config.train.devices)
+    config, workdir = config_lib.resolve(config), Path(workdir)
+    mesh = sharding.create_mesh(config.train.devices)
     method = create_method(config)
-    parallel.check_batches(config.train, method.strong_views > 0, mesh)
+    sharding.check_batches(config.train, method.strong_views > 0, mesh)
 
     # ---- Data --------------------------------------------------------------------------------------------------------
     dataset = dataset or load_dataset(config.data)
@@ -68,10 +79,10 @@ def train(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = Non
     at_once = config.train.steps_per_call
     with (
         Checkpoints(workdir / "checkpoints", config.train.keep_checkpoints, clean=True) as checkpoints,
-        footprint.in_words(config),
+        memory.in_words(config),
     ):
         shapes = run.abstract_state(method, config)
-        restored = checkpoints.restore(abstract(shapes, parallel.replicated(mesh)))
+        restored = checkpoints.restore(abstract(shapes, sharding.replicated(mesh)))
         if restored:
             start_step, state = restored
             print(f"Continuing at step {start_step}.")
@@ -85,7 +96,7 @@ def train(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = Non
 
         # ---- The step ------------------------------------------------------------------------------------------------
         feed = create_feed(config, dataset, partition, method.strong_views > 0, mesh, start_step)
-        step_fn = footprint.CompiledStep(make_train_step(method, optimizer, feed, config, mesh))
+        step_fn = memory.CompiledStep(make_train_step(method, optimizer, feed, config, mesh))
         step_fn = profiling.profiled(step_fn, config, workdir, start_step)
         predictor = Predictor(method, config, mesh)
         logger = MetricLogger(workdir, start_step)
@@ -112,8 +123,8 @@ def train(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = Non
 
     # ---- The end -----------------------------------------------------------------------------------------------------
     logger.close()
-    if parallel.is_first_host():
-        pictures.curves(logger.path, workdir / "pictures" / "curves.png")
+    if sharding.is_first_host():
+        overlays.curves(logger.path, workdir / "pictures" / "curves.png")
     return state
 
 
@@ -123,7 +134,7 @@ def init_state(method: Method, optimizer, config: ConfigDict, mesh) -> TrainStat
     create = functools.partial(create_state, method, optimizer)
     # rbg: with the default generator, drawing the weights takes three times as long to compile.
     key = jax.random.key(config.seed, impl="rbg")
-    return jax.jit(create, out_shardings=parallel.replicated(mesh))(key, image)
+    return jax.jit(create, out_shardings=sharding.replicated(mesh))(key, image)
 
 
 def make_train_step(method: Method, optimizer: optax.GradientTransformation, feed, config: ConfigDict, mesh):
@@ -137,7 +148,7 @@ def make_train_step(method: Method, optimizer: optax.GradientTransformation, fee
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         crop_key, augment_key, method_key = jax.random.split(key, 3)
         with jax.named_scope("crops"):
-            raw = parallel.shard_batch(feed.crops(data, crop_key), mesh)
+            raw = sharding.shard_batch(feed.crops(data, crop_key), mesh)
         with jax.named_scope("augment"):
             batch = augment.augment_batch(augment_key, raw, config.augment, config.train.patch, method.strong_views)
         return update(state, batch, method_key)
@@ -150,7 +161,7 @@ def make_train_step(method: Method, optimizer: optax.GradientTransformation, fee
         return state, jax.tree.map(lambda values: values[-1], diagnostics)
 
     steps = train_step if config.train.steps_per_call == 1 else train_steps
-    compiled = jax.jit(steps, donate_argnums=0, out_shardings=parallel.replicated(mesh))
+    compiled = jax.jit(steps, donate_argnums=0, out_shardings=sharding.replicated(mesh))
     # An argument, not a constant: then all seeds share one compiled program.
     return functools.partial(compiled, seed=np.uint32(config.seed))
 
@@ -183,8 +194,8 @@ def validate(predictor: Predictor, state: TrainState, dataset: Dataset, config: 
     variables = state.teacher if config.predict.weights == "teacher" else state.variables
     threshold, slices = config.predict.threshold or UNCALIBRATED, config.train.eval_slices
     scores, samples = score(predictor, variables, dataset.validation, threshold, slices)
-    if parallel.is_first_host():
-        pictures.mask_sheet(samples, workdir / "pictures" / f"validation_{step:06d}.png")
+    if sharding.is_first_host():
+        overlays.mask_sheet(samples, workdir / "pictures" / f"validation_{step:06d}.png")
     return scores.summary()
 
 

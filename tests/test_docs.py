@@ -8,11 +8,13 @@ import pytest
 import tifffile
 
 import dualrel_jax
-from dualrel_jax import benchmark, main, settings
+from dualrel_jax import config as config_lib
+from dualrel_jax import main
+from dualrel_jax.benchmark import __main__ as benchmark
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-PAGES += [ROOT / "benchmarks" / "README.md"]
+PAGES += [ROOT / "perf" / "README.md"]
 
 
 def commands(page):
@@ -54,7 +56,7 @@ def test_commands_are_understood(tmp_path, monkeypatch):
     for argv in seen:
         workdir = next((word for flag, word in zip(argv, argv[1:], strict=False) if flag == "--workdir"), "none")
         Path(workdir).mkdir(parents=True, exist_ok=True)
-        settings.save(settings.resolve(dualrel_jax.get_config("dualrel:phantom")), Path(workdir, "config.json"))
+        config_lib.save(config_lib.resolve(dualrel_jax.get_config("dualrel:phantom")), Path(workdir, "config.json"))
         main.parse(argv)
     comparisons = list(flags_of("dualrel_jax.benchmark"))
     assert len(comparisons) > 1

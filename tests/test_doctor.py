@@ -11,9 +11,9 @@ import tifffile
 from PIL import Image
 
 import dualrel_jax
-from dualrel_jax.data.checks import check_view
+from dualrel_jax.data.checks.rules import check_view
+from dualrel_jax.data.io.volume import open_volume
 from dualrel_jax.data.phantom import phantom
-from dualrel_jax.data.volumes import open_volume
 from dualrel_jax.doctor import examine
 from dualrel_jax.errors import InputError
 
@@ -45,8 +45,10 @@ def specimen(request):
 def looks(tmp_path, monkeypatch):
     """A function: image and label z y x -> all that is to be looked at, as one text."""
 
-    monkeypatch.setattr("dualrel_jax.pictures.mask_sheet", lambda panels, path, pixel_nm: path)  # half of the time
-    monkeypatch.setattr("dualrel_jax.data.checks._NARROW_NM", 0)  # crops are of 8 pixels here
+    monkeypatch.setattr(
+        "dualrel_jax.visualization.overlays.mask_sheet", lambda panels, path, pixel_nm: path
+    )  # half of the time
+    monkeypatch.setattr("dualrel_jax.data.checks.rules._NARROW_NM", 0)  # crops are of 8 pixels here
 
     def examined(image, label, /, **fields):
         for name, array in (("image", image), ("label", label)):

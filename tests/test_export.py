@@ -8,15 +8,18 @@ import numpy as np
 import pytest
 import tifffile
 
-from dualrel_jax import export, parallel, run, settings
-from dualrel_jax.checkpoint import Checkpoints
-from dualrel_jax.data.datasets import load_dataset
-from dualrel_jax.data.partitions import make_partition
-from dualrel_jax.data.volumes import intensity_range, open_volume, to_uint8
+from dualrel_jax import config as config_lib
+from dualrel_jax import export
+from dualrel_jax.data.datasets.partition import make_partition
+from dualrel_jax.data.datasets.registry import load_dataset
+from dualrel_jax.data.io.volume import intensity_range, open_volume, to_uint8
 from dualrel_jax.errors import InputError
+from dualrel_jax.inference import run
 from dualrel_jax.methods import create_method
-from dualrel_jax.state import create_optimizer
 from dualrel_jax.train import init_state
+from dualrel_jax.training.checkpoint import Checkpoints
+from dualrel_jax.training.state import create_optimizer
+from dualrel_jax.utils import sharding
 
 pytest.importorskip("safetensors")
 WITHOUT = "import runpy, sys; sys.modules.update(dualrel_jax=None, flax=None, optax=None, ml_collections=None);"
@@ -25,8 +28,8 @@ WITHOUT = "import runpy, sys; sys.modules.update(dualrel_jax=None, flax=None, op
 @pytest.fixture
 def trained(small_config, tmp_path):
     """A run folder with the checkpoint of an untrained model, and its config."""
-    config = settings.resolve(small_config())
-    mesh, method, dataset = parallel.create_mesh(1), create_method(config), load_dataset(config.data)
+    config = config_lib.resolve(small_config())
+    mesh, method, dataset = sharding.create_mesh(1), create_method(config), load_dataset(config.data)
     run.start(config, tmp_path)
     run.describe(tmp_path, dataset, make_partition(dataset.train, config.data), mesh)
     state = init_state(method, create_optimizer(method, config.train), config, mesh)

@@ -8,12 +8,14 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from dualrel_jax import analysis, drawings, figures, settings
-from dualrel_jax.checkpoint import Checkpoints
+from dualrel_jax import config as config_lib
+from dualrel_jax import figures
 from dualrel_jax.errors import InputError
+from dualrel_jax.inference.run import abstract_state, start
 from dualrel_jax.main import main
 from dualrel_jax.methods import create_method
-from dualrel_jax.run import abstract_state, start
+from dualrel_jax.training.checkpoint import Checkpoints
+from dualrel_jax.visualization import paper_figures, prototype_analysis
 
 OF_SLICES = {"confusion", "masks"}
 OF_PROTOTYPES = {"reliability", "activations", "references", "reliability_at_borders", "diversity"}
@@ -44,7 +46,7 @@ def finished(small_config, tmp_path):
         for key, value in changed.items():
             section, field = key.split("__")
             config[section][field] = value
-        config, workdir = settings.resolve(config), tmp_path / folder
+        config, workdir = config_lib.resolve(config), tmp_path / folder
         random = np.random.default_rng(0)
         state = jax.tree.map(
             lambda x: random.normal(scale=0.3, size=x.shape).astype(x.dtype),
@@ -101,9 +103,9 @@ def test_outcomes_have_the_colours_of_the_legend(tmp_path):
     image = np.zeros((40, 40), np.uint8)
     label, mask = np.zeros((40, 40), np.uint8), np.zeros((40, 40), bool)
     label[:, 20:], mask[10:], label[30:] = 1, True, 255
-    drawings.masks([(image, label, {"run": mask}, "z = 0")], tmp_path / "masks", (10.0, 10.0))
+    paper_figures.masks([(image, label, {"run": mask}, "z = 0")], tmp_path / "masks", (10.0, 10.0))
     pixels = read(tmp_path / "masks.png").astype(float)
-    areas = [close_to(pixels, np.multiply(to_rgb(color), 0.6)).sum() for color in drawings.OUTCOMES.values()]
+    areas = [close_to(pixels, np.multiply(to_rgb(color), 0.6)).sum() for color in paper_figures.OUTCOMES.values()]
     assert areas[0] == pytest.approx(areas[1], rel=0.1)  # 400 pixels of the slice each, and 200 false negatives
     assert areas[2] == pytest.approx(areas[0] / 2, rel=0.1)
 
@@ -112,14 +114,14 @@ def test_confusion_is_brightest_where_it_is_largest(tmp_path):
     image, label = np.full((40, 40), 100, np.uint8), np.zeros((40, 40), np.uint8)
     label[10:30, 10:30] = 1
     probability = np.where(np.arange(40) < 20, 1.0 - label, label)  # wrong in the left half
-    counts = [analysis.confusion_counts(probability, label, (1.0, 1.0))]
+    counts = [prototype_analysis.confusion_counts(probability, label, (1.0, 1.0))]
     numbers = {
-        "runs": {"run": {"confusion": analysis.confusion_summary(counts)}},
+        "runs": {"run": {"confusion": prototype_analysis.confusion_summary(counts)}},
         "pixel": (1.0, 1.0),
         "unit": "pixels",
     }
-    maps = {"run": analysis.confusion(probability, label)}
-    drawings.confusion(image, label, maps, numbers, "z = 0", tmp_path / "confusion")
+    maps = {"run": prototype_analysis.confusion(probability, label)}
+    paper_figures.confusion(image, label, maps, numbers, "z = 0", tmp_path / "confusion")
     pixels = read(tmp_path / "confusion.png").astype(int)
     bright = (pixels[..., 0] - pixels[..., 2] > 60) & (pixels[..., 1] > 150)
     rows = np.flatnonzero(bright.sum(1) > 100)

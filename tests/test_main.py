@@ -205,7 +205,7 @@ def test_a_full_disk_is_explained(how, base, small_config, tmp_path, monkeypatch
 
         monkeypatch.setattr(ocp.training.Checkpointer, "save_async", full)
     else:
-        monkeypatch.setattr("dualrel_jax.logging.MetricLogger.write", full)
+        monkeypatch.setattr("dualrel_jax.training.metric_writer.MetricLogger.write", full)
     argv = ["--config=configs/supervised.py:own,1/3", *base[1:], "--mode=train", "--config.train.optimizer=adamw"]
     argv += ["--config.model.width=4", "--config.model.depth=2", "--config.train.devices=1"]
     assert "full" in refused(capsys, argv)

@@ -9,11 +9,12 @@ import pytest
 from shapes import ball
 
 import dualrel_jax
-from dualrel_jax import main, napari_plugin, settings
-from dualrel_jax.data.datasets import load_dataset
-from dualrel_jax.data.partitions import make_partition
-from dualrel_jax.data.volumes import Volume, open_volume
-from dualrel_jax.data.writers import open_writer
+from dualrel_jax import config as config_lib
+from dualrel_jax import main, napari_plugin
+from dualrel_jax.data.datasets.partition import make_partition
+from dualrel_jax.data.datasets.registry import load_dataset
+from dualrel_jax.data.io.volume import Volume, open_volume
+from dualrel_jax.data.io.writers import open_writer
 from dualrel_jax.errors import InputError
 from dualrel_jax.napari_plugin import corrections, layers, steps
 
@@ -46,9 +47,9 @@ def widget(viewer):
 @pytest.fixture
 def started_run(tmp_path, small_config):
     """(folder, config) of a run that has all but its weights."""
-    config, folder = settings.resolve(small_config("supervised", "2")), tmp_path / "run"
+    config, folder = config_lib.resolve(small_config("supervised", "2")), tmp_path / "run"
     folder.mkdir()
-    settings.save(config, folder / "config.json")
+    config_lib.save(config, folder / "config.json")
     make_partition(load_dataset(config.data).train, config.data).save(folder / "partition.json")
     return folder, config
 
@@ -198,7 +199,7 @@ def decoded(command):
     """{image path: {z: label 0/1/255}} that the command would train on, and its config."""
     assert command[1:3] == ["-m", "dualrel_jax.main"]
     given, config = main.parse(command[3:])
-    config = settings.resolve(config)
+    config = config_lib.resolve(config)
     dataset = load_dataset(config.data)
     assert not dataset.validation
     chosen = make_partition(dataset.train, config.data).labelled

@@ -15,14 +15,16 @@ import pytest
 from PIL import Image
 
 import dualrel_jax
-from dualrel_jax import evaluation, report, settings
-from dualrel_jax.checkpoint import Checkpoints
-from dualrel_jax.data.partitions import Partition
+from dualrel_jax import config as config_lib
+from dualrel_jax import evaluate, report
+from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.errors import InputError
+from dualrel_jax.evaluate import in_words
+from dualrel_jax.inference.run import abstract_state, start
 from dualrel_jax.main import parse
 from dualrel_jax.methods import create_method
-from dualrel_jax.metrics import Scores, write_metrics
-from dualrel_jax.run import abstract_state, start
+from dualrel_jax.metrics.segmentation import Scores, write_metrics
+from dualrel_jax.training.checkpoint import Checkpoints
 
 VOID = {"meta", "img", "br", "path", "circle", "rect"}
 ABOUT = {"pixel_nm": [8.0, 8.0], "devices": ["cpu:0"], "python": "3.11.7", "versions": {"jax": "0.10.2"}}
@@ -76,7 +78,7 @@ def folder(tmp_path):
             section, field = key.split("__")
             config[section][field] = value
         workdir = tmp_path / "a run"
-        start(settings.resolve(config), workdir)
+        start(config_lib.resolve(config), workdir)
         return workdir
 
     return make
@@ -102,7 +104,7 @@ def fill(workdir, steps=2000):
     about = {"data": ["test.tif"], "part": ["em/test"], "step": steps, "weights": "teacher"}
     summary = {**scores.summary(), **about}
     write_metrics(workdir, summary, scores.records)
-    (workdir / "summary.txt").write_text(evaluation.in_words(summary, workdir))
+    (workdir / "summary.txt").write_text(in_words(summary, workdir))
     for name in ("curves", "masks", "prototypes", *(f"slice_{i:04d}" for i in range(10))):
         (workdir / "pictures").mkdir(exist_ok=True)
         Image.fromarray(rng.integers(0, 255, (60, 90, 3), np.uint8)).save(workdir / "pictures" / f"{name}.png")
@@ -218,11 +220,11 @@ def test_command_repeats_the_training(folder):
     program, *words = shlex.split(page.commands[-1].replace("\\\n", ""))  # as a shell joins lines
     assert program == "dualrel"
     _, config = parse(words)
-    assert settings.difference(settings.load(workdir / "config.json"), settings.resolve(config)) == ""
+    assert config_lib.difference(config_lib.load(workdir / "config.json"), config_lib.resolve(config)) == ""
 
 
 def test_slices_are_segmented_again_once(small_config, tmp_path, monkeypatch):
-    config, workdir = settings.resolve(small_config("supervised")), tmp_path / "run"
+    config, workdir = config_lib.resolve(small_config("supervised")), tmp_path / "run"
     rng = np.random.default_rng(0)
     state = jax.tree.map(
         lambda x: rng.normal(scale=0.3, size=x.shape).astype(x.dtype), abstract_state(create_method(config), config)
@@ -232,7 +234,7 @@ def test_slices_are_segmented_again_once(small_config, tmp_path, monkeypatch):
     with Checkpoints(workdir / "checkpoints") as checkpoints:
         checkpoints.save(1, state)
         checkpoints.wait()
-    evaluation.evaluate(workdir)
+    evaluate(workdir)
     page = Page(report.write_report(workdir))
     drawn = sorted((workdir / "pictures").glob("slice_*.png"))
     rows = report.read(workdir).slices

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from dualrel_jax import suggest
-from dualrel_jax.data.datasets import Part
-from dualrel_jax.data.partitions import Partition
-from dualrel_jax.data.volumes import Volume
+from dualrel_jax.data.datasets.partition import Partition
+from dualrel_jax.data.datasets.registry import Part
+from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.errors import InputError
 from dualrel_jax.suggest import Region, choose, disagreement, regions_of
 from dualrel_jax.train import train

@@ -13,13 +13,14 @@ import jax
 import numpy as np
 import pytest
 
-from dualrel_jax import parallel, run
-from dualrel_jax.checkpoint import Checkpoints
-from dualrel_jax.data.datasets import load_dataset
-from dualrel_jax.data.partitions import Partition, make_partition
+from dualrel_jax.data.datasets.partition import Partition, make_partition
+from dualrel_jax.data.datasets.registry import load_dataset
 from dualrel_jax.errors import InputError
-from dualrel_jax.files import read_records
+from dualrel_jax.inference import run
 from dualrel_jax.train import train, train_and_evaluate
+from dualrel_jax.training.checkpoint import Checkpoints
+from dualrel_jax.utils import sharding
+from dualrel_jax.utils.jsonl import read_records
 
 WITHOUT_TENSORFLOW = "import sys; sys.modules.update(tensorflow=None, tensorflow_datasets=None);"
 MAIN = "from dualrel_jax.main import main; sys.exit(main(sys.argv[1:]))"
@@ -177,11 +178,11 @@ def test_a_run_is_not_continued_on_other_slices(small_config, tmp_path):
     dataset = load_dataset(config.data)
     run.start(config, tmp_path)
     partition = make_partition(dataset.train, config.data)
-    run.describe(tmp_path, dataset, partition, parallel.create_mesh(1))
-    run.describe(tmp_path, dataset, partition, parallel.create_mesh(1))
+    run.describe(tmp_path, dataset, partition, sharding.create_mesh(1))
+    run.describe(tmp_path, dataset, partition, sharding.create_mesh(1))
     more = Partition(partition.labelled + partition.unlabelled[:1], partition.unlabelled[1:])
     with pytest.raises(InputError, match="slice 0 of own/train is now labelled.*another --workdir"):
-        run.describe(tmp_path, dataset, more, parallel.create_mesh(1))
+        run.describe(tmp_path, dataset, more, sharding.create_mesh(1))
     assert Partition.load(tmp_path / "partition.json") == partition
 
 
@@ -215,7 +216,7 @@ def test_reading_a_run_leaves_a_save_in_progress_alone(tmp_path):
 def test_hosts_with_unequal_devices_are_told(small_config):
     mesh = types.SimpleNamespace(devices=np.array([types.SimpleNamespace(process_index=i) for i in (0, 0, 1)]), size=3)
     with pytest.raises(InputError, match=r"takes \[1, 2\] devices of the hosts"):
-        parallel.check_batches(small_config("supervised").train, False, mesh)
+        sharding.check_batches(small_config("supervised").train, False, mesh)
 
 
 def test_a_host_without_a_device_is_told(small_config, tmp_path, monkeypatch):

@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from dualrel_jax import optimizers
-from dualrel_jax.data.augment import Batch
+from dualrel_jax.data.pipeline.augment import Batch
 from dualrel_jax.errors import InputError
 from dualrel_jax.models.unet import UNet
+from dualrel_jax.training import optimizers
 
 Variables = Mapping[str, Mapping[str, Any]]  # network -> its Flax collections ("params", and "batch_stats" if any)
 Diagnostics = Mapping[str, jax.Array]

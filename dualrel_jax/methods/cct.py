@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from dualrel_jax import batches, losses
 from dualrel_jax.errors import InputError
+from dualrel_jax.methods import batching, losses
 from dualrel_jax.methods.base import Method, compute, diagnose, unet
+from dualrel_jax.methods.ramps import sigmoid_ramp
 from dualrel_jax.models import perturbations
 from dualrel_jax.models.perturbations import AuxiliaryDecoder
 from dualrel_jax.models.unet import UNet, UNetOutput
-from dualrel_jax.schedules import sigmoid_ramp
 
 KINDS = ("noise", "drop", "dropout", "cutout", "context", "object", "vat")
 
@@ -63,7 +63,7 @@ class CCT(Method):
         }
 
     def loss(self, variables, teacher, batch, rng, step):
-        images, part = batches.join(batch.image, batch.strong[0])
+        images, part = batching.join(batch.image, batch.strong[0])
         output, variables = self.apply_train("student", variables, images)
         labelled, unlabelled = part(output)
         features = self.perturb(rng, unlabelled.features[-1], unlabelled.logits, variables)

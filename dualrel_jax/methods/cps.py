@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from dualrel_jax import batches, cutmix, losses
+from dualrel_jax.methods import batching, cutmix, losses
 from dualrel_jax.methods.base import Method, compute, diagnose, unet
-from dualrel_jax.schedules import sigmoid_ramp
+from dualrel_jax.methods.ramps import sigmoid_ramp
 
 
 class CPS(Method):
@@ -32,7 +32,7 @@ class CPS(Method):
         else:
             mix = lambda x: x  # noqa: E731
 
-        images, part = batches.join(batch.image, mix(unlabelled))
+        images, part = batching.join(batch.image, mix(unlabelled))
         labelled, crossed, labels = {}, {}, {}
         for name in ("left", "right"):
             if self.config.cutmix:

@@ -8,15 +8,16 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from dualrel_jax import batches, cutmix, losses, settings
-from dualrel_jax.data import augment
+from dualrel_jax import config as config_lib
+from dualrel_jax.data.pipeline import augment
 from dualrel_jax.errors import InputError
+from dualrel_jax.methods import batching, cutmix, losses
 from dualrel_jax.methods.base import Method, compute, diagnose, unet
+from dualrel_jax.methods.ramps import sigmoid_ramp
 from dualrel_jax.models import prototypes, reliability
 from dualrel_jax.models.prototypes import PrototypeBank, PrototypeOutput
 from dualrel_jax.models.reliability import ReliabilityHead
 from dualrel_jax.models.unet import UNet
-from dualrel_jax.schedules import sigmoid_ramp
 
 RELIABILITY_WEIGHT = 0.1  # alone in its layers' gradient, whose scale optimisers remove: it matters to the clip only
 
@@ -83,7 +84,7 @@ class DualRel(Method):
                 f"config.method.feature_level is {method.feature_level}; expected 0 to {config.model.depth - 1} for a "
                 f"U-Net of depth {config.model.depth}."
             )
-        settings.check_scale("method.strong_scale", method.strong_scale)
+        config_lib.check_scale("method.strong_scale", method.strong_scale)
         self.elsewhere = method.predict_elsewhere
         self.strong_views = 2 if method.cross_weight > 0 else 1  # the second is for CutMix
         bank = PrototypeBank(
@@ -95,7 +96,7 @@ class DualRel(Method):
         mix = functools.partial(cutmix.paste_next, cutmix.three_boxes(rng, *batch.weak.shape[:2]))
         pasted = [mix(view) for view in batch.strong[1:]]  # one, or none without cross labels
         zoom = functools.partial(augment.zoom_each, self.zooms(rng, len(batch.weak)))
-        images, part = batches.join(batch.image, zoom(batch.strong[0]), *pasted)
+        images, part = batching.join(batch.image, zoom(batch.strong[0]), *pasted)
         (logits, prototype, _), variables = self.apply_train("student", variables, images)
         fused = upsample(prototypes.fuse(prototype.maps), images.shape[:3])
         labelled, strong, *pasted = part(Student(logits, fused, prototype))

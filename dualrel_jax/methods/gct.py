@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from dualrel_jax import batches, losses
 from dualrel_jax.errors import InputError
+from dualrel_jax.methods import batching, losses
 from dualrel_jax.methods.base import Method, diagnose, unet
+from dualrel_jax.methods.ramps import sigmoid_ramp
 from dualrel_jax.models import detector, flaws
-from dualrel_jax.schedules import sigmoid_ramp
 
 
 class GCT(Method):
@@ -40,8 +40,8 @@ class GCT(Method):
         return {**super().optimizers(train), "detector": optax.adam(rate, b1=0.9, b2=0.99)}
 
     def loss(self, variables, teacher, batch, rng, step):
-        images, part = batches.join(batch.image, batch.strong[0])
-        valid, _ = batches.join(losses.valid(batch.label), jnp.ones(batch.strong.shape[1:4]))
+        images, part = batching.join(batch.image, batch.strong[0])
+        valid, _ = batching.join(losses.valid(batch.label), jnp.ones(batch.strong.shape[1:4]))
         frozen = jax.lax.stop_gradient(variables["detector"])
 
         terms = dict.fromkeys(("supervised", "correction", "consistency", "detector"), 0.0)

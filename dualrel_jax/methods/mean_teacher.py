@@ -2,9 +2,9 @@
 
 import jax
 
-from dualrel_jax import batches, losses
+from dualrel_jax.methods import batching, losses
 from dualrel_jax.methods.base import Method, compute, diagnose
-from dualrel_jax.schedules import sigmoid_ramp
+from dualrel_jax.methods.ramps import sigmoid_ramp
 
 
 class MeanTeacher(Method):
@@ -13,7 +13,7 @@ class MeanTeacher(Method):
     strong_views = 1
 
     def loss(self, variables, teacher, batch, rng, step):
-        images, part = batches.join(batch.image, batch.strong[0])
+        images, part = batching.join(batch.image, batch.strong[0])
         output, variables = self.apply_train("student", variables, images)
         labelled, unlabelled = part(output.logits)
         target = jax.nn.softmax(self.apply_teacher("student", teacher, batch.weak).logits)

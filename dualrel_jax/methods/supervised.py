@@ -2,7 +2,7 @@
 
 import jax
 
-from dualrel_jax import losses
+from dualrel_jax.methods import losses
 from dualrel_jax.methods.base import Method
 
 

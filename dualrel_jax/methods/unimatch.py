@@ -5,10 +5,10 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from dualrel_jax import batches, cutmix, losses
+from dualrel_jax.methods import batching, cutmix, losses
 from dualrel_jax.methods.base import Method, compute, diagnose, unet
+from dualrel_jax.methods.ramps import sigmoid_ramp
 from dualrel_jax.models.unet import UNet, UNetOutput
-from dualrel_jax.schedules import sigmoid_ramp
 
 
 class UniMatchNetwork(nn.Module):
@@ -25,13 +25,13 @@ class UniMatchNetwork(nn.Module):
 
         Every level the decoder reads loses channels, drawn anew for each image and level; the others are scaled up.
         """
-        images, part = batches.join(*views)
+        images, part = batching.join(*views)
         levels = self.unet.encoder(images.astype(self.unet.dtype), train)
         both = []
         for level, key in zip(levels, jax.random.split(rng, len(levels)), strict=True):
             parts = part(level)
             kept = jax.random.bernoulli(key, 1 - self.channel_dropout, (len(parts[-1]), 1, 1, level.shape[-1]))
-            level, part_with_broken = batches.join(*parts, parts[-1] * kept / (1 - self.channel_dropout))
+            level, part_with_broken = batching.join(*parts, parts[-1] * kept / (1 - self.channel_dropout))
             both.append(level)
         return part_with_broken(self.unet.decoder(both, train).logits)
 

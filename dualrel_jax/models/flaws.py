@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dualrel_jax.losses import valid
+from dualrel_jax.methods.losses import valid
 
 
 def ground_truth(probability: jax.Array, label: jax.Array, scale: float, dilations: int) -> jax.Array:

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from dualrel_jax import settings
-from dualrel_jax.data.labels import IGNORE
-from dualrel_jax.data.volumes import Volume, open_volume
-from dualrel_jax.data.writers import open_writer
+from dualrel_jax import config as config_lib
+from dualrel_jax.constants import IGNORE
+from dualrel_jax.data.io.volume import Volume, open_volume
+from dualrel_jax.data.io.writers import open_writer
 from dualrel_jax.errors import InputError
 
 _KEPT = ("augment", "model", "train", "method")  # sections of the old config that the new training takes over
@@ -46,7 +46,7 @@ def prepare(run: Path, new: Path, volume: Volume, labels: Labels, keep_old: bool
     Raises:
         InputError: `run` is no run, its data are gone, a voxel size is missing, or a file cannot be written.
     """
-    config = settings.resolve(settings.load(run / "config.json"))
+    config = config_lib.resolve(config_lib.load(run / "config.json"))
     folder, entries = new / "corrections", []
     for image, old in labelled_parts(run, config) if keep_old else ():
         if _same(image, volume):
@@ -74,8 +74,8 @@ def prepare(run: Path, new: Path, volume: Volume, labels: Labels, keep_old: bool
 
 def labelled_parts(run: Path, config: ConfigDict) -> Iterable[tuple[Volume, Labels]]:
     """The volumes of the training in `run` and the labels it used."""
-    from dualrel_jax.data.datasets import load_dataset
-    from dualrel_jax.data.partitions import Partition
+    from dualrel_jax.data.datasets.partition import Partition
+    from dualrel_jax.data.datasets.registry import load_dataset
 
     used = Partition.load(run / "partition.json").labelled
     for part in load_dataset(config.data).train:
@@ -117,7 +117,7 @@ def _write(slices, zs: Iterable[int], image: Volume, path: Path) -> str:
 
 def _command(config: ConfigDict, new: Path, steps: int) -> list[str]:
     """The settings of `config` that are not its preset's, as flags."""
-    changed = {key: value for key, value, _ in settings.changes(config) if key.partition(".")[0] in _KEPT}
+    changed = {key: value for key, value, _ in config_lib.changes(config) if key.partition(".")[0] in _KEPT}
     changed |= {"size": config.size, "train.steps": steps}
     flags = [f"--config.{key}={tuple(v) if isinstance(v, list) else v}" for key, v in changed.items()]
     name = f"--config=configs/{config.method.name}.py:own,all"

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from dualrel_jax.data.own import parse_voxel
-from dualrel_jax.data.readers.source import Voxel, times, unit_nm, voxel_of
-from dualrel_jax.data.volumes import Volume, open_volume
+from dualrel_jax.data.datasets.own import parse_voxel
+from dualrel_jax.data.io.readers.base import Voxel, unit_nm, voxel_of
+from dualrel_jax.data.io.volume import Volume, open_volume
 from dualrel_jax.errors import InputError
+from dualrel_jax.utils.text import format_shape
 
 _UNKNOWN = "?"
 LayerData = tuple[np.ndarray, dict[str, Any], str]
@@ -71,8 +72,8 @@ def volume_of_layer(layer: Any, voxel_nm: Voxel | None) -> Volume:
     data = layer.data[0] if layer.multiscale else layer.data
     if getattr(layer, "rgb", False) or data.ndim != 3:
         raise InputError(
-            f"Layer {layer.name} has {times(data.shape)} values{' in colour' if getattr(layer, 'rgb', False) else ''}; "
-            "expected one grey stack of axes z y x."
+            f"Layer {layer.name} has {format_shape(data.shape)} values"
+            f"{' in colour' if getattr(layer, 'rgb', False) else ''}; expected one grey stack of axes z y x."
         )
     return Volume.from_array(np.asarray(data), voxel_nm, layer.name)
 
@@ -84,7 +85,8 @@ def mask_of_layer(layer: Any, volume: Volume) -> np.ndarray:
     data = layer.data[0] if layer.multiscale else layer.data
     if data.shape != volume.shape:
         raise InputError(
-            f"Layer {layer.name} has {times(data.shape)} voxels (z y x), but {volume.path} has {times(volume.shape)}; "
-            "expected labels of that image: choose the image and the labels that belong together."
+            f"Layer {layer.name} has {format_shape(data.shape)} voxels (z y x), but {volume.path} has "
+            f"{format_shape(volume.shape)}; expected labels of that image: choose those "
+            "that belong together."
         )
     return np.asarray(data) > 0

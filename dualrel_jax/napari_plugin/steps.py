@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from dualrel_jax.data.volumes import Volume, intensity_range
-from dualrel_jax.data.writers import Voxel
+from dualrel_jax.data.io.volume import Volume, intensity_range
+from dualrel_jax.data.io.writers import Voxel
 from dualrel_jax.errors import InputError
 
 Steps = Generator[tuple[int, int], None, np.ndarray]  # yields (slices done, slices in all)
@@ -23,19 +23,20 @@ def segment(folder: Path, volume: Volume) -> Steps:
     yield 0, len(volume)
     # Otherwise JAX takes most of a GPU's memory for as long as napari runs, and a training beside it has none.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    from dualrel_jax import consensus, parallel
-    from dualrel_jax.run import load_run
-    from dualrel_jax.sections import Model
+    from dualrel_jax.inference import z_smoothing
+    from dualrel_jax.inference.run import load_run
+    from dualrel_jax.inference.volume_predictor import Model
+    from dualrel_jax.utils import sharding
 
-    parallel.cache_compilations()
+    sharding.cache_compilations()
     run = load_run(folder)
     predict = run.config.predict
     grey = intensity_range(volume)
     model = Model(run.predictor, run.variables, grey, run.pixel_nm, predict.tile, predict.overlap, side=0)
-    zs, sigma = range(len(volume)), consensus.smoothing_slices(volume, predict.z_smoothing_nm)
+    zs, sigma = range(len(volume)), z_smoothing.smoothing_slices(volume, predict.z_smoothing_nm)
     sections = model.sections(volume)
     if sigma:
-        sections = consensus.smoothed(sections, zs, zs, sigma)
+        sections = z_smoothing.smoothed(sections, zs, zs, sigma)
     found = np.zeros(volume.shape, np.uint8)
     for z, section in zip(zs, sections, strict=True):
         if section is not None:
@@ -46,9 +47,9 @@ def segment(folder: Path, volume: Volume) -> Steps:
 
 def above(probability: np.ndarray, threshold: float) -> np.ndarray:
     """`z y x` uint8: 1 where the probability, 0..255, is above `threshold`, 0..1."""
-    from dualrel_jax import instances
+    from dualrel_jax.instances import segment
 
-    return instances.above(Volume.from_array(probability), threshold).view(np.uint8)
+    return segment.above(Volume.from_array(probability), threshold).view(np.uint8)
 
 
 def number(
@@ -61,15 +62,15 @@ def number(
     Raises:
         InputError: the voxel size is not known.
     """
-    from dualrel_jax import instance_measures, instances
+    from dualrel_jax.instances import morphometry, segment
 
     if voxel_nm is None or math.isnan(voxel_nm[0]):
         raise InputError(
             "Volumes and lengths need the voxel size, which the image does not say; fill in Voxel size as z,y,x in nm, "
             "such as 30,8,8."
         )
-    labels = instances.label_instances(mask, voxel_nm, settings)
-    rows = instance_measures.measure(labels, Volume.from_array(mask if probability is None else probability), voxel_nm)
+    labels = segment.label_instances(mask, voxel_nm, settings)
+    rows = morphometry.measure(labels, Volume.from_array(mask if probability is None else probability), voxel_nm)
     if probability is None:
         for row in rows:
             del row["mean_probability"]

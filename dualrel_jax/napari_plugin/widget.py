@@ -25,7 +25,7 @@ from napari.layers import Image, Labels
 from napari.qt.threading import create_worker
 from qtpy.QtCore import QProcess
 
-from dualrel_jax import settings
+from dualrel_jax import config as config_lib
 from dualrel_jax.configs import base
 from dualrel_jax.errors import InputError
 from dualrel_jax.napari_plugin import corrections, steps
@@ -122,7 +122,7 @@ class DualRelWidget(Container):
 
     def _run_chosen(self) -> None:
         try:
-            config = settings.resolve(settings.load(Path(self.run.value) / "config.json"))
+            config = config_lib.resolve(config_lib.load(Path(self.run.value) / "config.json"))
         except InputError as error:
             return self._say(str(error), wrong=True)
         kept = Path(self.run.value) / "threshold.json"

@@ -13,9 +13,9 @@ from scipy import ndimage
 
 from dualrel_jax.data import phantom as module
 from dualrel_jax.data.phantom import phantom
-from dualrel_jax.data.phantom_geometry import STEP_NM, Grid, Placer, Tubes
-from dualrel_jax.data.phantom_section import Artist
-from dualrel_jax.data.phantom_tissue import Tissue, grow
+from dualrel_jax.data.phantom.geometry import STEP_NM, Grid, Placer, Tubes
+from dualrel_jax.data.phantom.section import Artist
+from dualrel_jax.data.phantom.tissue import Tissue, grow
 from dualrel_jax.errors import InputError
 
 NAMES = ("phantom", "phantom_b")

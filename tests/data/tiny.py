@@ -10,9 +10,9 @@ from PIL import Image
 from scipy import ndimage
 
 import dualrel_jax
-from dualrel_jax.data.datasets import Part
-from dualrel_jax.data.labels import LabelRule
-from dualrel_jax.data.volumes import Volume
+from dualrel_jax.data.datasets.labels import LabelRule
+from dualrel_jax.data.datasets.registry import Part
+from dualrel_jax.data.io.volume import Volume
 
 
 def config(name, labelled="1/4", **fields):

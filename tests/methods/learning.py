@@ -6,9 +6,9 @@ import numpy as np
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from dualrel_jax import parallel
-from dualrel_jax.data.augment import Batch
-from dualrel_jax.state import params_of, with_params
+from dualrel_jax.data.pipeline.augment import Batch
+from dualrel_jax.training.state import params_of, with_params
+from dualrel_jax.utils import sharding
 
 
 def example():
@@ -46,10 +46,10 @@ def diagnostics_of_steps(loss, optimizer, state, steps):
 def check_four_devices_as_one(loss, state, step):
     results = []
     for devices in (1, 4):
-        mesh = parallel.create_mesh(devices)
-        rows, views = parallel.split(mesh), NamedSharding(mesh, PartitionSpec(None, "data"))
+        mesh = sharding.create_mesh(devices)
+        rows, views = sharding.split(mesh), NamedSharding(mesh, PartitionSpec(None, "data"))
         data = jax.device_put(example(), Batch(rows, rows, rows, views))
-        variables = jax.device_put(state.variables, parallel.replicated(mesh))
+        variables = jax.device_put(state.variables, sharding.replicated(mesh))
         results.append(jax.device_get(loss(params_of(variables), variables, data, jnp.int32(step))))
     ((one, _), of_one), ((four, _), of_four) = results
     np.testing.assert_allclose(one, four, rtol=1e-5)

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from test_protocol import OneBatch, batch, gradient_of, small, state_of
 
-from dualrel_jax import parallel
-from dualrel_jax.data.augment import RawBatch
+from dualrel_jax.data.pipeline.augment import RawBatch
 from dualrel_jax.methods import create_method
 from dualrel_jax.train import make_train_step
+from dualrel_jax.utils import sharding
 
 
 def build(name, **fields):
@@ -55,9 +55,9 @@ def test_loss_falls_and_no_gradient_reaches_the_teacher(name):
     label = np.kron(rng.random((4, 4, 4)) < 0.3, np.ones((4, 4))).astype(np.uint8)
     image = (150 - 90 * label + rng.normal(0, 10, label.shape)).clip(0, 255).astype(np.uint8)
     feed = OneBatch(RawBatch(jnp.asarray(image), jnp.asarray(label), jnp.asarray(image[::-1].copy())))
-    mesh = parallel.create_mesh(1)
+    mesh = sharding.create_mesh(1)
     step = make_train_step(method, optimizer, feed, config, mesh)
-    state = jax.device_put(state, parallel.replicated(mesh))  # where steps leave it: compiled once
+    state = jax.device_put(state, sharding.replicated(mesh))  # where steps leave it: compiled once
     seen = []
     for _ in range(10):
         state, diagnostics = step(state, next(feed))
@@ -74,7 +74,7 @@ def test_four_devices_take_the_same_step_as_one(name):
         method, config, optimizer, state = build(name)
         rng = np.random.default_rng(0)
         raw = RawBatch(*(jnp.asarray(rng.integers(0, high, (4, 16, 16)), jnp.uint8) for high in (255, 2, 255)))
-        step = make_train_step(method, optimizer, OneBatch(raw), config, parallel.create_mesh(devices))
+        step = make_train_step(method, optimizer, OneBatch(raw), config, sharding.create_mesh(devices))
         state, diagnostics = step(state, raw)
         results.append(jax.device_get((diagnostics["loss"], state.variables)))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-4), *results)

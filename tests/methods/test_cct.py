@@ -10,12 +10,11 @@ import pytest
 from learning import example
 from test_protocol import small, state_of
 
-from dualrel_jax import losses
 from dualrel_jax.errors import InputError
-from dualrel_jax.methods import create_method
+from dualrel_jax.methods import create_method, losses
 from dualrel_jax.methods.base import unet
 from dualrel_jax.methods.cct import KINDS
-from dualrel_jax.state import params_of
+from dualrel_jax.training.state import params_of
 
 STEPS = 20
 ONE_EACH = dict.fromkeys((f"num_{kind}" for kind in KINDS), 1)

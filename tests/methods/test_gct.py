@@ -11,13 +11,12 @@ import pytest
 from learning import example
 from test_protocol import small, state_of
 
-from dualrel_jax import batches, losses
 from dualrel_jax.errors import InputError
-from dualrel_jax.methods import create_method
+from dualrel_jax.methods import batching, create_method, losses
 from dualrel_jax.methods.base import unet
 from dualrel_jax.models import flaws
 from dualrel_jax.models.unet import UNetOutput
-from dualrel_jax.state import params_of, with_params
+from dualrel_jax.training.state import params_of, with_params
 
 SEGMENTERS = ("left", "right")
 TERMS = ("supervised", "correction", "consistency", "detector")
@@ -101,7 +100,7 @@ def test_ignored_pixels_count_nowhere():
     method.networks.update({"left": Fixed(), "right": Fixed()})
     data = example()
     data = data._replace(label=data.label.at[:, :5].set(losses.IGNORE))
-    images, part = batches.join(data.image, data.strong[0])
+    images, part = batching.join(data.image, data.strong[0])
     variables = jax.jit(method.init)(jax.random.key(0), images)
 
     def loss(left):

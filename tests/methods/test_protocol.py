@@ -8,16 +8,17 @@ import optax
 import pytest
 
 import dualrel_jax
-from dualrel_jax import losses, parallel, settings
-from dualrel_jax.data import augment
-from dualrel_jax.data.augment import Batch, RawBatch
+from dualrel_jax import config as config_lib
+from dualrel_jax.data.pipeline import augment
+from dualrel_jax.data.pipeline.augment import Batch, RawBatch
 from dualrel_jax.errors import InputError
-from dualrel_jax.methods import create_method
+from dualrel_jax.methods import create_method, losses
 from dualrel_jax.methods.base import Method, unet
 from dualrel_jax.methods.dualrel import DualRel, Opinions
 from dualrel_jax.models.prototypes import PrototypeOutput
-from dualrel_jax.state import create_optimizer, create_state, params_of, update_teacher, with_params
 from dualrel_jax.train import make_train_step
+from dualrel_jax.training.state import create_optimizer, create_state, params_of, update_teacher, with_params
+from dualrel_jax.utils import sharding
 
 
 def small(method):
@@ -26,7 +27,7 @@ def small(method):
     config.train.update({"patch": 16, "batch_labelled": 4, "batch_unlabelled": 4, "steps": 10, "optimizer": "adamw"})
     if method == "dualrel":
         config.method.update({"feature_level": 1, "num_prototypes": 4, "num_references": 8, "dim": 8})
-    return settings.resolve(config)
+    return config_lib.resolve(config)
 
 
 def batch(strong_views=1, seed=0):
@@ -116,9 +117,9 @@ def test_three_networks_and_two_optimisers_train_in_the_one_loop():
     before = jax.device_get(state.variables)
     rng = np.random.default_rng(0)
     feed = OneBatch(RawBatch(*(jnp.asarray(rng.integers(0, high, (4, 16, 16)), jnp.uint8) for high in (255, 2, 255))))
-    mesh = parallel.create_mesh(1)
+    mesh = sharding.create_mesh(1)
     step = make_train_step(method, optimizer, feed, config, mesh)
-    state = jax.device_put(state, parallel.replicated(mesh))  # where steps leave it: compiled once
+    state = jax.device_put(state, sharding.replicated(mesh))  # where steps leave it: compiled once
     seen = []
     for _ in range(8):
         state, diagnostics = step(state, next(feed))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from dualrel_jax.losses import IGNORE
+from dualrel_jax.constants import IGNORE
 from dualrel_jax.models import flaws
 
 SIZE = 40

@@ -1,0 +1,192 @@
+"""Statistics of a benchmark: from the scores of its cells to one entry for each row, share and test set."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from dualrel_jax.benchmark.published import published
+
+REFERENCE, BASELINE = "dualrel", "supervised"  # rows: differences are to the first, the second gives both bounds
+METRICS = ("jac_pooled", "dsc_pooled", "jac_per_slice_mean", "dsc_per_slice_mean")
+
+Spread = tuple[float, float | None]  # mean and standard deviation over seeds (None for one seed)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of the comparison at one labelled share, scored on one data set. Scores are in percent.
+
+    Attributes:
+      scores: metric -> mean and sample standard deviation over seeds; a metric that is undefined (0/0) is missing.
+      difference: pooled JAC of DualRel minus this row's, and its 95 % interval; None where one of the two is missing.
+      gap_closed: percent of the way from the supervised baseline at this share to that with every label.
+      gap_note: why `gap_closed` is None.
+      seconds_per_step: median over seeds. minutes: of training, all seeds together.
+      published: (JAC, DSC) that others report, DSC may be None.
+    """
+
+    target: str
+    row: str
+    title: str
+    labelled: str
+    labelled_slices: int
+    seeds: int
+    scores: Mapping[str, Spread] = field(default_factory=dict)
+    difference: tuple[float, float, float] | None = None
+    gap_closed: float | None = None
+    gap_note: str = ""
+    seconds_per_step: float | None = None
+    minutes: float = 0.0
+    published: tuple[float, float | None] | None = None
+
+
+def compare(config: Mapping, cells: Sequence[Mapping]) -> list[Entry]:
+    """Entries of all cells, by test set, by labelled slices, then in the order of the rows.
+
+    `config` is the benchmark's (configs/benchmark.py) as plain data; a cell is what `compact` returns.
+    """
+    groups: dict[tuple[str, str], list[Mapping]] = {}
+    for cell in sorted(cells, key=lambda cell: (cell["labelled_slices"], cell["labelled"], cell["seed"])):
+        groups.setdefault((cell["labelled"], cell["row"]), []).append(cell)
+    labels = list(dict.fromkeys(labelled for labelled, _ in groups))
+    order = [(labelled, row) for labelled in labels for row in config["rows"] if (labelled, row) in groups]
+    return [
+        entry for target in targets(config) for entry in _entries(config, target, {key: groups[key] for key in order})
+    ]
+
+
+def targets(config: Mapping) -> list[str]:
+    """Names of the data sets that are scored, that of the training first."""
+    return [config["base"]["data"]["name"], *filter(None, config["to"].split("+"))]
+
+
+def _entries(config: Mapping, target: str, groups: Mapping[tuple[str, str], list[Mapping]]) -> list[Entry]:
+    weights = config["base"]["predict"]["weights"]
+    summaries = {
+        key: {cell["seed"]: cell["targets"][target][weights] for cell in group if target in cell["targets"]}
+        for key, group in groups.items()
+    }
+    scores = {key: _scores(list(found.values())) for key, found in summaries.items()}
+    jac = {key: found["jac_pooled"][0] for key, found in scores.items() if "jac_pooled" in found}
+    entries = []
+    for (labelled, row), group in groups.items():
+        found = summaries[labelled, row]
+        if not found:
+            continue
+        gap, note = gap_closed(jac.get((labelled, row)), jac.get((labelled, BASELINE)), jac.get(("all", BASELINE)))
+        entries.append(
+            Entry(
+                target=target,
+                row=row,
+                title=config["rows"][row]["title"],
+                labelled=labelled,
+                labelled_slices=group[0]["labelled_slices"],
+                seeds=len(found),
+                scores=scores[labelled, row],
+                difference=_difference(summaries.get((labelled, REFERENCE), {}), found, config["bootstrap"]),
+                gap_closed=gap,
+                gap_note=note,
+                seconds_per_step=seconds_per_step(group),
+                minutes=sum(map(training_minutes, group)),
+                published=published(config["base"]["data"]["name"], target, row, labelled),
+            )
+        )
+    return entries
+
+
+def compact(scores: Mapping) -> dict:
+    """The content of a cell's scores.json with its records as rows of counts, for results.json."""
+    targets = {}
+    for name, target in scores["targets"].items():
+        targets[name] = dict(target)
+        for weights in ("teacher", "student"):
+            summary = dict(target[weights])
+            summary["counts"] = [[r[key] for key in ("z", "tp", "fp", "fn", "tn")] for r in summary.pop("records")]
+            targets[name][weights] = summary
+    return {**scores, "targets": targets}
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Mean and sample standard deviation; None for the latter where there is one value."""
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def paired_difference(
+    a: np.ndarray, b: np.ndarray, resamples: int = 2000, seed: int = 0
+) -> tuple[float, float, float] | None:
+    """Pooled JAC of `a` minus that of `b`, mean over seeds, with a 95 % percentile bootstrap interval.
+
+    Seeds and slices are drawn with replacement, independently of each other and the same for `a` and `b`, so what makes
+    a slice or a seed hard for both cancels.
+
+    Args:
+        a, b: `seed z 3` counts of true positive, false positive and false negative pixels.
+        resamples: number of draws.
+        seed: of the draws.
+
+    Returns:
+        (difference, low, high) as fractions; None where a pooled JAC is 0/0.
+    """
+    if a.shape != b.shape:
+        raise ValueError(f"expected counts of the same seeds and slices, got {a.shape} and {b.shape}")
+    seeds, slices, _ = a.shape
+    rng = np.random.default_rng(seed)
+    slice_weights = rng.multinomial(slices, np.full(slices, 1 / slices), resamples)
+    seed_weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), resamples) / seeds
+    with np.errstate(invalid="ignore"):
+        once = _jac(a.sum(axis=1)) - _jac(b.sum(axis=1))
+        drawn = _jac(np.einsum("rz,szc->rsc", slice_weights, a)) - _jac(np.einsum("rz,szc->rsc", slice_weights, b))
+    differences = (seed_weights * drawn).sum(axis=1)
+    differences = differences[np.isfinite(differences)]  # a draw of slices without foreground has no score
+    if not np.isfinite(once).all() or not len(differences):
+        return None
+    return float(once.mean()), *map(float, np.percentile(differences, (2.5, 97.5)))
+
+
+def gap_closed(score: float | None, few: float | None, every: float | None) -> tuple[float | None, str]:
+    """Percent of the way from `few`, the supervised score at this share, to `every`, with all labels; or why not."""
+    if few is None or every is None:
+        return None, "the supervised baseline with few or with all labels is missing"
+    if score is None:
+        return None, "the score is undefined"
+    if every <= few:
+        return None, "all labels do not help the supervised baseline, so there is no gap to close"
+    return 100 * (score - few) / (every - few), ""
+
+
+def seconds_per_step(cells: Sequence[Mapping]) -> float | None:
+    """Median over cells; None if none was timed."""
+    known = [cell["seconds_per_step"] for cell in cells if cell["seconds_per_step"] is not None]
+    return statistics.median(known) if known else None
+
+
+def training_minutes(cell: Mapping) -> float:
+    """From the time of its steps, which a restart leaves alone; the time of its last start where that is not known."""
+    known = cell["seconds_per_step"] is not None
+    return (cell["steps"] * cell["seconds_per_step"] if known else cell["wall_seconds"]) / 60
+
+
+def _scores(summaries: list[Mapping]) -> dict[str, Spread]:
+    known = {metric: [100 * s[metric] for s in summaries if s[metric] is not None] for metric in METRICS}
+    return {metric: spread(values) for metric, values in known.items() if values}
+
+
+def _difference(reference: Mapping, other: Mapping, resamples: int) -> tuple[float, float, float] | None:
+    """`reference` and `other`: seed -> summary with counts. In percent, over the seeds both have."""
+    seeds = sorted(set(reference) & set(other))
+    if not seeds:
+        return None
+    a, b = (np.array([side[seed]["counts"] for seed in seeds]) for side in (reference, other))
+    if not np.array_equal(a[..., 0], b[..., 0]):
+        raise ValueError("expected the same slices of both methods, got different ones")
+    found = paired_difference(a[..., 1:4], b[..., 1:4], resamples)
+    return found and tuple(100 * value for value in found)
+
+
+def _jac(counts: np.ndarray) -> np.ndarray:
+    """`... 3` -> `...`, NaN where nothing is foreground."""
+    total = counts.sum(axis=-1)
+    return np.where(total > 0, counts[..., 0] / np.maximum(total, 1), math.nan)

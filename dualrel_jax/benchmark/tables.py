@@ -1,0 +1,233 @@
+"""The tables of a benchmark, as Markdown, CSV and LaTeX."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from dualrel_jax.benchmark.published import source
+from dualrel_jax.benchmark.statistics import BASELINE, METRICS, REFERENCE, Entry, Spread
+
+AVERAGES = {  # in the title of a table -> its metrics
+    "pooled over slices": ("jac_pooled", "dsc_pooled"),
+    "mean of slices": ("jac_per_slice_mean", "dsc_per_slice_mean"),
+}
+NOTHING = "–"
+
+
+@dataclass
+class Table:
+    """Text of a table. `groups` are (heading, sub-headings) of columns; `bold` holds (row, column) of best values."""
+
+    title: str
+    groups: list[tuple[str, list[str]]]
+    rows: list[list[str]]
+    bold: set[tuple[int, int]] = field(default_factory=set)
+    notes: list[str] = field(default_factory=list)
+
+
+def make_tables(config: Mapping, cells: Sequence[Mapping], entries: Sequence[Entry]) -> list[Table]:
+    """For each data set that was scored: both averages, then the differences to DualRel."""
+    tables = []
+    for target in dict.fromkeys(entry.target for entry in entries):
+        own = [entry for entry in entries if entry.target == target]
+        data = config["base"]["data"]["name"]
+        tested = f"Trained on {data}, tested on {_tested_on(cells, target)}"
+        notes = _notes(config, cells)
+        for average, metrics in AVERAGES.items():
+            tables.append(score_table(f"{tested}: {average}", own, metrics, config["seeds"], notes))
+            if average == "mean of slices" and any(entry.published for entry in own):
+                tables[-1].notes.append(f"Published: {source(data, target)}.")
+        tables.append(difference_table(f"{tested}: against DualRel", own, config["bootstrap"]))
+    return tables
+
+
+def score_table(
+    title: str, entries: Sequence[Entry], metrics: tuple[str, str], seeds: int, notes: Sequence[str] = ()
+) -> Table:
+    """Rows methods, columns JAC and DSC of each share, in percent, and the cost; entries of one test set.
+
+    Published numbers stand under the method's own, in the table of means of slices, to whose rule they fit.
+    """
+    columns, rows, bounds = _layout(entries)
+    groups = [("", ["Method"]), *((heading, ["JAC", "DSC"]) for heading in columns.values())]
+    groups.append(("Training", ["s / step", "min in all"]))
+    table = Table(title, groups, [], notes=list(notes))
+    best: dict[int, tuple[float, int]] = {}
+    for row, title_ in rows.items():
+        found = [rows_of(entries, row).get(labelled) for labelled in columns]
+        texts = [_spread(entry and entry.scores.get(metric), entry, seeds) for entry in found for metric in metrics]
+        for i, value in enumerate(entry.scores.get(m) if entry else None for entry in found for m in metrics):
+            if value and value[0] > best.get(i, (-1.0, 0))[0]:
+                best[i] = value[0], len(table.rows)
+        table.rows.append([title_, *texts, *_cost([entry for entry in found if entry])])
+        if "mean" in metrics[0] and any(entry and entry.published for entry in found):
+            pairs = [(entry and entry.published) or (None, None) for entry in found]
+            numbers = [NOTHING if value is None else f"{value:.1f}" for pair in pairs for value in pair]
+            table.rows.append([f"{title_}, published", *numbers, "", ""])
+    if len(rows) > 1:
+        table.bold = {(row, 1 + i) for i, (_, row) in best.items()}
+    for bound in bounds:
+        texts = [_spread(bound.scores.get(metric), bound, seeds) for metric in metrics]
+        title_ = f"{bound.title}, all {bound.labelled_slices} labels"
+        table.rows.append([title_, *texts * len(columns), *_cost([bound])])
+    if any(entry.seeds < seeds for entry in entries):
+        table.notes.append(f"A number in brackets: only so many of {seeds} seeds so far.")
+    return table
+
+
+def difference_table(title: str, entries: Sequence[Entry], resamples: int) -> Table:
+    """DualRel minus each method in pooled JAC with its interval, and the share of the gap closed."""
+    columns, rows, _ = _layout(entries)
+    groups = [("", ["Method"]), *((heading, ["DualRel − method", "gap closed"]) for heading in columns.values())]
+    table, reasons = Table(title, groups, []), []
+    for row, name in rows.items():
+        texts = [name]
+        for labelled in columns:
+            entry = rows_of(entries, row).get(labelled)
+            gap = NOTHING
+            if entry and entry.gap_closed is not None:
+                gap = f"{entry.gap_closed:.0f} %".replace("-", "−")
+            elif entry:
+                if entry.gap_note not in reasons:
+                    reasons.append(entry.gap_note)
+                gap = f"{NOTHING} [{reasons.index(entry.gap_note) + 1}]"
+            texts += ["" if row == REFERENCE else _interval(entry), gap]
+        table.rows.append(texts)
+    table.notes = [
+        "Percentage points of pooled JAC, positive where DualRel is better, with a 95 % interval from "
+        f"{resamples} paired bootstrap draws over seeds and slices. Neighbouring slices resemble each other, so the "
+        "intervals are rather too narrow.",
+        "Gap closed: (method - supervised) / (supervised with all labels - supervised).",
+        *(f"[{i}] {reason}." for i, reason in enumerate(reasons, 1)),
+    ]
+    return table
+
+
+def rows_of(entries: Sequence[Entry], row: str) -> dict[str, Entry]:
+    """Labelled share -> entry of one row."""
+    return {entry.labelled: entry for entry in entries if entry.row == row}
+
+
+def _layout(entries: Sequence[Entry]) -> tuple[dict[str, str], dict[str, str], list[Entry]]:
+    """(share -> column heading, row -> title, the supervised bound): "all" is a column only if others trained on it."""
+    bounds = [entry for entry in entries if (entry.row, entry.labelled) == (BASELINE, "all")]
+    if any(entry.labelled == "all" and entry.row != BASELINE for entry in entries):
+        bounds = []
+    rest = [entry for entry in entries if entry not in bounds] or entries
+    columns = {entry.labelled: f"{entry.labelled} ({entry.labelled_slices})" for entry in rest}
+    return columns, {entry.row: entry.title for entry in rest}, bounds if rest is not entries else []
+
+
+def _spread(value: Spread | None, entry: Entry | None, seeds: int) -> str:
+    if not value:
+        return NOTHING
+    mean, sd = value
+    text = f"{mean:.1f}" if sd is None else f"{mean:.1f} ± {sd:.1f}"
+    return f"{text} ({entry.seeds})" if entry.seeds < seeds else text
+
+
+def _cost(entries: Sequence[Entry]) -> list[str]:
+    """Seconds a step, the median over shares, and minutes in all."""
+    seconds = sorted(entry.seconds_per_step for entry in entries if entry.seconds_per_step is not None)
+    middle = f"{seconds[len(seconds) // 2]:.3g}" if seconds else NOTHING
+    return [middle, f"{sum(entry.minutes for entry in entries):.3g}"]
+
+
+def _interval(entry: Entry | None) -> str:
+    if entry is None or entry.difference is None:
+        return NOTHING
+    value, low, high = (f"{number:+.1f}".replace("-", "−") for number in entry.difference)
+    return f"{value} ({low} to {high})"
+
+
+def _tested_on(cells: Sequence[Mapping], target: str) -> str:
+    scored = next(cell["targets"][target] for cell in cells if target in cell["targets"])
+    return f"{', '.join(scored['parts'])} ({scored['teacher']['slices']} slices)"
+
+
+def _notes(config: Mapping, cells: Sequence[Mapping]) -> list[str]:
+    steps, devices = ({cell[key] for cell in cells} for key in ("steps", "device"))
+    pixels = {tuple(cell["pixel_nm"]) if cell["pixel_nm"] else None for cell in cells}
+    size = " or ".join(f"{y:g} × {x:g} nm" for y, x in sorted(pixels - {None}))
+    resampled = (
+        f"All images are resampled to one pixel size ({size}) and" if size else "Images are used as they are, and"
+    )
+    weights = {"teacher": "averaged (teacher)", "student": "student"}[config["base"]["predict"]["weights"]]
+    return [
+        f"Percent, mean ± standard deviation over seeds. Every method: {'/'.join(map(str, sorted(steps)))} steps, the "
+        f"same data order, augmentation and evaluation, {weights} weights. {resampled} scored at the pixel size of "
+        f"their labels. Times: {', '.join(sorted(devices))}."
+    ]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The three formats
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def markdown(tables: Sequence[Table]) -> str:
+    blocks = []
+    for table in tables:
+        header = [" ".join(filter(None, (heading, name))) for heading, names in table.groups for name in names]
+        body = [
+            [f"**{text}**" if (i, j) in table.bold else text for j, text in enumerate(row)]
+            for i, row in enumerate(table.rows)
+        ]
+        lines = [header, ["---"] * len(header), *body]
+        text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        blocks.append("\n\n".join([f"## {table.title}", text, *table.notes]))
+    return "\n\n".join(blocks) + "\n"
+
+
+def latex(tables: Sequence[Table]) -> str:
+    """A `table` each, for a document with the package booktabs."""
+    blocks = ["% \\usepackage{booktabs}"]
+    for table in tables:
+        width = sum(len(names) for _, names in table.groups)
+        heading = [f"\\multicolumn{{{len(names)}}}{{c}}{{{_tex(text)}}}" for text, names in table.groups]
+        names = [_tex(name) for _, names in table.groups for name in names]
+        body = [
+            [f"\\textbf{{{_tex(text)}}}" if (i, j) in table.bold else _tex(text) for j, text in enumerate(row)]
+            for i, row in enumerate(table.rows)
+        ]
+        lines = [
+            "\\begin{table}",
+            "\\centering\\small",
+            f"\\caption{{{_tex('. '.join([table.title, *table.notes]))}}}",
+            f"\\begin{{tabular}}{{l{'c' * (width - 1)}}}",
+            "\\toprule",
+            *(" & ".join(line) + " \\\\" for line in (heading, names)),
+            "\\midrule",
+            *(" & ".join(line) + " \\\\" for line in body),
+            "\\bottomrule",
+            "\\end{tabular}",
+            "\\end{table}",
+        ]
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks) + "\n"
+
+
+def csv_text(entries: Sequence[Entry]) -> str:
+    """A line an entry; scores and differences in percent, empty where there is none."""
+    columns = ["target", "row", "title", "labelled", "labelled_slices", "seeds"]
+    header = [*columns, *(f"{metric}_{part}" for metric in METRICS for part in ("percent", "sd"))]
+    header += ["dualrel_minus_row", "dualrel_minus_row_low", "dualrel_minus_row_high", "gap_closed_percent"]
+    header += ["seconds_per_step", "training_minutes", "published_jac", "published_dsc"]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(header)
+    for entry in entries:
+        scores = [value for metric in METRICS for value in entry.scores.get(metric, (None, None))]
+        difference = entry.difference or (None, None, None)
+        cost = [entry.seconds_per_step, entry.minutes, *(entry.published or (None, None))]
+        numbers = [*scores, *difference, entry.gap_closed, *cost]
+        about = [getattr(entry, column) for column in columns]
+        writer.writerow([*about, *("" if number is None else round(number, 4) for number in numbers)])
+    return out.getvalue()
+
+
+def _tex(text: str) -> str:
+    for plain, escaped in (("\\", "/"), ("&", "\\&"), ("%", "\\%"), ("_", "\\_"), ("#", "\\#"), ("±", "$\\pm$")):
+        text = text.replace(plain, escaped)
+    return text.replace("−", "$-$").replace("–", "--").replace("×", "$\\times$")

@@ -1,0 +1,131 @@
+"""One cell of a benchmark: trains it in its folder, then scores it on every data set, in this process."""
+
+import dataclasses
+import json
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import jax
+from absl import logging
+from ml_collections import ConfigDict
+
+from dualrel_jax import config as config_lib
+from dualrel_jax.data.datasets.partition import Partition
+from dualrel_jax.data.datasets.registry import Dataset, Part, load_dataset
+from dualrel_jax.errors import InputError
+from dualrel_jax.evaluate import score
+from dualrel_jax.inference import run
+from dualrel_jax.inference.slice_predictor import Predictor
+from dualrel_jax.inference.threshold import UNCALIBRATED, calibrate
+from dualrel_jax.methods import create_method
+from dualrel_jax.train import train
+from dualrel_jax.utils import sharding
+from dualrel_jax.utils.atomic import write_text
+from dualrel_jax.utils.jsonl import read_records, without_nan
+
+CURVE_POINTS = 100
+
+
+def run_cell(folder: Path) -> None:
+    """Trains, or continues, and scores the cell that `folder`/cell.json describes; writes scores.json there."""
+    logging.set_verbosity(logging.ERROR)  # Orbax reports every save
+    sharding.cache_compilations()
+    cell = json.loads((folder / "cell.json").read_text())
+    config = config_lib.resolve(ConfigDict(cell["config"]))
+    # Opened before the training, which would be in vain without them.
+    own = load_dataset(config.data)
+    parts = parts_to_score(own, config.data, cell["scoring"]["targets"], cell["scoring"]["score_on"])
+    path = folder / "scores.json"
+    earlier = json.loads(path.read_text())["wall_seconds"] if path.exists() else 0.0  # trained, and scored anew
+    start = time.monotonic()
+    train(config, folder, own)
+    seconds = earlier + time.monotonic() - start
+    about = json.loads((folder / "run.json").read_text())
+    scores = {
+        **{key: cell[key] for key in ("row", "labelled", "seed", "scoring")},
+        "labelled_slices": len(json.loads((folder / "partition.json").read_text())["labelled"]),
+        "steps": config.train.steps,
+        "seconds_per_step": _median(folder, "speed/seconds_per_step"),
+        "wall_seconds": seconds,
+        "peak_memory_mib": peak_memory_mib(),
+        "device": f"{len(about['devices'])} x {jax.devices()[0].device_kind}",
+        "pixel_nm": about["pixel_nm"],
+        "consistency_weight": _curve(folder, "train/consistency_weight"),
+        "targets": score_parts(folder, config, own, parts),
+    }
+    text = json.dumps(without_nan(scores), allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def parts_to_score(own: Dataset, data: ConfigDict, targets: list[str], score_on: str) -> dict[str, tuple[Part, ...]]:
+    """Data set -> what is scored there, at the pixel size of the training on `own`, which `data` describes.
+
+    Of the training data set: its test volume, or its validation block where there is none or `score_on` says so. Of
+    another: its test volume, or where there is none every labelled slice that would train or validate there.
+    """
+    parts = {data.name: own.test if score_on == "test" and own.test else own.validation}
+    for name in targets:
+        if name != data.name:
+            parts[name] = _foreign_parts(data, name)
+    for name, found in parts.items():
+        if not any(part.labelled_zs for part in found):
+            raise InputError(f"The data set {name} has no labelled {score_on} slices to score on; see config.score_on.")
+    pixel_nm = own.train[0].pixel_nm
+    return {
+        name: tuple(dataclasses.replace(part, pixel_nm=pixel_nm) for part in found) for name, found in parts.items()
+    }
+
+
+def _foreign_parts(data: ConfigDict, name: str) -> tuple[Part, ...]:
+    with data.copy_and_resolve_references().unlocked() as foreign:
+        cleared = ("train_slices", "validation_slices", "test_image", "test_label", "test_voxel_nm", "unlabelled_from")
+        foreign.update({"name": name, **dict.fromkeys(cleared, "")})
+    dataset = load_dataset(foreign)
+    return dataset.test or tuple(part for part in (*dataset.train, *dataset.validation) if part.labelled_zs)
+
+
+def score_parts(folder: Path, config: ConfigDict, own: Dataset, parts: dict[str, tuple[Part, ...]]) -> dict[str, dict]:
+    """Data set -> {"parts": names, "teacher" and "student": summary, with the "records" of slices}.
+
+    The threshold is calibrated for the data set of the training alone: of another nothing says how much to expect. A
+    method may have a prediction for other data sets, `Method.elsewhere`.
+    """
+    method, mesh = create_method(config), sharding.create_mesh(config.train.devices)
+    predictor = elsewhere = Predictor(method, config, mesh)
+    if config.predict.output_of == "default" != method.elsewhere:
+        foreign = config.copy_and_resolve_references()
+        foreign.predict.output_of = method.elsewhere
+        elsewhere = Predictor(method, foreign, mesh)
+    partition, state = Partition.load(folder / "partition.json"), run.load_state(folder, config)[1]
+    targets = {name: {"parts": [part.name for part in found]} for name, found in parts.items()}
+    for weights, variables in (("teacher", state.teacher), ("student", state.variables)):
+        given = config.predict.threshold
+        calibrated = given or calibrate(predictor, variables, own.train, partition) or UNCALIBRATED
+        for name, found in parts.items():
+            own_data = name == config.data.name
+            threshold = calibrated if own_data else given or UNCALIBRATED
+            scores, _ = score(predictor if own_data else elsewhere, variables, found, threshold, show=0)
+            targets[name][weights] = {**scores.summary(), "threshold": threshold, "records": scores.records}
+    return targets
+
+
+def peak_memory_mib() -> float:
+    """Largest memory of this process on the host so far."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def _median(folder: Path, name: str) -> float | None:
+    values = [record[name] for record in read_records(folder / "metrics.jsonl") if name in record]
+    return statistics.median(values) if values else None
+
+
+def _curve(folder: Path, name: str) -> list[list[float]]:
+    """[steps, values] of a scalar, thinned to at most twice CURVE_POINTS."""
+    records = [record for record in read_records(folder / "metrics.jsonl") if name in record]
+    records = records[:: max(1, len(records) // CURVE_POINTS)]
+    return [[record["step"] for record in records], [record[name] for record in records]]

@@ -1,0 +1,188 @@
+"""Configs: found by name, filled from their preset, checked, saved and compared."""
+
+import importlib.util
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from dualrel_jax.errors import InputError
+from dualrel_jax.utils.atomic import write_text
+
+# Fields that may differ between a run and a later command on its work folder: they do not change the training.
+_FREE = ("predict", "instances", "suggest", "profile", "train.devices", "train.keep_checkpoints", "data.dir")
+_FREE += ("data.test_image", "data.test_label", "data.test_voxel_nm", "data.cache_mib", "data.tfds_dir")
+_FREE += ("data.partition_file", "train.steps_per_call")
+
+
+def get_config(name: str) -> ConfigDict:
+    """A config by `method:data set,labelled share`, e.g. `dualrel:lucchi,1/32`, as on the command line."""
+    method, _, argument = name.partition(":")
+    path = find_config(f"configs/{method}.py")
+    spec = importlib.util.spec_from_file_location(f"dualrel_config_{method}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(argument) if argument else module.get_config()
+
+
+def find_config(path: str) -> Path:
+    """A config file by path; `configs/NAME.py` is also found among the installed ones, from any directory."""
+    if Path(path).is_file():
+        return Path(path)
+    folder = Path(importlib.util.find_spec("dualrel_jax.configs").origin).parent
+    installed = folder / Path(path).name
+    if Path(path).parent.name in ("configs", "") and installed.is_file():
+        return installed
+    known = ", ".join(sorted(f"configs/{p.name}" for p in folder.glob("*.py") if p.stem not in ("__init__", "base")))
+    raise InputError(f"There is no config {path}; give the path of a config file, or one of {known}.")
+
+
+def resolve(config: ConfigDict) -> ConfigDict:
+    """A locked copy with every empty field filled from the preset `config.size`, and checked."""
+    from dualrel_jax.configs.base import SIZES
+
+    if "size" not in config:
+        raise InputError(
+            "--config is not that of one training; run it by python -m dualrel_jax.benchmark (see its --help)."
+        )
+    if config.size not in SIZES:
+        raise InputError(f"config.size is {config.size!r}; expected one of {', '.join(SIZES)}.")
+    config = ConfigDict(json.loads(config.to_json_best_effort()))
+    for key, value in SIZES[config.size].items():
+        section, field = key.split(".")
+        if config[section][field] is None:
+            config[section][field] = value
+    _check(config)
+    return config.lock()
+
+
+def _check(config: ConfigDict) -> None:
+    positive = ("train.steps", "train.patch", "model.width", "model.depth", "predict.tile", "predict.batch")
+    intervals = ("train.log_every_steps", "train.eval_every_steps", "train.checkpoint_every_steps")
+    for key in (*positive, *intervals, "train.steps_per_call"):
+        section, field = key.split(".")
+        if config[section][field] < 1:
+            raise InputError(f"config.{key} is {config[section][field]}; expected 1 or more.")
+    for key in ("train.steps", *intervals):
+        section, field = key.split(".")
+        if config[section][field] % config.train.steps_per_call:
+            raise InputError(
+                f"config.{key} is {config[section][field]}; expected a multiple of config.train.steps_per_call, which "
+                f"is {config.train.steps_per_call}."
+            )
+    if config.profile.num_steps and config.train.steps_per_call > 1:
+        raise InputError(
+            f"config.train.steps_per_call is {config.train.steps_per_call}; expected 1 for a profile, which tells one "
+            "step from another."
+        )
+    choices = {
+        "model.norm": ("group", "batch"),
+        "model.dtype": ("float32", "bfloat16"),
+        "train.optimizer": ("muon", "adamw"),
+        "predict.weights": ("teacher", "student"),
+        "predict.checkpoint": ("last", "best"),
+    }
+    for key, allowed in choices.items():
+        section, field = key.split(".")
+        if config[section][field] not in allowed:
+            raise InputError(f"config.{key} is {config[section][field]!r}; expected {' or '.join(allowed)}.")
+    check_scale("augment.scale", config.augment.scale)
+    multiple = 2 ** (config.model.depth - 1)
+    if config.train.patch % multiple:
+        raise InputError(
+            f"config.train.patch is {config.train.patch}; a U-Net of depth {config.model.depth} needs a multiple of "
+            f"{multiple}, such as {-(-config.train.patch // multiple) * multiple}."
+        )
+    _check_thresholds(config)
+
+
+def check_scale(field: str, scale: Sequence[float]) -> None:
+    """InputError unless `scale`, of `config.<field>`, is a range of zooms."""
+    if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
+        raise InputError(
+            f"config.{field} is {tuple(scale)}; expected the smallest and the largest zoom, such as (0.7, 1.4), or "
+            "(1.0, 1.0) for none."
+        )
+
+
+def _check_thresholds(config: ConfigDict) -> None:
+    for section in ("predict", "instances"):
+        if not 0 <= config[section].threshold < 1:
+            raise InputError(
+                f"config.{section}.threshold is {config[section].threshold}; expected a probability below 1, or 0 for "
+                "the calibrated one."
+            )
+    if not 0 <= config.predict.share < 1:
+        raise InputError(
+            f"config.predict.share is {config.predict.share}; expected the share of the volume that is mitochondrion, "
+            "such as 0.05, or 0 where it is not known."
+        )
+    if config.predict.share and config.predict.threshold:
+        raise InputError(
+            f"config.predict.threshold is {config.predict.threshold} and config.predict.share {config.predict.share}; "
+            "expected one of them, the other at 0: a share leads to a threshold of its own."
+        )
+
+
+def save(config: ConfigDict, path: Path) -> None:
+    write_text(path, config.to_json(indent=2) + "\n")
+
+
+def load(path: Path) -> ConfigDict:
+    """The config a run saved; InputError where there is none, or if a field that shapes a training is younger than it.
+
+    A younger field that does not, such as a new option of the prediction, has its default.
+    """
+    if not path.is_file():
+        raise InputError(
+            f"{path.parent} holds no finished or started run ({path.name} is missing); train there first, or give the "
+            "folder of a run with --workdir."
+        )
+    config = json.loads(path.read_text())
+    today, there = get_config(config["method"]["name"]).to_dict(), _flat(config)
+    young = sorted(key for key in _flat(today) if key not in there)
+    if missing := [key for key in young if not _is_free(key)]:
+        raise InputError(
+            f"{path.parent} was trained by another version of dualrel_jax: its config lacks {', '.join(missing)}; "
+            "use the version in its run.json, or train again in a new folder."
+        )
+    for key in young:
+        section, field = key.split(".")
+        config.setdefault(section, {})[field] = today[section][field]
+    return ConfigDict(config)
+
+
+def difference(a: ConfigDict, b: ConfigDict) -> str:
+    """The first field that makes `a` another training than `b`, as `key: a's value, b's value`; empty if none."""
+    left, right = _flat(a.to_dict()), _flat(b.to_dict())
+    for key in sorted({**left, **right}):
+        if not _is_free(key) and _plain(left.get(key)) != _plain(right.get(key)):
+            return f"config.{key}: {left.get(key)!r} there, {right.get(key)!r} now"
+    return ""
+
+
+def changes(config: ConfigDict) -> Iterator[tuple[str, Any, Any]]:
+    """(key, value, default) of each field that its method's config would have had otherwise, at the same size."""
+    default = get_config(f"{config.method.name}:{config.data.name},{config.data.labelled}")
+    default.size = config.size
+    defaults, own = (_flat(json.loads(resolve(one).to_json())) for one in (default, config))
+    for key, value in defaults.items():
+        if "." in key and key in own and own[key] != value:
+            yield key, own[key], value
+
+
+def _is_free(key: str) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in _FREE)
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in tree.items():
+        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
+    return flat
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,146 @@
+"""Labelled volumes: what label values mean, and which slice of the image each label slice belongs to."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dualrel_jax.constants import IGNORE
+from dualrel_jax.data.io.volume import Volume
+from dualrel_jax.errors import InputError
+
+KINDS = ("binary", "instances", "grey")
+_LISTED = 6  # distinct label values looked for before giving up
+
+
+@dataclass(frozen=True)
+class LabelRule:
+    """How to read the label slice of image slice z.
+
+    Attributes:
+      kind: "binary" (equal to `foreground`), "instances" (> 0) or "grey" (> 127).
+      ignore_value: native value of pixels to leave out; -1: none (unsigned labels never hold it).
+      index: image z -> slice of the label volume; its keys are the labelled slices.
+      foreground: the foreground value of "binary" labels, found by `check_binary`.
+    """
+
+    kind: str
+    ignore_value: int
+    index: Mapping[int, int]
+    foreground: float | None = None
+
+    def decode(self, native: np.ndarray) -> np.ndarray:
+        """Native label (y, x) -> uint8 (y, x) in {0, 1, 255 = ignore}."""
+        if self.kind == "binary":
+            mask = native == self.foreground
+        else:
+            mask = native > (127 if self.kind == "grey" else 0)
+        return np.where(native == self.ignore_value, np.uint8(IGNORE), mask.astype(np.uint8))
+
+
+@dataclass(frozen=True)
+class Source:
+    """A volume, those of its slices that belong to a split, and their labels.
+
+    Attributes:
+      image: z y x.
+      zs: slices of `image` that belong here.
+      label: its slices are those of `rule.index`; None without labels.
+      rule: how to read `label`.
+    """
+
+    image: Volume
+    zs: tuple[int, ...]
+    label: Volume | None = None
+    rule: LabelRule | None = None
+
+
+def fully_labelled(image: Volume, label: Volume, kind: str) -> Source:
+    """A volume labelled from its first to its last slice.
+
+    Raises:
+      InputError: image and label of different shape.
+    """
+    check_shapes(image, label)
+    if len(image) != len(label):
+        raise InputError(
+            f"{image.path} has {len(image)} slices, but its labels {label.path} have {len(label)}; expected as many: "
+            "one of the two is not complete."
+        )
+    zs = tuple(range(len(image)))
+    return Source(image, zs, label, LabelRule(kind, -1, {z: z for z in zs}))
+
+
+def check_shapes(image: Volume, label: Volume) -> None:
+    """Raises InputError where slices of image and label differ in size."""
+    if image.shape[1:] != label.shape[1:]:
+        raise InputError(
+            f"{label.path} has slices of {label.shape[1]} x {label.shape[2]} pixels (y x), but its image {image.path} "
+            f"has {image.shape[1]} x {image.shape[2]}; expected the same size: export the labels at the size of the "
+            "image."
+        )
+
+
+def check_kind(kind: str) -> None:
+    """Raises InputError for an unknown `data.label_kind`."""
+    if kind not in KINDS:
+        raise InputError(f"data.label_kind={kind} is unknown; expected one of {', '.join(KINDS)}.")
+
+
+def check_binary(slices: Iterable[np.ndarray], ignore_value: int, path: str) -> float | None:
+    """The foreground value of labels that should hold two values; None where every pixel is background.
+
+    Background is 0; where 0 is the ignore value it is the lower of the two.
+
+    Raises:
+      InputError: more than two values, or NaN.
+    """
+    values: set[float] = set()
+    for native in slices:
+        if native.dtype.kind == "f" and np.isnan(native).any():
+            raise InputError(
+                f"{path} holds NaN; expected numbers: give these pixels a value of their own (numpy.nan_to_num(label, "
+                "nan=255)) and name it with data.ignore_value."
+            )
+        # Striking out one value after another is far cheaper than sorting the pixels of every slice.
+        rest = native[~np.isin(native, [*values, ignore_value])] if native.size else native
+        while rest.size and len(values) < _LISTED:
+            values.add(rest[0].item())
+            rest = rest[rest != rest[0]]
+    background = min(values, default=0) if ignore_value == 0 else 0
+    foreground = sorted(values - {background})
+    if len(foreground) > 1:
+        raise InputError(
+            f"{path} holds the label values {', '.join(f'{value:g}' for value in sorted(values))}"
+            f"{' and more' if len(values) >= _LISTED else ''}, but data.label_kind=binary means {background:g} and one "
+            "other value; set data.label_kind=instances (every value above 0 is a mitochondrion) or grey (above 127), "
+            "or data.ignore_value to the value of pixels to leave out."
+        )
+    return foreground[0] if foreground else None
+
+
+def number_in(path: str | Path) -> int | None:
+    """The last number in a file's name: im0042.png -> 42; None without one."""
+    numbers = re.findall(r"\d+", Path(path).stem)
+    return int(numbers[-1]) if numbers else None
+
+
+def numbers_in(volume: Volume) -> list[int]:
+    """The last number in the file name of each slice of a folder.
+
+    Raises:
+      InputError: a name without a number, or two files with the same one.
+    """
+    found: dict[int, str] = {}
+    for name in volume.names:
+        number = number_in(name)
+        if number is None or number in found:
+            problem = "has no number in its name" if number is None else f"ends in the same number as {found[number]}"
+            raise InputError(
+                f"{volume.path}/{name} {problem}; expected the number of its slice, counted from 0, at the end of each "
+                "name, as in mask_0042.tif: rename the files, or give data.labelled_slices."
+            )
+        found[number] = name
+    return list(found)

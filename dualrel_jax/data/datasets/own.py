@@ -1,0 +1,213 @@
+"""A person's own files: volumes, their labels on some or all slices, further volumes without labels."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from dualrel_jax.data.datasets.labels import (
+    LabelRule,
+    Source,
+    check_binary,
+    check_kind,
+    check_shapes,
+    number_in,
+    numbers_in,
+)
+from dualrel_jax.data.io.readers.base import Voxel, is_voxel
+from dualrel_jax.data.io.volume import Volume, open_volume
+from dualrel_jax.errors import InputError
+
+
+def read_own(config: ConfigDict) -> dict[str, Source]:
+    """{"train": Source, "labelled2": Source, ..., "unlabelled1": Source, ...}.
+
+    `data.image` and `data.label` may name several volumes, separated by commas; `data.labelled_slices` and
+    `data.voxel_nm` then hold one entry for all, or one for each, separated by semicolons.
+
+    Raises:
+      InputError: a path missing, or labels that do not fit their volume.
+    """
+    images, labels = (split_paths(config[key]) for key in ("image", "label"))
+    for key, paths in (("image", images), ("label", labels)):
+        if not paths:
+            raise InputError(f"data.{key} is empty; data.name=own needs the path of {_WHAT[key]}: set data.{key}.")
+    if len(images) != len(labels):
+        raise InputError(
+            f"data.image names {len(images)} volumes, but data.label {len(labels)}; expected the labels of each, in "
+            "the same order: volumes without labels go to data.unlabelled."
+        )
+    voxels = [parse_voxel(text, "data.voxel_nm") for text in for_each(config.voxel_nm, len(images), "data.voxel_nm")]
+    listed = for_each(config.labelled_slices, len(images), "data.labelled_slices")
+    sources = {}
+    for i, (image, label, voxel_nm, zs) in enumerate(zip(images, labels, voxels, listed, strict=True), start=1):
+        sources[f"labelled{i}" if i > 1 else "train"] = _read_labelled(image, label, voxel_nm, zs, config)
+    for i, path in enumerate(split_paths(config.unlabelled), start=1):
+        volume = _open_unlabelled(path, voxels[0])
+        sources[f"unlabelled{i}"] = Source(volume, tuple(range(len(volume))))
+    return sources
+
+
+def _read_labelled(image_path: str, label_path: str, voxel_nm, listed: str, config: ConfigDict) -> Source:
+    image = open_volume(image_path, voxel_nm)
+    label = open_label(label_path, image, listed)
+    check_shapes(image, label)
+    if listed:
+        index = _index_from_list(image, label, listed)
+    elif len(label) == len(image):
+        index = {z: z for z in range(len(label)) if _is_labelled(label[z], config.ignore_value)}
+        print(f"{label.path}: {len(index)} of {len(label)} slices are not empty and count as labelled.")
+    else:
+        index = _index_from_names(image, label, "data.labelled_slices")
+    rule = _rule(config, label, index)
+    if rule.kind == "binary" and rule.foreground is None:
+        ignored = config.ignore_value
+        apart = f" apart from the ignored {ignored}; save mitochondria as 1, or" if ignored > 0 else ":"
+        raise InputError(
+            f"{label.path} holds no labelled slice with a mitochondrion; expected some pixels above 0{apart} check "
+            "data.label and data.labelled_slices."
+        )
+    return Source(image, tuple(range(len(image))), label, rule)
+
+
+def read_test(config: ConfigDict) -> Source:
+    """The labelled volume of `data.test_image` and `data.test_label`; empty label slices count as labelled.
+
+    Raises:
+      InputError: a path missing, or labels that do not fit the volume.
+    """
+    for key in ("test_image", "test_label"):
+        if not config[key]:
+            raise InputError(f"data.{key} is empty; a test volume needs data.test_image and data.test_label: set both.")
+    image = open_volume(config.test_image, parse_voxel(config.test_voxel_nm, "data.test_voxel_nm"))
+    label = open_label(config.test_label, image)
+    check_shapes(image, label)
+    whole = len(label) == len(image)
+    index = {z: z for z in range(len(image))} if whole else _index_from_names(image, label, None)
+    return Source(image, tuple(range(len(image))), label, _rule(config, label, index))
+
+
+def open_label(path: str, image: Volume, listed: str = "", verbose: bool = True) -> Volume:
+    """The labels of `image`: of each of its slices, or of those `listed` in data.labelled_slices."""
+    counts = (len(image), listed.count(",") + 1)
+    return open_volume(path, verbose=verbose, expected=[(count, *image.shape[1:]) for count in counts])
+
+
+def split_paths(text: str) -> list[str]:
+    """'a.tif, b.h5:raw' -> ['a.tif', 'b.h5:raw']; the commas of a path that exists stay."""
+    if Path(text).exists():
+        return [text] if text else []
+    return [path.strip() for path in text.split(",") if path.strip()]
+
+
+def parse_voxel(text: str, key: str) -> Voxel | None:
+    """'30,8,8' -> (30.0, 8.0, 8.0); '?,8,8' -> (nan, 8.0, 8.0); None for an empty text.
+
+    Raises:
+      InputError: not three positive numbers.
+    """
+    if not text:
+        return None
+    try:
+        sizes = tuple(math.nan if size.strip() == "?" else float(size) for size in text.split(","))
+    except ValueError:
+        sizes = ()
+    if not is_voxel(sizes):
+        raise InputError(
+            f"{key}={text} is not understood; expected the voxel size z,y,x in nm, such as 30,8,8, or ?,8,8 where z is "
+            "unknown."
+        )
+    return sizes
+
+
+def for_each(text: str, count: int, key: str) -> list[str]:
+    """The entries of '3,40;5' for each of `count` volumes; a single entry is for all."""
+    entries = [entry.strip() for entry in text.split(";")]
+    if len(entries) not in (1, count):
+        raise InputError(
+            f"{key}={text} is not understood; expected one entry for all, or one for each volume of data.image "
+            f"({count}), separated by semicolons."
+        )
+    return entries * (count // len(entries))
+
+
+_WHAT = {"image": "your volume", "label": "its labels (a stack, or a folder of some slices)"}
+
+
+def _rule(config: ConfigDict, label: Volume, index: dict[int, int]) -> LabelRule:
+    check_kind(config.label_kind)
+    if not index:
+        raise InputError(f"{label.path} holds no labelled slice; label some slices of the volume, a handful is enough.")
+    foreground = None
+    if config.label_kind == "binary":
+        foreground = check_binary((label[i] for i in index.values()), config.ignore_value, label.path)
+    return LabelRule(config.label_kind, config.ignore_value, index, foreground)
+
+
+def _is_labelled(native: np.ndarray, ignore_value: int) -> bool:
+    return bool((native != 0).any() and (native != ignore_value).any())
+
+
+def _index_from_list(image: Volume, label: Volume, text: str) -> dict[int, int]:
+    """z -> label slice, from the z of each label slice in turn; a full stack takes them as a choice of its slices."""
+    try:
+        zs = [int(z) for z in text.split(",")]
+    except ValueError:
+        raise InputError(
+            f"data.labelled_slices={text} is not understood; expected z values counted from 0, such as 3,40,77."
+        ) from None
+    if len(set(zs)) < len(zs):
+        raise InputError(f"data.labelled_slices={text} names a slice twice; expected each z once.")
+    for z in zs:
+        _check_z(z, image, f"data.labelled_slices={text} names")
+    if len(label) == len(image):
+        return {z: z for z in zs}
+    if len(label) == len(zs):
+        return dict(zip(zs, range(len(zs)), strict=True))
+    raise InputError(
+        f"data.labelled_slices={text} names {len(zs)} slices, but {label.path} has {len(label)}; expected as many."
+    )
+
+
+def _index_from_names(image: Volume, label: Volume, key: str | None) -> dict[int, int]:
+    """z -> label slice, from the numbers in file names: those of the image's files where it is a folder, else z."""
+    if not label.names:
+        remedy = f"give the z of each with {key}=3,40,77" if key else "give a folder with one file for each"
+        raise InputError(
+            f"{label.path} has {len(label)} slices, but its image {image.path} has {len(image)}; expected as many, or "
+            f"to know which are labelled: {remedy}{'' if key else ' that ends in its z, as in mask_0042.tif'}."
+        )
+    numbers = [number_in(name) for name in image.names]
+    named = numbers and None not in numbers and len(set(numbers)) == len(numbers)
+    z_of = dict(zip(numbers, range(len(numbers)), strict=True)) if named else None
+    index = {}
+    for i, number in enumerate(numbers_in(label)):
+        if z_of is None:
+            _check_z(number, image, f"{label.path}/{label.names[i]} labels")
+        elif number not in z_of:
+            raise InputError(
+                f"{label.path}/{label.names[i]} labels slice {number}, but no file of {image.path} ends in that number "
+                f"({image.names[0]} to {image.names[-1]}); expected label files numbered as their images."
+            )
+        index[number if z_of is None else z_of[number]] = i
+    return index
+
+
+def _check_z(z: int, image: Volume, who: str) -> None:
+    if not 0 <= z < len(image):
+        last = len(image) - 1
+        raise InputError(
+            f"{who} slice {z}, but {image.path} has the slices 0 to {last} (counted from 0); expected one of these: if "
+            "yours count from 1, subtract 1."
+        )
+
+
+def _open_unlabelled(path: str, voxel_nm: tuple[float, float, float] | None) -> Volume:
+    """What its file says wins here: further volumes may come from another microscope."""
+    volume = open_volume(path, verbose=False)
+    if volume.voxel_nm is None and voxel_nm is not None:
+        volume = dataclasses.replace(volume, voxel_nm=voxel_nm)
+    print(volume.describe())
+    return volume

@@ -1,0 +1,7 @@
+"""TFDS builder of `mitoem_h`."""
+
+from dualrel_jax.data.datasets.tfds.base import SliceBuilder
+
+
+class MitoemH(SliceBuilder):
+    """Human cortex, ATUM-SEM at 30 x 8 x 8 nm (MitoEM, Wei et al., 2020): train, test (its validation slices)."""

@@ -1,0 +1,121 @@
+"""Folders of PNG or TIFF slices, and single images."""
+
+import re
+from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from dualrel_jax.data.io.readers import tiff
+from dualrel_jax.data.io.readers.base import Source, Voxel, as_grey
+from dualrel_jax.errors import InputError
+from dualrel_jax.utils.text import format_shape
+
+SUFFIXES = (".png", *tiff.SUFFIXES)
+_WHOLE = slice(None)
+# What browsers, systems and people put behind the name of a copy. No more than two digits, and none behind a _ that
+# follows letters: 's1_0001' and 'mask_1' beside 's1' and 'mask' are series.
+_COPY = re.compile(
+    r"(([ _-]+|(?<=\d))(copy|v\d{1,2})( ?\(\d{1,2}\)| \d{1,2})?| ?\(\d{1,2}\)|[ -]\d{1,2}|(?<=\d)_\d{1,2})$",
+    re.IGNORECASE,
+)
+
+# Pillow takes an image above 179 million pixels for an attack; a slice of a mosaic may have more.
+Image.MAX_IMAGE_PIXELS = None
+
+
+def read_folder(folder: Path, sizes_yx: Collection[tuple[int, int]] = ()) -> Source:
+    """The slices in natural order (2 before 10); hidden files and those of other types are ignored."""
+    files = [file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")]
+    kinds = {file.suffix.lower() == ".png" for file in files}
+    if not files:
+        raise InputError(
+            f"{folder}: holds no slices{_instead(folder)}; expected {', '.join(SUFFIXES)} files, or a zarr or n5 "
+            "array: name the folder that has them, or save them (Fiji: File > Save As > Image Sequence, TIFF or PNG)"
+        )
+    if len(kinds) > 1:
+        raise InputError(f"{folder}: holds both PNG and TIFF files; expected one kind: move the others away")
+    _check_copies(files)
+    return read_slices(sorted(files, key=_natural), sizes_yx)
+
+
+def read_slices(files: list[Path], sizes_yx: Collection[tuple[int, int]] = ()) -> Source:
+    """Images of one shape and type. Their headers are read now, their pixels when asked for.
+
+    Of several shapes and types that of most files is right, among those of `sizes_yx` where there are any.
+    """
+    headers = [_header(file) for file in files]
+    kinds = [header[:2] for header in headers]
+    count = Counter(kinds)
+    right = max([kind for kind in count if kind[0] in sizes_yx] or count, key=count.__getitem__)
+    for file, kind in zip(files, kinds, strict=True):
+        if kind != right:
+            found, wanted = (f"{format_shape(shape)} {dtype}" for shape, dtype in (kind, right))
+            raise InputError(
+                f"{file}: is {found}; expected {wanted} as in {files[kinds.index(right)].name}: convert it or move it "
+                "away"
+            )
+    (shape, dtype), voxel_nm = right, headers[0][2]
+    _load(files[0])  # refuses colour now rather than at the first use
+    kind = "PNG" if files[0].suffix.lower() == ".png" else "TIFF"
+    title = f"{kind} image" if len(files) == 1 else f"folder of {kind} slices"
+    names = tuple(file.name for file in files)
+    return Source((len(files), *shape), dtype, voxel_nm, title, lambda z, y, x: _load(files[z])[y, x], names)
+
+
+def _check_copies(files: list[Path]) -> None:
+    """A copy would count as another slice: the number behind its name is the last one."""
+    names = {file.stem: file.name for file in files}
+    for file in files:
+        original = _COPY.sub("", file.stem)
+        if original != file.stem and original in names:
+            raise InputError(
+                f"{file}: looks like a copy of {names[original]}; expected one file a slice: move one of them away"
+            )
+
+
+def _instead(folder: Path) -> str:
+    """', but .jpg files and the folder raw'; '' for an empty folder."""
+    inside = [child for child in folder.iterdir() if not child.name.startswith(".")]
+    suffixes = sorted({child.suffix or child.name for child in inside if child.is_file()})
+    folders = sorted(child.name for child in inside if child.is_dir())
+    found = [f"{', '.join(suffixes[:5])} files"] if suffixes else []
+    found += [f"the folder{'s' * (len(folders) > 1)} {', '.join(folders[:5])}"] if folders else []
+    return f", but {' and '.join(found)}" if found else ""
+
+
+def _header(file: Path) -> tuple[tuple[int, int], np.dtype, Voxel | None]:
+    """-> (y, x), dtype, voxel size."""
+    try:
+        if file.suffix.lower() in tiff.SUFFIXES:
+            source = tiff.read_tiff(file)
+            if source.shape[0] > 1:
+                raise InputError(f"{file}: holds {source.shape[0]} pages; expected one slice a file: open it by itself")
+            return source.shape[1:], source.dtype, source.voxel_nm
+        with Image.open(file) as image:
+            return image.size[::-1], np.dtype("uint16" if image.mode.startswith("I") else "uint8"), None
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{file}: is not a readable image ({error}); expected a slice: export it again") from error
+
+
+def _load(file: Path) -> np.ndarray:
+    if file.suffix.lower() in tiff.SUFFIXES:
+        return tiff.read_tiff(file).read(0, _WHOLE, _WHOLE)
+    try:
+        with Image.open(file) as image:
+            if image.mode.startswith("I"):
+                return np.asarray(image).astype(np.uint16)
+            # One bit becomes 0 and 255: some tools shrink an all-black mask to that, among others of 8 bit.
+            alpha = "A" in image.getbands() or "transparency" in image.info
+            mode = "RGBA" if alpha else {"1": "L", "P": "RGB"}.get(image.mode, image.mode)
+            return as_grey(np.asarray(image.convert(mode)), str(file))
+    except (OSError, SyntaxError) as error:
+        raise InputError(f"{file}: is damaged ({error}); expected a whole image: copy or export it again") from error
+
+
+def _natural(file: Path) -> list[str | int]:
+    return [int(part) if part.isdecimal() else part.lower() for part in re.split(r"(\d+)", file.name)]

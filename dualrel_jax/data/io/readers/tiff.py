@@ -1,0 +1,160 @@
+"""TIFF stacks: plain, ImageJ and OME, memory-mapped where they are one uncompressed block, else page by page."""
+
+import contextlib
+import weakref
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+from dualrel_jax.data.io.readers.base import Source, Voxel, as_grey, unit_nm, voxel_of
+from dualrel_jax.errors import InputError
+from dualrel_jax.utils.text import format_shape
+
+SUFFIXES = (".tif", ".tiff")
+
+
+def read_tiff(path: Path, expected: Collection[tuple[int, int, int]] = ()) -> Source:
+    """`expected`: shapes z y x that planes of colours or channels would have as slices.
+
+    Raises InputError: truncated, in colour, more than one stack.
+    """
+    with contextlib.ExitStack() as files:
+        tif = files.enter_context(tifffile.TiffFile(path))
+        series = _one_stack(tif, path)
+        shape, grey = _stack_shape(series, path, expected)
+        dtype, offset = series[0].dtype.newbyteorder("="), series[0].dataoffset
+        title = {"imagej": "ImageJ TIFF", "ome": "OME-TIFF"}.get(series[0].kind, "TIFF")
+        voxel_nm = _voxel_nm(tif)
+        if offset is not None and len(series) == 1 and grey:
+            _check_block(tif, shape, offset, path)
+            block = np.memmap(path, dtype.newbyteorder(tif.byteorder), "r", offset, shape)
+            return Source(shape, dtype, voxel_nm, f"{title}, memory-mapped", lambda z, y, x: block[z, y, x])
+        if series[0].axes == "SYX":
+            planes = series[0].asarray()  # one page holds them all
+            return Source(shape, dtype, voxel_nm, title, lambda z, y, x: planes[z, y, x])
+        pages = [page for part in series for page in part.pages]
+        _check_pages(tif, shape[0], pages, path)
+        files.pop_all()  # stays open, for the pages
+        stack = _Pages(tif, pages, path)
+    if not grey:
+        stack.slice(0)  # refuses colour now rather than at the first use
+    compression = getattr(pages[0].keyframe.compression, "name", "unknown").removeprefix("ADOBE_").lower()
+    title += ", uncompressed" if compression == "none" else f", {compression}"
+    return Source(shape, dtype, voxel_nm, title, lambda z, y, x: stack.slice(z)[y, x])
+
+
+class _Pages:
+    """Pages read through one open file: reading takes its lock, decoding runs in the caller's thread."""
+
+    def __init__(self, tif: tifffile.TiffFile, pages: list, path: Path):
+        weakref.finalize(self, tif.close)
+        tif.filehandle.set_lock(True)
+        self._pages, self._path = pages, path
+
+    def slice(self, z: int) -> np.ndarray:
+        page = self._pages[z]
+        if page.keyframe.compression in tifffile.TIFF.DECOMPRESSORS:
+            return as_grey(page.asarray(), f"{self._path}, page {z}")
+        # LZW and JPEG, for which tifffile wants another package.
+        with Image.open(self._path) as image:
+            image.seek(z)
+            return as_grey(np.asarray(image), f"{self._path}, page {z}")
+
+
+def _one_stack(tif: tifffile.TiffFile, path: Path) -> list[tifffile.TiffPageSeries]:
+    """The series that make up the stack: one, or many single images of one kind, each written by itself."""
+    series = tif.series
+    if not series:
+        raise InputError(f"{path}: holds no image; expected a stack of grey slices: export it again")
+    if any(part.is_multifile for part in series):
+        raise InputError(f"{path}: is an OME-TIFF in several files; expected a single file: save it as one")
+    kinds = {(part.shape, part.axes, part.dtype) for part in series}
+    if len(kinds) > 1 or (len(series) > 1 and len(series[0].pages) > 1):
+        found = ", ".join(format_shape(part.shape) for part in series[:4])
+        raise InputError(f"{path}: holds {len(series)} images ({found}); expected one stack: save it in its own file")
+    return series
+
+
+def _stack_shape(
+    series: list[tifffile.TiffPageSeries], path: Path, expected: Collection[tuple[int, int, int]]
+) -> tuple[tuple[int, int, int], bool]:
+    """-> (z, y, x) and whether the pages are grey."""
+    shape, axes = series[0].shape, series[0].axes
+    planar = axes in ("SYX", "CYX") and len(series) == 1
+    if planar and shape in expected:
+        return shape, True
+    grey = axes[-1] != "S"
+    zyx, axes = (shape, axes) if grey else (shape[:-1], axes[:-1])
+    if axes == "YX":
+        return (len(series), *zyx), grey
+    # A stack that tifffile wrote for ImageJ or OME without naming axes has "channels"; two to four are true colours.
+    if len(axes) != 3 or axes[1:] != "YX" or axes[0] == "S" or (axes[0] == "C" and zyx[0] <= 4):
+        remedy = "save one channel and time point alone (Fiji: Image > Duplicate)"
+        if planar:
+            remedy += (
+                "; if these are slices, tifffile saved them as colours: write them with photometric='minisblack', "
+                "metadata={'axes': 'ZYX'}"
+            )
+        raise InputError(
+            f"{path}: has axes {series[0].axes} ({format_shape(shape)}); expected one grey stack (z, y, x): {remedy}"
+        )
+    return tuple(zyx), grey
+
+
+def _check_block(tif: tifffile.TiffFile, shape: tuple[int, int, int], offset: int, path: Path) -> None:
+    series = tif.series[0]
+    complete = (tif.filehandle.size - offset) // (shape[1] * shape[2] * series.dtype.itemsize)
+    # ImageJ and tifffile write the number of pages into the first; else the list of pages must be whole.
+    lost = series.kind not in ("imagej", "shaped") and _link_after_last_page(tif)
+    if complete < shape[0] or lost:
+        raise _truncated(path, min(complete, shape[0]))
+
+
+def _check_pages(tif: tifffile.TiffFile, count: int, pages: list, path: Path) -> None:
+    size = tif.filehandle.size
+    for z, page in enumerate(pages):
+        ends = [] if page is None else [a + n for a, n in zip(page.dataoffsets, page.databytecounts, strict=True)]
+        if max(ends, default=size + 1) > size:
+            raise _truncated(path, z)
+    if len(pages) < count or _link_after_last_page(tif):
+        raise _truncated(path, len(pages))
+
+
+def _link_after_last_page(tif: tifffile.TiffFile) -> bool:
+    """Whether the last page that was found names a next one: that one lies past the end of the file."""
+    tif.filehandle.seek(tif.pages.next_page_offset)
+    return any(tif.filehandle.read(tif.tiff.offsetsize))
+
+
+def _truncated(path: Path, page: int) -> InputError:
+    return InputError(
+        f"{path}: is truncated at page {page} (the file has {path.stat().st_size} bytes); expected all pages whole: "
+        "copy or download it again"
+    )
+
+
+def _voxel_nm(tif: tifffile.TiffFile) -> Voxel | None:
+    """From OME-XML, ImageJ's description or the resolution tags; z is nan where the file does not say."""
+    if tif.is_ome:
+        return _ome_voxel_nm(tif.ome_metadata)
+    tags, imagej = tif.pages.first.tags, tif.imagej_metadata or {}
+    unit = unit_nm(imagej.get("unit")) or {2: unit_nm("inch"), 3: unit_nm("cm")}.get(tags.valueof("ResolutionUnit"))
+    ratios = [tags.valueof(name, (0, 1)) for name in ("YResolution", "XResolution")]
+    if unit is None or not all(pixels and units for pixels, units in ratios):
+        return None
+    y, x = (unit * units / pixels for pixels, units in ratios)
+    if unit >= unit_nm("cm") and max(y, x) > 1000:
+        return None  # dots per inch of a printer or a screen
+    return voxel_of((unit * float(imagej.get("spacing", "nan")), y, x))
+
+
+def _ome_voxel_nm(xml: str) -> Voxel | None:
+    pixels: Any = next((node for node in ElementTree.fromstring(xml).iter() if node.tag.endswith("Pixels")), {})
+    units = (unit_nm(pixels.get(f"PhysicalSize{axis}Unit", "um")) or float("nan") for axis in "ZYX")
+    sizes = (float(pixels.get(f"PhysicalSize{axis}", "nan")) for axis in "ZYX")
+    return voxel_of(size * unit for size, unit in zip(sizes, units, strict=True))

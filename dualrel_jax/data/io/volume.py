@@ -1,0 +1,242 @@
+"""Open any electron microscopy volume as a lazy `z y x` array with its voxel size in nm."""
+
+import dataclasses
+import itertools
+import math
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dualrel_jax.data.io.readers import arrays, chunked, image_folder, tiff
+from dualrel_jax.data.io.readers.base import Source, Voxel, array_source, is_voxel
+from dualrel_jax.errors import InputError
+from dualrel_jax.utils.ranges import evenly_spaced
+from dualrel_jax.utils.text import format_shape
+
+SUPPORTED = (
+    "TIFF (.tif, .tiff), a folder of PNG or TIFF slices, one image (.png), HDF5 (.h5, .hdf5, .hdf, as "
+    "FILE.h5:DATASET), zarr 2 or 3 (.zarr), n5 (.n5), NumPy (.npy)"
+)
+_HDF5_DATASET = re.compile(r"(.+\.(?:h5|hdf5|hdf)):(.+)", re.IGNORECASE)
+_RANGE_SLICES = 16
+_RANGE_PIXELS = 1 << 20  # of each slice, at most
+_RANGE_WHOLE_PIXELS = 1 << 26  # larger slices are not read whole for it
+_RANGE_QUANTILES = (0.001, 0.999)
+
+
+@dataclasses.dataclass(frozen=True)
+class Volume:
+    """A lazy stack of grey slices. `volume[z]` reads one slice `y x`; `volume[z, y0:y1, x0:x1]` and
+    `volume[z0:z1]` work too. Reading from several threads is safe; what is read must not be written to.
+
+    Attributes:
+        path: where it came from, for messages.
+        shape: (z, y, x); a single image has z = 1.
+        dtype: of the values, in native byte order.
+        voxel_nm: (z, y, x) in nm, or None. z is nan where the file gives only the pixel size.
+        format: the kind of file, for people.
+        names: file names of the slices, for a folder.
+        stated_nm: the voxel size that the file itself says; `voxel_nm` may override it.
+    """
+
+    path: str
+    shape: tuple[int, int, int]
+    dtype: np.dtype
+    voxel_nm: Voxel | None
+    format: str
+    _read: Callable[[int, slice, slice], np.ndarray] = dataclasses.field(repr=False, compare=False)
+    names: tuple[str, ...] = ()
+    stated_nm: Voxel | None = None
+
+    @classmethod
+    def from_array(cls, array_zyx: np.ndarray, voxel_nm: Voxel | None = None, name: str = "array") -> "Volume":
+        """A volume in memory, `z y x` or one image `y x`; it shares the array's memory."""
+        view = array_zyx.view()
+        view.flags.writeable = False
+        return cls._from_source(name, array_source(view, name, voxel_nm, "array in memory"))
+
+    @classmethod
+    def _from_source(cls, path: str, source: Source) -> "Volume":
+        size = source.voxel_nm
+        return cls(path, source.shape, source.dtype, size, source.format, source.read, source.names, size)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[z] for z in range(len(self)))
+
+    def __getitem__(self, index: int | slice | tuple) -> np.ndarray:
+        """Raises InputError where the file turns out to be damaged, naming the slice."""
+        z, *yx = index if isinstance(index, tuple) else (index,)
+        yx = [*yx, slice(None), slice(None)][:2] if len(yx) < 3 else yx
+        if len(yx) != 2 or not all(isinstance(part, slice) and part.step in (None, 1) for part in yx):
+            raise TypeError(f"volume[{index}]: expected volume[z, y0:y1, x0:x1]")
+        y, x = (slice(*part.indices(length)[:2]) for part, length in zip(yx, self.shape[1:], strict=True))
+        if not isinstance(z, slice):
+            return self._region(range(len(self))[z], y, x)
+        zs = range(len(self))[z]
+        extent = (max(part.stop - part.start, 0) for part in (y, x))
+        block = np.empty((len(zs), *extent), self.dtype)
+        for row, at in zip(block, zs, strict=True):
+            row[...] = self._region(at, y, x)
+        return block
+
+    def crop(self, z: slice, y: slice, x: slice) -> "Volume":
+        """What lies in these ranges, as a volume of its own; nothing is read."""
+        zyx = [range(length)[part] for part, length in zip((z, y, x), self.shape, strict=True)]
+
+        def read(at: int, rows: slice, columns: slice) -> np.ndarray:
+            moved = (slice(r.start + p.start, r.start + p.stop) for r, p in zip(zyx[1:], (rows, columns), strict=True))
+            return self._region(zyx[0][at], *moved)
+
+        return dataclasses.replace(self, shape=tuple(map(len, zyx)), _read=read, names=self.names[z])
+
+    def _region(self, z: int, y: slice, x: slice) -> np.ndarray:
+        try:
+            return np.ascontiguousarray(self._read(z, y, x), self.dtype)
+        except InputError:
+            raise
+        except Exception as error:  # each library has its own; all mean that the file is not what it says
+            raise InputError(
+                f"{self.path}: slice {z} cannot be read ({_short(error)}); expected a whole file: copy it again"
+            ) from error
+
+    def describe(self) -> str:
+        """One line: where, format, axes, shape, type, voxel size."""
+        sizes = ["?" if math.isnan(size) else f"{size:g}" for size in self.voxel_nm or ()]
+        voxel = f"voxel {format_shape(sizes)} nm" if sizes else "voxel size unknown"
+        return f"{self.path}: {self.format}, axes z y x, {format_shape(self.shape)}, {self.dtype}, {voxel}"
+
+
+def open_volume(
+    path: str | Path,
+    voxel_nm: Sequence[float] | None = None,
+    verbose: bool = True,
+    expected: Collection[tuple[int, int, int]] = (),
+) -> Volume:
+    """Opens a file or folder (see `SUPPORTED`) without reading its pixels.
+
+    Args:
+        path: the file or folder; `file.h5:dataset` and `file.zarr/group/array` name an array inside.
+        voxel_nm: (z, y, x) in nm, z nan where it is unknown; overrides what the file says.
+        verbose: print what was understood.
+        expected: shapes that would fit; they tell slices from colours, and the odd file of a folder.
+
+    Raises:
+        InputError: no such path, unsupported, damaged, in colour, or not one stack.
+    """
+    inside = _HDF5_DATASET.fullmatch(str(path))
+    file, dataset = (Path(inside[1]), inside[2]) if inside else (Path(path), None)
+    file = file.expanduser()
+    if not file.exists():
+        raise _missing(file)
+    try:
+        source = _read_source(file, dataset, expected)
+    except InputError:
+        raise
+    except Exception as error:  # each library has its own; all mean that the file is not what it says
+        raise InputError(
+            f"{file}: cannot be opened ({_short(error)}); expected a whole file of the kind its name says: "
+            "check it, or copy it again"
+        ) from error
+    volume = Volume._from_source(str(path), source)
+    if voxel_nm is not None:
+        volume = dataclasses.replace(volume, voxel_nm=_checked_voxel(voxel_nm))
+    if verbose:
+        print(volume.describe())
+    return volume
+
+
+def _read_source(file: Path, dataset: str | None, expected: Collection[tuple[int, int, int]]) -> Source:
+    if file.is_dir():
+        sizes_yx = {shape[1:] for shape in expected}
+        return chunked.read_chunked(file) if chunked.is_chunked(file) else image_folder.read_folder(file, sizes_yx)
+    suffix = file.suffix.lower()
+    if suffix in tiff.SUFFIXES:
+        return tiff.read_tiff(file, expected)
+    if suffix in image_folder.SUFFIXES:
+        return image_folder.read_slices([file])
+    if suffix in arrays.HDF5_SUFFIXES:
+        return arrays.read_hdf5(file, dataset)
+    if suffix == ".npy":
+        return arrays.read_npy(file)
+    raise InputError(f"{file}: files of type '{suffix}' are not supported; expected {SUPPORTED}: convert it")
+
+
+def _missing(file: Path) -> InputError:
+    parent = next(folder for folder in file.absolute().parents if folder.exists())
+    inside = sorted(child.name for child in parent.iterdir()) if parent.is_dir() else []
+    some = f", with {', '.join(inside[:5])}{', ...' if len(inside) > 5 else ''}" if inside else ""
+    return InputError(f"{file}: does not exist; the nearest folder that does is {parent}{some}: check the path")
+
+
+def _checked_voxel(voxel_nm: Sequence[float]) -> Voxel:
+    sizes = tuple(float(size) for size in voxel_nm)
+    if not is_voxel(sizes):
+        raise InputError(f"voxel_nm: got {voxel_nm}; expected three sizes above 0 (z, y, x) in nm, such as 30,8,8")
+    return sizes
+
+
+def _short(error: Exception) -> str:
+    """The first line of a library's message."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def intensity_range(volume: Volume, zs: Sequence[int] | None = None) -> tuple[float, float]:
+    """(low, high) = the 0.1 % and 99.9 % percentiles of at most 16 slices spread over `zs` (default: all).
+
+    Of slices above 64 million pixels 16 squares of a thousand pixels are read. Slices or squares of a single grey are
+    left out, if there are others: they lie beyond the tissue. At least one value is left out at either end, so that one
+    hot pixel never counts.
+
+    Raises:
+        InputError: NaN or infinity in what is read.
+    """
+    zs = range(len(volume)) if zs is None else zs
+    samples = []
+    for z in evenly_spaced(zs, _RANGE_SLICES):
+        for image, most in _range_pieces(volume, z):
+            _check_finite(image, f"{volume.path}, slice {z}")
+            step = math.ceil(math.sqrt(image.size / most))
+            samples.append(image[::step, ::step].ravel())
+    values = np.concatenate([sample for sample in samples if sample.min() < sample.max()] or samples)
+    values = values.view(np.uint8) if values.dtype == bool else values
+    below, above = _RANGE_QUANTILES
+    return float(np.quantile(values, below, method="higher")), float(np.quantile(values, above, method="lower"))
+
+
+def _range_pieces(volume: Volume, z: int) -> Iterator[tuple[np.ndarray, int]]:
+    """(slice z, or squares of it on a 4 x 4 grid; how many of its pixels to use)."""
+    if math.prod(volume.shape[1:]) <= _RANGE_WHOLE_PIXELS:
+        yield volume[z], _RANGE_PIXELS
+        return
+    ys, xs = (np.linspace(0, max(length - 1024, 0), 4).astype(int) for length in volume.shape[1:])
+    for y, x in itertools.product(ys, xs):
+        yield volume[z, y : y + 1024, x : x + 1024], _RANGE_PIXELS // 16
+
+
+def to_uint8(image_yx: np.ndarray, low_high: tuple[float, float], name: str = "image") -> np.ndarray:
+    """Maps low..high to 0..255 linearly, clips the rest, rounds. `name` is for the message.
+
+    Raises:
+        InputError: NaN or infinity.
+    """
+    _check_finite(image_yx, name)
+    low, high = low_high
+    # float32 is exact for 8 and 16 bit; wider types keep their digits in float64.
+    scaled = image_yx.astype(np.result_type(image_yx.dtype, np.float32))
+    scaled -= low
+    scaled *= 255 / (high - low) if high > low else 0
+    return np.rint(scaled.clip(0, 255)).astype(np.uint8)
+
+
+def _check_finite(image: np.ndarray, name: str) -> None:
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        bad = int(np.count_nonzero(~np.isfinite(image)))
+        raise InputError(
+            f"{name}: holds {bad} pixels that are NaN or infinite; expected numbers: replace them, by 0 for instance "
+            "(Fiji: Process > Math > NaN Background, or numpy.nan_to_num)"
+        )

@@ -1,0 +1,229 @@
+"""Write a volume block by block: compressed TIFF or OME-Zarr (zarr 3)."""
+
+import abc
+import contextlib
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import tifffile
+
+from dualrel_jax.data.io import ome_zarr
+from dualrel_jax.errors import InputError
+
+SUFFIXES = (".tif", ".tiff", ".zarr")
+_BIG_TIFF_BYTES = 4_000_000_000  # before compression; a classic TIFF ends at 2**32
+
+Voxel = tuple[float, float, float]
+
+
+class VolumeWriter(abc.ABC):
+    """A context manager: `with open_writer(...) as writer: writer.write(z, slice_yx)`, z = 0, 1, 2, ...
+
+    What is written bears the name `<path>.part` until it is complete, so a file under its own name is whole.
+
+    Attributes:
+        chunk: (z, y, x) of the blocks that are stored at once, which other blocks had better be multiples of.
+        resumable: `write_block` takes blocks in any order, and with `keep` what a kill left is continued; that all
+            blocks were written is then the caller's to know.
+    """
+
+    resumable = False
+
+    def __init__(self, path: Path, shape_zyx: tuple[int, int, int], dtype: np.dtype, voxel_nm: Voxel | None):
+        self.path, self.shape, self.dtype, self.voxel_nm = path, tuple(shape_zyx), np.dtype(dtype), voxel_nm
+        self.chunk = (1, *self.shape[1:])
+        self.part = path.with_name(path.name + ".part")
+        self._next = 0
+        self._keep = self._finished = False
+
+    def __enter__(self) -> "VolumeWriter":
+        with self._disk_errors():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if not (self._keep and self.resumable):
+                remove(self.part)
+            self._open()
+        return self
+
+    def write(self, z: int, slice_yx: np.ndarray) -> None:
+        """Raises InputError where the disk is full or not writable."""
+        if z != self._next or z >= len(self):
+            raise ValueError(f"{self.path}: got slice {z}, expected {self._next} of {len(self)}")
+        if slice_yx.shape != self.shape[1:] or slice_yx.dtype != self.dtype:
+            raise ValueError(
+                f"{self.path}: got {slice_yx.shape} {slice_yx.dtype}, expected {self.shape[1:]} {self.dtype}"
+            )
+        with self._disk_errors():
+            self._write(z, np.ascontiguousarray(slice_yx))
+        self._next += 1
+
+    def write_block(self, corner_zyx: tuple[int, int, int], block: np.ndarray) -> None:
+        """Writes `z y x`, first voxel at `corner_zyx`; a writer that is not resumable takes whole slices in order."""
+        for z, slice_yx in enumerate(block, start=corner_zyx[0]):
+            self.write(z, slice_yx)
+
+    def finish(self) -> None:
+        """Completes what lies under the name `part`, all blocks written; leaving the context then only renames it."""
+        if not self._finished:
+            with self._disk_errors():
+                self._finish()
+            self._finished = True
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        if error is None and (self._keep or self._next == len(self)):
+            self.finish()
+            with self._disk_errors():
+                remove(self.path)
+                os.replace(self.part, self.path)
+            return
+        with contextlib.suppress(Exception):  # what stopped the writing is the error to report
+            self._abandon()
+        if not self._keep:
+            remove(self.part)
+        if error is None:
+            raise ValueError(f"{self.path}: only {self._next} of {len(self)} slices were written")
+
+    @contextlib.contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError) as error:  # tensorstore reports a full disk as a ValueError, the reason last
+            reason = str(error).split(" [os_error_code")[0].rsplit(": ", 1)[-1]
+            raise InputError(
+                f"{self.path}: cannot be written ({getattr(error, 'strerror', None) or reason}); expected a folder "
+                "with room and leave to write: free some space or choose another output"
+            ) from error
+
+    @abc.abstractmethod
+    def _open(self) -> None: ...
+
+    @abc.abstractmethod
+    def _write(self, z: int, slice_yx: np.ndarray) -> None: ...
+
+    @abc.abstractmethod
+    def _finish(self) -> None: ...
+
+    @abc.abstractmethod
+    def _abandon(self) -> None: ...
+
+
+class _TiffWriter(VolumeWriter):
+    def _open(self) -> None:
+        size = math.prod(self.shape) * self.dtype.itemsize
+        self._file = tifffile.TiffWriter(self.part, bigtiff=size > _BIG_TIFF_BYTES)
+
+    def _write(self, z: int, slice_yx: np.ndarray) -> None:
+        _, y, x = self.voxel_nm or (1, 1, 1)
+        self._file.write(
+            slice_yx,
+            photometric="minisblack",
+            compression="zlib",
+            predictor=self.dtype.kind in "iu" and self.dtype.itemsize > 1,
+            contiguous=False,
+            metadata=None,
+            description=self._description() if z == 0 else None,
+            resolution=(1 / x, 1 / y),
+            resolutionunit="NONE",
+            software=ome_zarr.CREATOR,
+        )
+
+    def _description(self) -> str:
+        """What Fiji reads: number of slices, unit, distance of slices."""
+        lines = ["ImageJ=1.54f", f"images={len(self)}", f"slices={len(self)}", "loop=false"]
+        if self.voxel_nm is not None:
+            z = self.voxel_nm[0]
+            lines += ["unit=nm"] + ([] if math.isnan(z) else [f"spacing={z!r}"])
+        return "\n".join(lines) + "\n"
+
+    def _finish(self) -> None:
+        self._file.close()
+
+    _abandon = _finish
+
+
+class _ZarrWriter(VolumeWriter):
+    resumable = True
+
+    def __init__(self, *args, offset: tuple[int, int, int], reduction: str, keep: bool):
+        super().__init__(*args)
+        self.chunk = ome_zarr.CHUNK
+        self._offset, self._reduction, self._keep = offset, reduction, keep
+        self._factors = ome_zarr.level_factors(self.shape, self.voxel_nm)
+        self._slices: list[np.ndarray] = []  # of one layer of chunks
+
+    def _open(self) -> None:
+        self.part.mkdir(exist_ok=True)
+        group = ome_zarr.group_metadata(self.path.stem, self._factors, self.voxel_nm, self._offset, self._reduction)
+        (self.part / "zarr.json").write_text(json.dumps(group, indent=2))
+        self._store = ome_zarr.open_level(self.part, 0, self.shape, self.dtype)
+
+    def write_block(self, corner_zyx: tuple[int, int, int], block: np.ndarray) -> None:
+        if block.any():  # zeros are what a chunk holds that was never written
+            where = tuple(slice(at, at + length) for at, length in zip(corner_zyx, block.shape, strict=True))
+            with self._disk_errors():
+                self._store[where].write(block).result()
+
+    def _write(self, z: int, slice_yx: np.ndarray) -> None:
+        self._slices.append(slice_yx.copy())
+        if len(self._slices) == self.chunk[0] or z == len(self) - 1:
+            self._store[z + 1 - len(self._slices) : z + 1].write(np.stack(self._slices)).result()
+            self._slices = []
+
+    def _finish(self) -> None:
+        ome_zarr.write_levels(self.part, self._store, self._factors, self._reduction)
+        self._store = None
+
+    def _abandon(self) -> None:
+        self._store = None
+
+
+def open_writer(
+    path: str | Path,
+    shape_zyx: tuple[int, int, int],
+    dtype: np.dtype | type,
+    voxel_nm: Voxel | None = None,
+    *,
+    offset: tuple[int, int, int] = (0, 0, 0),
+    reduction: str = "stride",
+    keep: bool = False,
+) -> VolumeWriter:
+    """A writer for `.tif` or `.zarr`; an earlier output of that name is replaced when the new one is complete.
+
+    Args:
+        path: its suffix names the format.
+        shape_zyx: of the whole volume.
+        dtype: of its voxels.
+        voxel_nm: (z, y, x); z may be nan.
+        offset: zarr: the first voxel in the volume that this is a region of.
+        reduction: zarr: how lower resolutions are made, one of `ome_zarr.REDUCTIONS`.
+        keep: zarr: an error or a kill leaves `<path>.part`, in which the next writer of that name continues.
+
+    Raises:
+        InputError: another suffix, or a folder in the way that is no zarr.
+    """
+    path = Path(path).expanduser()
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(
+            f"{path}: is of no type that can be written; expected {', '.join(SUFFIXES)}: rename the output"
+        )
+    if path.is_dir() and not ome_zarr.is_ours(path):
+        raise InputError(f"{path}: is a folder that dualrel_jax did not write; expected a free name: choose another")
+    about = (path, shape_zyx, np.dtype(dtype), voxel_nm)
+    if path.suffix.lower() == ".zarr":
+        return _ZarrWriter(*about, offset=offset, reduction=reduction, keep=keep)
+    return _TiffWriter(*about)
+
+
+def remove(path: Path) -> None:
+    """Deletes a file or a folder, if it exists."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

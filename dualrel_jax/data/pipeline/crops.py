@@ -1,0 +1,121 @@
+"""Where a crop is cut: the one rule behind the tf.data and the resident pipeline.
+
+Both draw five uniform numbers a crop and pass them here, as NumPy or as JAX values; a crop is a pure function of them.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dualrel_jax.constants import IGNORE
+from dualrel_jax.data.datasets.registry import PIXEL_NM, Part
+from dualrel_jax.errors import InputError
+
+DRAWS = 5  # uniform numbers in [0, 1) a crop needs
+POINTS = 1024  # foreground pixels remembered a slice
+
+
+class SliceOf(NamedTuple):
+    """One slice of the training set."""
+
+    part: Part
+    z: int
+
+
+def resolve(parts: tuple[Part, ...], entries: tuple[tuple[str, int], ...]) -> list[SliceOf]:
+    """Slices named by a partition, as (part, z)."""
+    by_name = {part.name: part for part in parts}
+    return [SliceOf(by_name[name], z) for name, z in entries]
+
+
+def check_fits(slices: list[SliceOf], patch: int) -> None:
+    """InputError if a crop is larger than a slice."""
+    for part in {slice_of.part.name: slice_of.part for slice_of in slices}.values():
+        y, x = part.shape_at_training
+        if min(y, x) >= patch:
+            continue
+        voxel_nm = part.image.voxel_nm
+        if voxel_nm and min(voxel_nm[1:]) < PIXEL_NM[0]:
+            raise InputError(
+                f"The slices of {part.name} are smaller than a crop, {y} x {x} pixels at the training pixel size, for "
+                f"their own pixels are said to be of {voxel_nm[1]:g} x {voxel_nm[2]:g} nm; expected {PIXEL_NM[0]:g} to "
+                f"{PIXEL_NM[1]:g} nm: set data.voxel_nm=z,y,x in nm."
+            )
+        raise InputError(
+            f"A crop of {patch} x {patch} pixels (config.train.patch) is larger than the slices of {part.name}, "
+            f"{y} x {x} pixels at the training pixel size; lower --config.train.patch or --config.data.pixel_nm."
+        )
+
+
+def mirror(image: np.ndarray, margin: int) -> np.ndarray:
+    """A slice y x continued on every side by its mirror image, `margin` pixels wide.
+
+    A crop has this margin too: it begins in the mirrored slice where its patch begins in the slice itself.
+    """
+    return np.pad(image, margin, mode="symmetric")
+
+
+def foreground_points(label: np.ndarray, seed: int) -> np.ndarray:
+    """At most POINTS mitochondrion pixels of a label y x, drawn by seed: n 2 (y, x) int32."""
+    points = np.argwhere(label == 1).astype(np.int32)
+    if len(points) > POINTS:
+        points = np.random.Generator(np.random.Philox(seed)).choice(points, POINTS, replace=False)
+    return points
+
+
+def slice_ends(slices: list[SliceOf], volumes_equal: bool) -> np.ndarray:
+    """Where the share of each slice ends when one is drawn by a number of [0, 1): n, float32, the last 1.
+
+    Every slice has the same share, or every volume, however many slices it has: a new microscope's few slices count as
+    much as the many of the old one.
+    """
+    sizes = Counter(part.name for part, _ in slices)
+    ends = np.cumsum([1 / sizes[part.name] if volumes_equal else 1.0 for part, _ in slices])
+    return (ends / ends[-1:]).astype(np.float32)
+
+
+def pick_slice(u: Any, ends: Any, xp: Any) -> Any:
+    """Index of a slice from u in [0, 1) and its `slice_ends`."""
+    return xp.searchsorted(ends, u, side="right").astype(np.int32)
+
+
+def pick(u: Any, n: int, xp: Any) -> Any:
+    """Index 0..n-1 from u in [0, 1); float rounding cannot reach n."""
+    return xp.minimum((u * xp.asarray(n, np.float32)).astype(np.int32), n - 1)
+
+
+def known_box(label: np.ndarray) -> np.ndarray:
+    """The box around the pixels of a label y x that are not to be ignored, its first pixel and its end: 2 2 int32.
+
+    All of a label that knows nothing.
+    """
+    known = label != IGNORE
+    rows, columns = (np.flatnonzero(known.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return whole_box(label.shape)
+    return np.array([[rows[0], columns[0]], [rows[-1] + 1, columns[-1] + 1]], np.int32)
+
+
+def whole_box(size_yx: Sequence[int]) -> np.ndarray:
+    """The box of a whole slice: 2 2 int32."""
+    return np.stack([np.zeros(2, np.int32), np.asarray(size_yx, np.int32)])
+
+
+def place_patch(
+    u: Any, size: Any, patch: int, known: Any, points: Any, num_points: Any, foreground_share: float, xp: Any
+) -> Any:
+    """Upper left corner (y, x) of a patch, from uniform numbers u[0..3].
+
+    With chance `foreground_share` a random pixel of `points` (n 2, the first `num_points` count) lies at a random
+    place of the patch; otherwise, and in a slice without foreground, every position is equally likely at which the
+    centre of the patch lies in the box `known` (2 2), or as near to it as the border of the slice lets it.
+    xp is numpy or jax.numpy.
+    """
+    span = size - patch
+    low, high = (xp.clip(edge - patch // 2, 0, span) for edge in (known[0], known[1]))
+    anywhere = low + pick(u[2:4], high - low + 1, xp)
+    point = points[pick(u[1], xp.maximum(num_points, 1), xp)]
+    around = xp.clip(point - pick(u[2:4], patch, xp), 0, span)
+    return xp.where((u[0] < foreground_share) & (num_points > 0), around, anywhere)

@@ -1,7 +1,0 @@
-"""TFDS builder of `lucchi`."""
-
-from dualrel_jax.data.tfds_builders.base import SliceBuilder
-
-
-class Lucchi(SliceBuilder):
-    """Mouse hippocampus CA1, FIB-SEM at 5 nm (Lucchi et al., IEEE TMI 2012): train, test."""

@@ -1,7 +1,0 @@
-"""TFDS builder of `lucchi_pp`."""
-
-from dualrel_jax.data.tfds_builders.base import SliceBuilder
-
-
-class LucchiPp(SliceBuilder):
-    """The volumes of `lucchi` with labels redrawn (Casser et al., 2020): train, test."""

@@ -1,7 +1,0 @@
-"""TFDS builder of `mitoem_r`."""
-
-from dualrel_jax.data.tfds_builders.base import SliceBuilder
-
-
-class MitoemR(SliceBuilder):
-    """Rat cortex, ATUM-SEM at 30 x 8 x 8 nm (MitoEM, Wei et al., 2020): train, test (its validation slices)."""

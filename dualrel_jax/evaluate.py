@@ -1,0 +1,105 @@
+"""Scores a model on labelled slices, at the pixel size of their own labels."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from dualrel_jax.data.datasets.registry import Part
+from dualrel_jax.data.io import resample
+from dualrel_jax.data.pipeline import augment
+from dualrel_jax.inference.run import Run, load_run
+from dualrel_jax.inference.slice_predictor import Predictor
+from dualrel_jax.methods.base import Variables
+from dualrel_jax.metrics import segmentation
+from dualrel_jax.utils import sharding
+from dualrel_jax.utils.atomic import write_text
+from dualrel_jax.utils.ranges import evenly_spaced
+from dualrel_jax.visualization import overlays
+
+
+def score(
+    predictor: Predictor,
+    variables: Variables,
+    parts: Sequence[Part],
+    threshold: float,
+    max_slices: int = 0,
+    show: int = 4,
+) -> tuple[segmentation.Scores, list]:
+    """Scores of the labelled slices of `parts`, and `show` of them as pictures (image, mask, label, title).
+
+    max_slices spreads that many slices evenly over z; 0: all. Prediction happens at the training pixel size, the
+    comparison at the label's own.
+    """
+    slices = [(part, z) for part in parts for z in part.labelled_zs]
+    slices = evenly_spaced(slices, max_slices if max_slices > 0 else len(slices))
+    shown = evenly_spaced(range(len(slices)), show)
+    scores, samples = segmentation.Scores(threshold), []
+    found = predictor.each(variables, (part.image_at(z) for part, z in slices))
+    for i, ((part, z), probability) in enumerate(zip(slices, found, strict=True)):
+        native = part.native_label_at(z)
+        record = scores.update(z, resample.resample_probability(probability, native.shape), native)
+        if i in shown:
+            title = f"z = {z}, JAC {record['jac']:.2f}"
+            samples.append((part.image_at(z), probability > threshold, part.label_at(z) == 1, title))
+    return scores, samples
+
+
+def evaluate(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, float]:
+    """Scores the run in `workdir` on its test set; writes metrics.json, slices.csv and pictures; -> the summary."""
+    return evaluate_run(load_run(workdir, config))
+
+
+def evaluate_run(run: Run) -> dict[str, float]:
+    parts = run.test_parts()
+    scores, samples = score(run.predictor, run.variables, parts, run.threshold)
+    about = {
+        "data": [part.image.path for part in parts],
+        "part": [part.name for part in parts],
+        "step": run.step,
+        "weights": run.config.predict.weights,
+        "threshold": run.threshold,
+    }
+    summary = {**scores.summary(), **about}
+    if sharding.is_first_host():
+        segmentation.write_metrics(run.workdir, summary, scores.records)
+        overlays.mask_sheet(samples, run.workdir / "pictures" / "masks.png", run.pixel_nm)
+        write_activations(run, parts[0])
+        text = in_words(summary, run.workdir)
+        write_text(run.workdir / "summary.txt", text)
+        print(text, end="")
+    return summary
+
+
+def in_words(summary: dict, workdir: Path) -> str:
+    """The scores as a biologist would say them, and where everything is."""
+    keys = ("recall_pooled", "precision_pooled", "jac_pooled")
+    found, right, overlap = ("none" if np.isnan(summary[key]) else f"{summary[key]:.0%}" for key in keys)
+    lines = [
+        f"Compared with the labels of {summary['slices']} slices ({', '.join(summary['part'])}):",
+        f"  {found} of the mitochondrion area is found, and {right} of what is found is right;",
+        f"  overlap (JAC) {overlap}, DSC {summary['dsc_pooled']:.3f}.",
+        f"  Scores:   {workdir}/metrics.json, and a row a slice in {workdir}/slices.csv",
+        f"  Pictures: {workdir}/pictures/masks.png (outlines over EM), curves.png and, for a method with prototypes,",
+        "            prototypes.png (what each of them sees)",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write_activations(run: Run, part: Part) -> None:
+    """Prototype activation maps of the middle labelled slice, for methods that have prototypes."""
+    if not hasattr(run.method, "activations"):
+        return
+    image = part.image_at(part.labelled_zs[len(part.labelled_zs) // 2])
+    multiple = 2 ** (run.config.model.depth - 1)
+    y, x = (min(run.config.predict.tile, size) // multiple * multiple for size in image.shape)
+    image = image[:y, :x]
+    variables = jax.device_get(run.variables)  # whole on this host: the others do not take part
+    found = jax.device_get(jax.jit(run.method.activations)(variables, augment.to_float(image[None])))
+    maps = found["maps"][0]
+    is_foreground = np.arange(len(maps)) < len(maps) // 2
+    overlays.activation_maps(
+        image, maps, is_foreground, found["reliability"][0], run.workdir / "pictures" / "prototypes.png"
+    )

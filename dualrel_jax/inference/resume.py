@@ -1,0 +1,79 @@
+"""How far a prediction has come, on disk: the same command continues after a kill, another one is refused."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from dualrel_jax.errors import InputError
+from dualrel_jax.utils.atomic import write_text
+
+
+class Progress:
+    """Blocks are finished in one order; their number is kept in a file until the work is done.
+
+    Args:
+        path: the file; None: nothing is kept.
+        job: what the work depends on, for JSON: name -> value.
+        parts: what the earlier work wrote; where one of them is gone, it starts again.
+
+    Attributes:
+        continued: whether there is earlier work to continue.
+        found: sum of what the finished blocks reported.
+
+    Raises:
+        InputError: the earlier work was another job.
+    """
+
+    def __init__(self, path: Path | None, job: dict, parts: Sequence[Path] = ()):
+        self._path, self._job, self._done, self.found = path, job, 0, 0
+        self.continued = path is not None and path.exists() and all(part.exists() for part in parts)
+        if self.continued:
+            record = json.loads(path.read_text())
+            self._check(record["job"])
+            self._done, self.found = record["done"], record["found"]
+        self._skip = self._done
+        self._bar = tqdm(desc="predict", unit="slice", mininterval=2, disable=True)
+
+    def _check(self, earlier: dict) -> None:
+        for name, value in json.loads(json.dumps(self._job)).items():
+            if json.dumps(earlier.get(name)) != json.dumps(value):
+                raise InputError(
+                    f"{self._path} belongs to an unfinished prediction with another {name} ({earlier.get(name)} there, "
+                    f"{value} now); repeat that command to continue it, or delete the file to start again."
+                )
+
+    def start(self, sections: int) -> None:
+        """Shows a bar of so many sections, and keeps the file from now on."""
+        self._bar = tqdm(total=sections, desc="predict", unit="slice", mininterval=2)
+        self._save()
+
+    def remaining(self, blocks: Sequence[slice]) -> Sequence[slice]:
+        """Those of the next blocks of the work, ranges of sections, that are still to be done."""
+        done = min(self._skip, len(blocks))
+        self._skip -= done
+        self._bar.update(sum(block.stop - block.start for block in blocks[:done]))
+        return blocks[done:]
+
+    def step(self) -> None:
+        """One more section is computed."""
+        self._bar.update()
+
+    def finished(self, found: int = 0) -> None:
+        """One more block is on disk."""
+        self._done, self.found = self._done + 1, self.found + int(found)
+        self._save()
+
+    def close(self) -> None:
+        """Ends the bar; the file stays, for the next call to continue."""
+        self._bar.close()
+
+    def complete(self) -> None:
+        """All is done: nothing is left to continue."""
+        if self._path is not None:
+            self._path.unlink(missing_ok=True)
+
+    def _save(self) -> None:
+        if self._path is not None:
+            write_text(self._path, json.dumps({"job": self._job, "done": self._done, "found": self.found}))

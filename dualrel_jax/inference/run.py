@@ -1,0 +1,171 @@
+"""The work folder of a run: what is written beside the training, and opening it again to use the model."""
+
+import dataclasses
+import functools
+import importlib.metadata
+import json
+import platform
+import subprocess
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from dualrel_jax import config as config_lib
+from dualrel_jax.data.datasets.partition import Partition
+from dualrel_jax.data.datasets.registry import Dataset, Part, load_dataset
+from dualrel_jax.errors import InputError
+from dualrel_jax.inference import threshold
+from dualrel_jax.inference.slice_predictor import Predictor
+from dualrel_jax.methods import create_method
+from dualrel_jax.methods.base import Method, Variables
+from dualrel_jax.training.checkpoint import Checkpoints, abstract
+from dualrel_jax.training.state import TrainState, create_optimizer, create_state
+from dualrel_jax.utils import sharding as sharding_lib
+from dualrel_jax.utils.atomic import write_text
+from dualrel_jax.utils.ranges import evenly_spaced
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def start(config: ConfigDict, workdir: Path) -> None:
+    """Claims `workdir` for this config; InputError if it holds the run of another."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    path = workdir / "config.json"
+    if path.exists():
+        different = config_lib.difference(config_lib.load(path), config)
+        if different:
+            raise InputError(
+                f"{workdir} holds a run with another config ({different}); choose another --workdir, or repeat that "
+                "run's config to continue it."
+            )
+    elif sharding_lib.is_first_host():
+        config_lib.save(config, path)
+
+
+def describe(workdir: Path, dataset: Dataset, partition: Partition, mesh: jax.sharding.Mesh) -> None:
+    """Writes partition.json and run.json (pixel size, versions, devices and revision), on the first host.
+
+    InputError if the run was started on other slices.
+    """
+    path = workdir / "partition.json"
+    if path.exists() and (different := Partition.load(path).difference(partition)):
+        raise InputError(
+            f"{workdir} holds a run on other slices ({different}); choose another --workdir to train on these, or "
+            f"--config.data.partition_file={path} to continue on those."
+        )
+    if not sharding_lib.is_first_host():
+        return
+    partition.save(path)
+    about = {
+        "pixel_nm": dataset.train[0].pixel_nm,
+        "devices": [str(device) for device in mesh.devices.flat],
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "git_revision": _git_revision(),
+    }
+    write_text(workdir / "run.json", json.dumps(about, indent=2) + "\n")
+
+
+def _git_revision() -> str | None:
+    """Of the checkout this package runs from; None for an installed one."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def abstract_state(method: Method, config: ConfigDict) -> TrainState:
+    """Shapes and types of the training state, nothing computed."""
+    optimizer = create_optimizer(method, config.train)
+    image = jax.ShapeDtypeStruct((1, config.train.patch, config.train.patch, 1), jnp.float32)
+    return jax.eval_shape(functools.partial(create_state, method, optimizer), jax.random.key(0), image)
+
+
+@dataclasses.dataclass
+class Run:
+    """A trained model, ready to use."""
+
+    workdir: Path
+    config: ConfigDict
+    method: Method
+    predictor: Predictor
+    variables: Variables
+    step: int
+    pixel_nm: tuple[float, float] | None  # training pixel size (y, x)
+
+    @functools.cached_property
+    def dataset(self) -> Dataset:
+        return load_dataset(self.config.data)
+
+    @functools.cached_property
+    def threshold(self) -> float:
+        """Probability above which a pixel is mitochondrion: `config.predict.threshold`, calibrated where that is 0.
+
+        With `config.predict.share` the one at which the test volume is covered so far.
+        """
+        settings = self.config.predict
+        if settings.share:
+            slices = evenly_spaced([(part, z) for part in self.test_parts() for z in part.zs], threshold.SAMPLE)
+            sample = self.predictor.each(self.variables, (part.image_at(z) for part, z in slices))
+            return threshold.of_share(sample, settings.share)
+        return settings.threshold or self._calibrated()
+
+    def _calibrated(self) -> float:
+        """Kept in threshold.json, for the training volume may be gone when another is segmented."""
+        path, fields = self.workdir / "threshold.json", ("weights", "output_of", "tile", "overlap", "flips")
+        of = {"step": self.step, **{key: self.config.predict[key] for key in fields}}
+        if path.exists() and (kept := json.loads(path.read_text()))["of"] == of:
+            return kept["threshold"]
+        try:
+            partition = Partition.load(self.workdir / "partition.json")
+            calibrated = threshold.calibrate(self.predictor, self.variables, self.dataset.train, partition)
+        except InputError as error:
+            print(f"The threshold is {threshold.UNCALIBRATED}, not calibrated on the training volume: {error}")
+            return threshold.UNCALIBRATED
+        print(threshold.explain(calibrated))
+        found = calibrated or threshold.UNCALIBRATED
+        if sharding_lib.is_first_host():
+            write_text(path, json.dumps({"threshold": found, "of": of}) + "\n")
+        return found
+
+    def test_parts(self) -> tuple[Part, ...]:
+        """The test set, or the validation set where there is none; InputError if there is neither."""
+        parts = self.dataset.test or self.dataset.validation
+        if not parts:
+            raise InputError(
+                f"The data set {self.dataset.name} has neither a test nor a validation volume; name one with "
+                "--config.data.test_image=... and --config.data.test_label=..."
+            )
+        return parts
+
+
+def load_run(workdir: str | Path, config: ConfigDict | None = None) -> Run:
+    """The run in `workdir`, from its own config, or `config` if that describes the same training."""
+    workdir = Path(workdir)
+    own = config_lib.load(workdir / "config.json")
+    config = config_lib.resolve(config if config is not None else own)
+    different = config_lib.difference(own, config)
+    if different:
+        raise InputError(f"{workdir} was trained with another config ({different}); leave that field as it was.")
+    step, state = load_state(workdir, config)
+    method = create_method(config)
+    mesh = sharding_lib.create_mesh(config.train.devices)
+    variables = state.teacher if config.predict.weights == "teacher" else state.variables
+    pixel_nm = json.loads((workdir / "run.json").read_text())["pixel_nm"]
+    predictor = Predictor(method, config, mesh)
+    return Run(workdir, config, method, predictor, variables, step, pixel_nm and tuple(pixel_nm))
+
+
+def load_state(workdir: Path, config: ConfigDict) -> tuple[int, TrainState]:
+    """(step, state) of the checkpoint of `workdir` that `config.predict.checkpoint` names; InputError without one."""
+    config = config_lib.resolve(config)
+    shapes = abstract_state(create_method(config), config)
+    sharding = sharding_lib.replicated(sharding_lib.create_mesh(config.train.devices))
+    with Checkpoints(workdir / "checkpoints") as checkpoints:
+        restored = checkpoints.restore(abstract(shapes, sharding), config.predict.checkpoint)
+    if restored is None:
+        raise InputError(f"{workdir} holds no checkpoint yet; run its training first (--mode=train).")
+    return restored

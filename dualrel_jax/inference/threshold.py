@@ -1,0 +1,90 @@
+"""The threshold of a run's masks, calibrated without further labels.
+
+What is learned without labels makes masks too large or too small, in all slices alike. Slices close to a labelled one
+hold about as much mitochondrion as its label does, yet their own labels were not learned. Where the masks of the ones
+cover as much as the labels of the others, that error is undone. Of another volume no label says how much it holds;
+whoever knows, from counting points for instance, sets `predict.share`.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from dualrel_jax.constants import IGNORE
+from dualrel_jax.data.datasets.partition import Partition
+from dualrel_jax.data.datasets.registry import Part
+from dualrel_jax.inference.slice_predictor import Predictor
+from dualrel_jax.methods.base import Variables
+from dualrel_jax.utils.ranges import central_window, evenly_spaced
+
+UNCALIBRATED = 0.5
+LIMITS = 0.25, 0.75  # one slice says little of a volume: no threshold is further off
+# Along z. Lucchi's slices 10 and 20 nm away together hold what the one between them does, +-3 %; those 35 and 100 nm
+# away +-11 %. Of thicker sections it is the next one, and none beyond 100 nm.
+REACH_NM, FARTHEST_NM, UNKNOWN_NM = 20.0, 100.0, 50.0
+LABELLED, NEIGHBOURS, SIDE = 8, 4, 1024  # at most so many labelled slices, unlabelled ones near each, pixels a side
+SAMPLE = 16  # slices of a volume whose share is known
+_BINS = 1000
+
+
+def calibrate(predictor: Predictor, variables: Variables, parts: Sequence[Part], partition: Partition) -> float | None:
+    """The threshold at which slices near labelled ones are covered as those are, within LIMITS.
+
+    None where no unlabelled slice is near a labelled one, or the labels show no mitochondrion.
+
+    Args:
+      parts: of the training. partition: which of their slices were trained with their labels.
+    """
+    counts, wanted = 0, 0  # pixels by probability; labelled ones
+    for part, z, near in neighbours(parts, partition):
+        window = central_window(part.shape_at_training, SIDE)
+        label = part.label_at(z)[window]
+        for probability in predictor.each(variables, (part.image_at(other)[window] for other in near)):
+            counts += _histogram(probability[label != IGNORE])
+            wanted += np.count_nonzero(label == 1)
+    return float(np.clip(_covering(counts, wanted), *LIMITS)) if wanted else None
+
+
+def explain(threshold: float | None) -> str:
+    """A sentence about what `calibrate` found."""
+    if threshold is None:
+        return f"The threshold is {UNCALIBRATED:.2f}, not calibrated: no slice without labels lies near a labelled one."
+    if threshold in LIMITS:
+        cover = f"still cover {'more' if threshold == LIMITS[1] else 'less'} than"
+        return f"The threshold is {threshold:.2f}, its limit: there masks beside labelled slices {cover} the labels do."
+    return f"The threshold is {threshold:.2f}: there masks beside labelled slices cover as much as the labels do."
+
+
+def of_share(probabilities: Iterable[np.ndarray], share: float) -> float:
+    """The threshold above which `share` of the pixels of `probabilities`, arrays of any shape, are.
+
+    Masks of an unseen microscope can be too large or too small by half; no limit holds here but those of a probability.
+    """
+    counts = sum(map(_histogram, probabilities))
+    return float(np.clip(_covering(counts, share * counts.sum()), 1 / _BINS, 1 - 1 / _BINS))
+
+
+def _histogram(probability: np.ndarray) -> np.ndarray:
+    """Pixels by probability: 0, 1, ... _BINS."""
+    return np.bincount((probability.ravel() * _BINS).astype(int), minlength=_BINS + 1)
+
+
+def _covering(counts: np.ndarray, wanted: float) -> float:
+    """The threshold at which `wanted` pixels are covered; of equally good ones that closest to UNCALIBRATED."""
+    off = np.abs(counts[::-1].cumsum()[::-1] - wanted)  # by thresholds of 0, 1, ... _BINS
+    closest = np.flatnonzero(off == off.min()) / _BINS
+    return closest[np.abs(closest - UNCALIBRATED).argmin()]
+
+
+def neighbours(parts: Sequence[Part], partition: Partition) -> list[tuple[Part, int, list[int]]]:
+    """(part, labelled z, unlabelled z near it) of labelled slices spread over the volumes."""
+    labelled, by_name = set(partition.labelled), {part.name: part for part in parts}
+    free = [entry for entry in partition.unlabelled if entry not in labelled]
+    found = []
+    for name, z in partition.labelled:
+        step_nm = np.nan_to_num((by_name[name].image.voxel_nm or (np.nan,))[0], nan=UNKNOWN_NM)
+        reach = max(REACH_NM / step_nm, 1) if step_nm <= FARTHEST_NM else 0  # slices
+        near = [other for part, other in free if part == name and abs(other - z) <= reach]
+        if near:
+            found.append((by_name[name], z, evenly_spaced(near, NEIGHBOURS)))
+    return evenly_spaced(found, LABELLED)

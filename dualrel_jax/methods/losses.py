@@ -1,0 +1,46 @@
+"""Losses per pixel, and the one function that masks, weights and averages them."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from dualrel_jax.constants import IGNORE
+
+
+def masked_mean(values: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    """Mean of `values` over the pixels where `mask` (0..1, a weight) is set, in float32; 0 where there are none."""
+    values = values.astype(jnp.float32)
+    if mask is None:
+        return values.mean()
+    mask = jnp.broadcast_to(mask, values.shape).astype(jnp.float32)
+    return jnp.sum(values * mask) / jnp.maximum(mask.sum(), 1.0)
+
+
+def cross_entropy(logits: jax.Array, label: jax.Array) -> jax.Array:
+    """Per pixel: (b y x 2, b y x in {0, 1, IGNORE}) -> b y x; mask ignored pixels with `valid`."""
+    return optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), jnp.where(label == 1, 1, 0))
+
+
+def squared_error(probability: jax.Array, target: jax.Array) -> jax.Array:
+    """Per pixel, averaged over classes: (b y x 2, b y x 2) -> b y x; no gradient into the target."""
+    return jnp.mean(jnp.square(probability - jax.lax.stop_gradient(target)), axis=-1)
+
+
+def valid(label: jax.Array) -> jax.Array:
+    """1 where a pixel counts, 0 where it is ignored: b y x -> b y x float32."""
+    return (label != IGNORE).astype(jnp.float32)
+
+
+def soft_dice(logits: jax.Array, label: jax.Array) -> jax.Array:
+    """1 - Dice of the mitochondrion's probability over the whole batch, squared denominator (Milletari et al. 2016)."""
+    probability = jax.nn.softmax(logits.astype(jnp.float32))[..., 1]
+    target = (label == 1).astype(jnp.float32)
+    mask = valid(label)
+    overlap = jnp.sum(probability * target * mask)
+    total = jnp.sum((jnp.square(probability) + target) * mask)
+    return 1 - (2 * overlap + 1e-5) / (total + 1e-5)
+
+
+def supervised(logits: jax.Array, label: jax.Array) -> jax.Array:
+    """Cross-entropy and soft Dice in equal parts over the labelled pixels: (b y x 2, b y x) -> scalar."""
+    return (masked_mean(cross_entropy(logits, label), valid(label)) + soft_dice(logits, label)) / 2

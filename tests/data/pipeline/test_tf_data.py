@@ -1,0 +1,165 @@
+"""The tf.data pipeline: an example is (seed, number) alone, on any host and after any restart. And who chooses it."""
+
+import dataclasses
+import sys
+
+import jax
+import numpy as np
+import pytest
+import tiny
+
+import dualrel_jax
+from dualrel_jax.data.datasets.partition import Partition
+from dualrel_jax.data.datasets.registry import Dataset
+from dualrel_jax.data.io.volume import Volume
+from dualrel_jax.data.pipeline import create as create_lib
+from dualrel_jax.data.pipeline import tf_data
+from dualrel_jax.data.pipeline.crops import SliceOf
+from dualrel_jax.data.pipeline.resident import ResidentFeed
+from dualrel_jax.data.pipeline.tf_data import PatchFeed
+from dualrel_jax.errors import InputError
+from dualrel_jax.utils import sharding
+
+CROP = 8
+WIDE, TALL = tiny.part("wide", 3, (14, 24), empty=(1,)), tiny.part("tall", 2, (30, 10), seed=1)
+LABELLED = [SliceOf(WIDE, 0), SliceOf(WIDE, 1), SliceOf(TALL, 1)]
+UNLABELLED = [SliceOf(TALL, 0), SliceOf(WIDE, 2)]
+
+
+def config(seed=0, **data):
+    config = dualrel_jax.get_config("dualrel:own,1/3")
+    config.seed = seed
+    config.train.update({"batch_labelled": 8, "batch_unlabelled": 4, "patch": CROP})
+    config.augment.scale = (1.0, 1.0)
+    config.data.update({"foreground_share": 1.0, **data})
+    return config
+
+
+def batches(steps, start_step=0, devices=1, unlabelled=UNLABELLED, **fields):
+    mesh = sharding.create_mesh(devices)
+    made = PatchFeed(config(**fields), LABELLED, unlabelled, mesh, start_step)
+    return [made.crops(next(made), None) for _ in range(steps)]
+
+
+def same(a, b):
+    return all(np.array_equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+@pytest.fixture(scope="module")
+def five():
+    """The first five batches of a run."""
+    return batches(5)
+
+
+def test_crops_are_windows_of_slices_of_any_size_with_their_own_labels(five):
+    placed = [tiny.check_crops(raw, LABELLED, UNLABELLED, share=1.0) for raw in five]
+    labelled, unlabelled = (sum(places, []) for places in zip(*placed, strict=True))
+    assert (len(labelled), len(unlabelled)) == (40, 20)
+    assert {i for i, _, _ in labelled} == {0, 1, 2} and {i for i, _, _ in unlabelled} == {0, 1}
+    assert len(set(labelled)) > 20 and len(set(unlabelled)) > 12
+
+
+def test_a_restart_continues_with_the_same_crops(five):
+    assert all(same(a, b) for a, b in zip(batches(2, start_step=3), five[3:], strict=True))
+    assert not same(five[3], five[4])
+
+
+def test_the_seed_decides_whatever_is_cached(five):
+    assert same(batches(1, cache_mib=0)[0], five[0])
+    assert not any(np.array_equal(a, b) for a, b in zip(batches(1, seed=1)[0], five[0], strict=True))
+
+
+def test_each_host_reads_its_share_of_the_batch_of_one(five, monkeypatch):
+    shares = []
+    for host in range(2):
+        with monkeypatch.context() as patched:
+            patched.setattr(jax, "process_count", lambda: 2)
+            patched.setattr(jax, "process_index", lambda host=host: host)
+            shares.append(batches(2, start_step=1))
+    for left, right, whole in zip(*shares, five[1:3], strict=True):
+        assert [len(x) for x in left] == [4, 4, 2]
+        assert same([np.concatenate(pair) for pair in zip(left, right, strict=True)], whole)
+
+
+def test_the_batch_is_split_over_the_devices(five):
+    (batch,) = batches(1, devices=4)
+    assert same(batch, five[0])
+    assert all({shard.data.shape[0] for shard in x.addressable_shards} == {len(x) // 4} for x in batch)
+
+
+def test_a_method_without_unlabelled_crops(five):
+    (batch,) = batches(1, devices=4, unlabelled=[])
+    assert batch.unlabelled.shape == (0, CROP, CROP)
+    assert same(batch[:2], five[0][:2])
+
+
+def test_without_tensorflow_there_is_a_sentence(monkeypatch):
+    monkeypatch.setattr(tf_data, "_tensorflow", tf_data._tensorflow.__wrapped__)
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(InputError, match="needs TensorFlow.*data.pipeline=resident"):
+        batches(1)
+
+
+def test_a_damaged_slice_is_told_as_anywhere_else():
+    nan = Volume.from_array(np.full((1, 20, 20), np.nan, np.float32), name="broken")
+    broken = SliceOf(dataclasses.replace(WIDE, name="broken", image=nan), 0)
+    with pytest.raises(InputError, match="broken, slice 0"):
+        batches(1, unlabelled=[broken])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The choice between the pipelines
+# ---------------------------------------------------------------------------------------------------------------------
+
+DATASET = Dataset("tiny", (WIDE, TALL), (), ())
+PARTITION = Partition((("wide", 0), ("tall", 1)), (("wide", 2),))
+
+
+def create(read_unlabelled=True, augment=None, **data):
+    fields = config(**data)
+    fields.augment.update(augment or {})
+    return create_lib.create_feed(fields, DATASET, PARTITION, read_unlabelled, sharding.create_mesh(1), 0)
+
+
+def test_auto_keeps_on_the_device_what_fits():
+    assert type(create()) is ResidentFeed
+    assert type(create(resident_limit_mib=0)) is PatchFeed
+    assert type(create(resident_limit_mib=0, pipeline="resident")) is ResidentFeed
+    assert type(create(pipeline="tf")) is PatchFeed
+    with pytest.raises(InputError, match="data.pipeline is 'fast'; expected auto, resident or tf"):
+        create(pipeline="fast")
+
+
+@pytest.mark.parametrize("read_unlabelled", [True, False])
+def test_all_methods_get_the_same_pipeline(read_unlabelled, monkeypatch):
+    monkeypatch.setattr(create_lib.resident, "size_mib", lambda config, *slices: sum(map(len, slices)))
+    assert type(create(read_unlabelled, resident_limit_mib=3)) is ResidentFeed
+    assert type(create(read_unlabelled, resident_limit_mib=2)) is PatchFeed  # 2 labelled, 1 unlabelled
+
+
+@pytest.mark.parametrize("pipeline", ["resident", "tf"])
+def test_crops_have_the_margin_that_zooming_out_shows_mirrored_where_a_slice_ends(pipeline):
+    feeds = [create(pipeline=pipeline, augment={"scale": (low, 1.0)}) for low in (1.0, 0.5)]
+    raw, wide = (jax.tree.map(np.asarray, jax.jit(x.crops)(next(x), jax.random.key(0))) for x in feeds)
+    assert [x.shape for x in wide] == [(8, 16, 16), (8, 16, 16), (4, 16, 16)]
+    labelled, unlabelled = [SliceOf(WIDE, 0), SliceOf(TALL, 1)], [SliceOf(WIDE, 2)]
+    for slices, plain, crops in ((labelled, raw.image, wide.image), (unlabelled, raw.unlabelled, wide.unlabelled)):
+        for patch, crop in zip(plain, crops, strict=True):
+            i, y, x = tiny.locate(patch, slices)  # where it lay without a margin
+            mirrored = np.pad(slices[i].part.image_at(slices[i].z), 4, mode="symmetric")
+            assert np.array_equal(crop, mirrored[y : y + 16, x : x + 16])
+    assert np.array_equal(wide.label[:, 4:-4, 4:-4], raw.label)
+
+
+@pytest.mark.parametrize("pipeline", ["resident", "tf"])
+def test_a_crop_larger_than_a_slice_is_refused(pipeline):
+    fields = config(pipeline=pipeline)
+    fields.train.patch = 16
+    with pytest.raises(InputError, match="crop of 16 x 16"):
+        create_lib.create_feed(fields, DATASET, PARTITION, True, sharding.create_mesh(1), 0)
+
+
+@pytest.mark.parametrize("pipeline", ["resident", "tf"])
+def test_unlabelled_slices_are_left_alone_by_a_method_that_reads_none(pipeline):
+    made = create(read_unlabelled=False, pipeline=pipeline)
+    assert jax.jit(made.crops)(next(made), jax.random.key(0)).unlabelled.shape == (0, CROP, CROP)

@@ -1,0 +1,345 @@
+"""Prediction of volumes in blocks, continued after a kill, with a stand-in for the network: dark is mitochondrion."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tifffile
+from scipy import ndimage
+
+import dualrel_jax
+from dualrel_jax.data.io import ome_zarr
+from dualrel_jax.data.io.volume import Volume, open_volume
+from dualrel_jax.errors import InputError
+from dualrel_jax.inference import z_smoothing
+from dualrel_jax.predict import predict_volume
+
+SHAPE = (11, 50, 70)
+VOXEL_NM = (5.0, 5.0, 5.0)
+
+
+class Dark:
+    """A mean over 1 x 5 pixels of how dark they are: not the same in all directions. Dies after `lives` slices."""
+
+    in_flight = slices_at_once = 1
+
+    def __init__(self, lives=math.inf):
+        self.lives, self.calls = lives, 0
+
+    def __call__(self, variables, images):
+        self.calls += 1
+        if self.calls > self.lives:
+            raise KeyboardInterrupt
+        return ndimage.uniform_filter1d(variables - images / np.float32(255), 5, axis=-1)
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch):
+    monkeypatch.setattr(ome_zarr, "CHUNK", (4, 16, 16))
+
+
+@pytest.fixture
+def volume():
+    field = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=SHAPE), 1.5)
+    return Volume.from_array((128 + 300 * field).clip(0, 255).astype(np.uint8), VOXEL_NM, "noise")
+
+
+@pytest.fixture
+def predict(volume, tmp_path):
+    """A function (output, settings) -> mask and probability z y x as they were written."""
+
+    def run(output="a/mask.zarr", network=None, volume=volume, variables=1.0, **changed):
+        settings = dualrel_jax.get_config("supervised:phantom").predict
+        settings.update({"tile": 16, "overlap": 4, "block_px": 32, "grey": "0,255", "z_smoothing_nm": 0.0, **changed})
+        path = tmp_path / output
+        paths, share = predict_volume(network or Dark(), variables, volume, None, path, settings)
+        assert sorted(entry.name for entry in path.parent.iterdir()) == sorted(p.name for p in paths.values())
+        mask, probability = (open_volume(paths[name], verbose=False)[:] for name in ("mask", "probability"))
+        assert share == pytest.approx((mask > 0).mean())
+        return mask, probability
+
+    return run
+
+
+def section_means(volume, axis):
+    """How dark, by `Dark`, in sections across `axis`: filtered along the last of the two other axes."""
+    return ndimage.uniform_filter1d(1 - volume[:] / np.float32(255), 5, axis=1 if axis == 2 else 2)
+
+
+def test_blocks_are_seamless_and_equal_the_whole(predict, volume):
+    whole = predict("a/mask.tif")
+    blocks = predict("b/mask.zarr")
+    np.testing.assert_array_equal(blocks[1], np.rint(section_means(volume, 0) * 255))
+    for one, other in zip(whole, blocks, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_region_is_a_view_of_the_whole(predict, tmp_path):
+    whole = predict("a/mask.tif")
+    for i, output in enumerate(("b/mask.zarr", "c/mask.tif")):
+        part = predict(output, region="3:9,5:45,20:")[i]
+        np.testing.assert_array_equal(part, whole[i][3:9, 5:45, 20:])
+    level = json.loads((tmp_path / "b/mask.zarr/zarr.json").read_text())["attributes"]["ome"]["multiscales"][0][
+        "datasets"
+    ][0]
+    assert level["coordinateTransformations"][1]["translation"] == [15, 25, 100]
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"region": "1:,,3:60"}, {"z_smoothing_nm": 7.0}, {"views": "xyz", "z_smoothing_nm": 4.0}]
+)
+def test_a_killed_prediction_is_continued(predict, options, tmp_path):
+    whole = Dark()
+    expected = predict("a/mask.zarr", whole, **options)
+    for lives in (whole.calls // 4, whole.calls // 2):
+        with pytest.raises(KeyboardInterrupt):
+            predict("b/mask.zarr", Dark(lives), **options)
+        assert (tmp_path / "b/mask.zarr.progress.json").exists() and not (tmp_path / "b/mask.zarr").exists()
+    last = Dark()
+    for one, other in zip(expected, predict("b/mask.zarr", last, **options), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert last.calls < whole.calls
+
+
+def test_another_prediction_does_not_continue_a_killed_one(predict, volume, tmp_path):
+    def killed():
+        with pytest.raises(KeyboardInterrupt):
+            predict("b/mask.zarr", Dark(20))
+
+    killed()
+    other = Volume.from_array(volume[:] // 2, VOXEL_NM, "noise")
+    for said, change in [
+        ("config.predict.threshold .0.0 there, 0.6 now.*delete", {"threshold": 0.6}),
+        ("config.predict.region", {"region": "2:,,"}),
+        ("another model", {"variables": 0.9}),
+        ("another content", {"volume": other}),
+        ("another voxel size", {"volume": Volume.from_array(volume[:], (9, 5, 5), "noise")}),
+    ]:
+        with pytest.raises(InputError, match=said):
+            predict("b/mask.zarr", **change)
+    (tmp_path / "b/mask.zarr.progress.json").unlink()
+    again, fresh = predict("b/mask.zarr", threshold=0.6), predict("c/mask.zarr", threshold=0.6)
+    np.testing.assert_array_equal(again[0], fresh[0])
+
+    network = Dark()
+    killed()
+    predict("b/mask.zarr", network, batch=1)  # does not change the result
+    assert 0 < network.calls < 11 * 6
+
+
+def test_slices_of_one_grey_are_nobodys(predict, volume):
+    array = volume[:]
+    array[2:] = 7
+    array[5, :, 60:] = 0
+    network = Dark()
+    mask, probability = predict(network=network, volume=Volume.from_array(array, VOXEL_NM), block_px=0)
+    assert network.calls == 3
+    assert probability[:2].any() and probability[5].any() and not probability[3].any() and not mask[6:].any()
+
+
+def test_smoothing_is_a_gaussian_mean_of_the_slices_there_are(predict, volume):
+    _, probability = predict(z_smoothing_nm=9.0)
+    plain, z = section_means(volume, 0), np.arange(11)
+    weights = np.exp(-0.5 * ((z[:, None] - z) / 1.8) ** 2) * (abs(z[:, None] - z) <= 6)
+    expected = np.einsum("ab,byx->ayx", weights / weights.sum(1, keepdims=True), plain)
+    np.testing.assert_allclose(probability, expected * 255, atol=1)
+
+
+@pytest.mark.parametrize("how", [{}, {"views": "xyz"}, {"z_smoothing_nm": 9.0}, {"region": "2:9,5:45,20:"}])
+@pytest.mark.parametrize("share", [0.1, 0.7])
+def test_masks_cover_a_known_share(predict, tmp_path, how, share):
+    mask, _ = predict("a/mask.tif", share=share, **how)  # of so few slices the sample is all of them
+    assert (mask > 0).mean() == pytest.approx(share, abs=0.01)
+    about = json.loads((tmp_path / "a" / "mask.json").read_text())
+    assert about["config.predict.share"] == share and 0 < about["config.predict.threshold"] < 1  # what instances take
+    assert (predict("b/mask.zarr", share=share, **how)[0] > 0).mean() == pytest.approx(
+        share, abs=0.05
+    )  # 16 blocks of 66
+
+
+def test_slices_of_unknown_distance_are_not_averaged(predict, volume, capsys):
+    _, plain = predict("a/mask.tif")
+    apart = Volume.from_array(volume[:], (float("nan"), 5.0, 5.0), "noise")
+    np.testing.assert_array_equal(predict("b/mask.tif", volume=apart, z_smoothing_nm=20.0)[1], plain)
+    assert "distance of its slices" in capsys.readouterr().out
+
+
+def test_the_voxel_size_of_a_file_of_the_training_is_the_one_it_had_there(tmp_path, monkeypatch, capsys):
+    """Whatever the file says, or does not say."""
+    image = np.random.default_rng(0).integers(0, 255, SHAPE, np.uint8)
+    for name in ("trained", "another"):
+        tifffile.imwrite(tmp_path / f"{name}.tif", image)
+    config = dualrel_jax.get_config("supervised:own,all")
+    config.data.image, settings = str(tmp_path / "trained.tif"), config.predict
+    settings.update({"input": str(tmp_path / "trained.tif"), "tile": 16, "overlap": 4})
+    tifffile.imwrite(tmp_path / "trained.tif", image, imagej=True, metadata={"spacing": 5, "unit": "nm"})
+    part = SimpleNamespace(image=Volume.from_array(image, (30.0, 8.0, 8.0), str(tmp_path / "trained.tif")))
+    run = SimpleNamespace(
+        config=config,
+        dataset=SimpleNamespace(train=[part], validation=[], test=[]),
+        method=SimpleNamespace(elsewhere="prototypes"),
+        pixel_nm=(8.0, 8.0),
+        predictor=Dark(),
+        variables=1.0,
+        threshold=0.7,
+    )
+    monkeypatch.setattr(sys.modules["dualrel_jax.predict"], "load_run", lambda workdir, config: run)
+    paths = dualrel_jax.predict(tmp_path)
+    assert open_volume(paths["mask"]).voxel_nm == (30, 8, 8)
+    assert json.loads(paths["about"].read_text())["config.predict.threshold"] == 0.7  # the run's
+    assert "another microscope" not in capsys.readouterr().out
+    settings.input = str(tmp_path / "another.tif")
+    assert open_volume(dualrel_jax.predict(tmp_path)["mask"]).voxel_nm is None
+    assert "If it is of another microscope, --config.predict.output_of=prototypes" in capsys.readouterr().out
+
+
+def test_views_are_the_mean_of_sections_across_all_axes(predict, volume):
+    expected = np.mean([section_means(volume, axis) for axis in range(3)], axis=0)
+    for output in ("a/mask.zarr", "b/mask.tif"):
+        mask, probability = predict(output, views="xyz")
+        np.testing.assert_allclose(probability, expected * 255, atol=1)
+        clear = abs(expected - 0.5) > 0.01
+        np.testing.assert_array_equal(mask[clear] > 0, expected[clear] > 0.5)
+    region = predict("c/mask.zarr", views="xyz", region="3:9,5:45,20:")[1]
+    np.testing.assert_allclose(region, expected[3:9, 5:45, 20:] * 255, atol=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "voxel_nm", "said"),
+    [
+        ({"views": "xz"}, VOXEL_NM, "views is 'xz'; expected xy or xyz"),
+        ({"views": "xyz"}, (30, 8, 8), "30 x 8 x 8 nm.*1.5 times"),
+        ({"views": "xyz"}, None, "needs the voxel size"),
+        ({"z_smoothing_nm": -1.0}, VOXEL_NM, "is -1.0; expected 0"),
+        ({"region": "5:99,,"}, VOXEL_NM, "z is '5:99'"),
+        ({"grey": "9,3"}, VOXEL_NM, "grey is '9,3'"),
+        ({"grey": "black"}, VOXEL_NM, "grey is 'black'"),
+        ({"block_px": -1}, VOXEL_NM, "block_px is -1"),
+    ],
+)
+def test_what_cannot_be_is_explained(predict, volume, change, voxel_nm, said):
+    with pytest.raises(InputError, match=said):
+        predict(volume=Volume.from_array(volume[:], voxel_nm, "noise"), **change)
+
+
+def test_an_unknown_range_of_greys_is_explained(predict):
+    with pytest.raises(InputError, match="hardly anything but 7.*grey=low,high"):
+        predict(volume=Volume.from_array(np.full(SHAPE, 7, np.uint8)), grey="")
+
+
+def test_the_volume_itself_is_not_overwritten(predict, tmp_path):
+    predict("a/mask.tif")
+    with pytest.raises(InputError, match="the volume itself"):
+        predict("a/mask.tif", volume=open_volume(tmp_path / "a/mask.tif"))
+
+
+def test_smoothing_holds_no_more_slices_than_it_needs():
+    held, most = [], 0
+
+    def slices():
+        nonlocal most
+        for z in range(40):
+            held.append(z)
+            yield np.full((2, 2), z, np.float32)
+
+    for z, section in zip(range(10, 30), z_smoothing.smoothed(slices(), range(40), range(10, 30), 1.5), strict=True):
+        assert held[-1] == z + 5
+        np.testing.assert_allclose(section, z, atol=0.02)
+
+
+def test_a_missing_slice_stays_empty_and_takes_nothing_from_its_neighbours():
+    there = np.full((2, 2), 0.8, np.float32)
+    sections = [there, there, None, there, there]
+    found = list(z_smoothing.smoothed(iter(sections), range(5), range(5), 1.0))
+    assert found[2] is None
+    for z in (0, 1, 3, 4):
+        np.testing.assert_allclose(found[z], 0.8, atol=1e-3)
+    others = np.full((2, 5, 2, 2), 204, np.uint8)
+    found = list(z_smoothing.averaged(iter(sections), others))
+    assert found[2] is None
+    np.testing.assert_allclose(found[1], 0.8, atol=1e-3)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A volume that is larger than the memory it may take
+# ---------------------------------------------------------------------------------------------------------------------
+
+PROGRAM = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+import dualrel_jax
+from dualrel_jax.data.io.volume import open_volume
+from dualrel_jax.predict import predict_volume
+
+class Bright:
+    in_flight = slices_at_once = 1
+    def __call__(self, variables, image):
+        return image / np.float32(255)
+
+settings = dualrel_jax.get_config("supervised:phantom").predict
+settings.grey, settings.block_px = "0,255", int(sys.argv[2])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+folder = Path(sys.argv[1])
+predict_volume(Bright(), 0.0, open_volume(folder / "em.zarr"), None, folder / "mask.zarr", settings)
+print("MiB", (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+def sparse_volume(folder, shape, tissue):
+    """em.zarr of this shape, of which only some chunks were ever written: those of `tissue`, corner -> z y x."""
+    import tensorstore as ts
+
+    metadata = {"shape": shape, "data_type": "uint8"}
+    metadata["chunk_grid"] = {"name": "regular", "configuration": {"chunk_shape": [64, 64, 64]}}
+    metadata["codecs"] = [{"name": "bytes"}, {"name": "zstd", "configuration": {"level": 1}}]
+    spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{folder}/em.zarr/"}, "metadata": metadata}
+    store = ts.open(spec, create=True).result()
+    for corner, block in tissue.items():
+        store[tuple(slice(at, at + n) for at, n in zip(corner, block.shape, strict=True))].write(block).result()
+
+
+def predict_killed_and_continued(folder, shape, side, blocks_before_kill, limit_mib):
+    """Predicts a sparse volume in a process that is killed, then in another; checks memory and result."""
+    tissue = np.random.default_rng(0).integers(1, 256, (64, 128, 128), dtype=np.uint8)
+    corners = [
+        tuple((n - m) * share // (3 * 64) * 64 for n, m in zip(shape, tissue.shape, strict=True)) for share in (0, 1, 2)
+    ]
+    sparse_volume(folder, shape, dict.fromkeys(corners, tissue))
+    command = [sys.executable, "-c", PROGRAM, str(folder), str(side)]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    progress = Path(folder / "mask.zarr.progress.json")
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not (
+        progress.exists() and json.loads(progress.read_text())["done"] >= blocks_before_kill
+    ):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    done = json.loads(progress.read_text())["done"]
+    assert done >= blocks_before_kill and not (folder / "mask.zarr").exists()
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert float(result.stdout.split("MiB")[-1]) < limit_mib
+    mask, expected = open_volume(folder / "mask.zarr", verbose=False), np.where(tissue > 127, 255, 0)
+    assert mask.shape == tuple(shape)
+    for z, y, x in corners:
+        np.testing.assert_array_equal(mask[z : z + 64, y : y + 128, x : x + 128], expected)
+    assert not mask[-1].any()
+
+
+@pytest.mark.slow
+def test_30_gigabytes_pass_in_bounded_memory(tmp_path):
+    predict_killed_and_continued(tmp_path, (1000, 4000, 8000), 2048, 100, limit_mib=1500)
+
+
+def test_a_process_that_is_killed_and_one_that_continues(tmp_path):
+    predict_killed_and_continued(tmp_path, (200, 600, 300), 256, 6, limit_mib=400)
