@@ -32,8 +32,6 @@ from dualrel_jax.visualization import overlays
 
 _OPTIONAL = {
     "tensorflow": "to read volumes larger than the device's memory while training",
-    "cc3d": "for instances",
-    "skimage": "for instances",
 }
 
 

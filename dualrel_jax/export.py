@@ -7,9 +7,9 @@ import jax
 import jax.export
 import numpy as np
 from ml_collections import ConfigDict
+from safetensors.numpy import save
 
 from dualrel_jax.data.datasets.partition import Partition
-from dualrel_jax.errors import InputError
 from dualrel_jax.inference.run import Run, load_run
 from dualrel_jax.inference.slice_predictor import chosen_output
 from dualrel_jax.methods.base import Variables
@@ -51,14 +51,8 @@ def write_export(workdir: str | Path, config: ConfigDict | None = None) -> dict[
     model: StableHLO (`jax.export`) of (weights, image b y x uint8) -> probability b y x float32, for any number of
     images of any size that is a multiple of 2^(depth - 1), CELLS times it or more, on PLATFORMS. weights: its first
     argument, name -> array. load: a program that runs both on a TIFF stack. card: what the model is and learned from.
-    InputError without the package safetensors, or if `config.predict.output_of` is no output of the method.
+    InputError if `config.predict.output_of` is no output of the method.
     """
-    try:
-        from safetensors.numpy import save
-    except ImportError as error:
-        raise InputError(
-            'Exporting needs the package safetensors; install it by pip install -e ".[export]".'
-        ) from error
     run = load_run(workdir, config)
     folder = Path(workdir) / "export"
     folder.mkdir(exist_ok=True)

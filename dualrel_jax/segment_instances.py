@@ -1,6 +1,5 @@
 """Numbers and measures every mitochondrion of a predicted volume: `dualrel --workdir RUN --mode=instances`."""
 
-import importlib.util
 import json
 import math
 from pathlib import Path
@@ -35,9 +34,8 @@ def segment_instances(workdir: str | Path, config: ConfigDict) -> dict[str, Path
     `config.instances.label` is given) and `<stem>.png`.
 
     Raises:
-        InputError: a missing or unfit volume, no voxel size, too little memory, or an absent extra.
+        InputError: a missing or unfit volume, no voxel size or too little memory.
     """
-    _require_extra()
     workdir, settings = Path(workdir), config.instances
     probability = _open_probability(workdir, config)
     voxel_nm, output = probability.voxel_nm, Path(settings.output or workdir / "instances" / "instances.tif")
@@ -136,15 +134,6 @@ def in_words(about: dict) -> str:
             words += f" Panoptic quality {scores['panoptic_quality']:.3f}."
         words += f" {scores['true_instances']} true instances, {scores['splits']} splits, {scores['merges']} merges."
     return words
-
-
-def _require_extra() -> None:
-    missing = [name for name in ("cc3d", "skimage") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise InputError(
-            f"--mode=instances needs {' and '.join(missing)}, which is not installed; run "
-            'pip install -e ".[instances]".'
-        )
 
 
 def _predicted(workdir: Path) -> Path:

@@ -21,7 +21,6 @@ from dualrel_jax.training.checkpoint import Checkpoints
 from dualrel_jax.training.state import create_optimizer
 from dualrel_jax.utils import sharding
 
-pytest.importorskip("safetensors")
 WITHOUT = "import runpy, sys; sys.modules.update(dualrel_jax=None, flax=None, optax=None, ml_collections=None);"
 
 

@@ -178,7 +178,6 @@ def test_a_panel_closed_at_work_is_told_nothing(viewer, widget, tmp_path, monkey
 
 
 def test_instances_become_a_layer_with_measures(viewer, widget):
-    pytest.importorskip("cc3d")
     voxel_nm, shape = (20.0, 10.0, 10.0), (20, 40, 80)
     big, small = (ball(shape, voxel_nm, (200, 200, x), radius) for x, radius in ((200, 120), (600, 80)))
     viewer.add_image(np.zeros(shape, np.uint8), **layers.placement(voxel_nm))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict
 from scipy import ndimage
 from shapes import ball, blobs
+from skimage import morphology
 
 from dualrel_jax.data.io.volume import open_volume
 from dualrel_jax.data.io.writers import open_writer
@@ -19,8 +20,6 @@ from dualrel_jax.errors import InputError
 from dualrel_jax.instances import segment
 from dualrel_jax.instances.morphometry import COLUMNS
 from dualrel_jax.segment_instances import colours, segment_instances
-
-cc3d, morphology = pytest.importorskip("cc3d"), pytest.importorskip("skimage.morphology")
 
 FACES = ndimage.generate_binary_structure(3, 1)
 

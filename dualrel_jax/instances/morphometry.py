@@ -5,8 +5,10 @@ import io
 import math
 from pathlib import Path
 
+import cc3d
 import numpy as np
 from scipy import ndimage
+from skimage.measure import marching_cubes, mesh_surface_area
 from tqdm import tqdm
 
 from dualrel_jax.data.io.volume import Volume
@@ -26,8 +28,6 @@ def measure(labels: np.ndarray, probability: Volume, voxel_nm: Voxel) -> list[di
     touches_border: it has a voxel on a face of the volume, so it may go on outside. centroid_*_nm: mean of its voxels'
     centres. *_start, *_stop: bounding box in voxels, `stop` being the first one outside; *_nm: the same in nm.
     """
-    import cc3d
-
     found = cc3d.statistics(labels)
     mean = mean_probability(labels, probability, len(found["voxel_counts"]))
     rows, boxes = [], list(enumerate(found["bounding_boxes"]))[1:]
@@ -67,8 +67,6 @@ def surface_nm2(labels: np.ndarray, i: int, box: tuple[slice, ...], voxel_nm: Vo
     slanted rods in voxels of 5 x 5 x 5 to 50 x 4.6 x 4.6 nm. On the mask itself marching cubes finds 1.08 to 1.29,
     because it keeps the steps.
     """
-    from skimage.measure import marching_cubes, mesh_surface_area
-
     # Beyond a face of the volume the instance goes on as it is there.
     wide = tuple(slice(max(side.start - _MARGIN, 0), side.stop + _MARGIN) for side in box)
     inside = labels[wide] == i

@@ -3,9 +3,12 @@
 import math
 from collections.abc import Iterable
 
+import cc3d
 import numpy as np
 from ml_collections import ConfigDict
 from scipy import ndimage
+from skimage.morphology import local_maxima
+from skimage.segmentation import watershed
 from tqdm import tqdm
 
 from dualrel_jax.data.io.readers.base import Voxel
@@ -30,8 +33,6 @@ def label_instances(mask: np.ndarray, voxel_nm: Voxel, settings: ConfigDict) -> 
     Args:
         settings: `hole_um3`, `seed_depth_nm`, `min_um3`; see configs/base.py.
     """
-    import cc3d
-
     voxel_um3 = math.prod(voxel_nm) / 1e9
     if settings.hole_um3 > 0:
         # Background all around: what is open to a face of the volume is no hole.
@@ -65,10 +66,6 @@ def split(inside: np.ndarray, voxel_nm: Voxel, depth_nm: float) -> np.ndarray:
     h-maxima transform (Soille, Morphological Image Analysis, 2003, chapter 6; skimage.morphology.h_maxima), which takes
     ten times longer.
     """
-    import cc3d
-    from skimage.morphology import local_maxima
-    from skimage.segmentation import watershed
-
     distance_nm = ndimage.distance_transform_edt(inside, sampling=voxel_nm).astype(np.float32)
     if inside.all() or distance_nm.max() < depth_nm:
         return inside.astype(np.uint32)
@@ -106,8 +103,6 @@ def _find(root: np.ndarray, i: int) -> int:
 
 def number_by_size(labels: np.ndarray, smallest_voxels: float) -> np.ndarray:
     """Labels `z y x` numbered anew from the largest, 1, to the smallest; those below `smallest_voxels` become 0."""
-    import cc3d
-
     voxels = cc3d.statistics(labels)["voxel_counts"].astype(np.int64)
     voxels[0] = 0
     order = np.argsort(-voxels, kind="stable")

@@ -10,8 +10,6 @@ from shapes import ball, blobs, grid_nm
 from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.instances.morphometry import length_nm, measure, surface_nm2
 
-pytest.importorskip("cc3d"), pytest.importorskip("skimage")
-
 
 def as_volume(mask, voxel_nm):
     return Volume.from_array(mask.astype(np.uint8) * 255, voxel_nm)
