@@ -75,7 +75,7 @@ class Tubes:
         return len(self.host)
 
 
-def walk(grid: Grid, rng, start_nm, direction, steps: int, bend: float, uphill=None) -> np.ndarray:
+def walk(grid: Grid, rng, start_nm, direction, *, steps: int, bend: float, uphill=None) -> np.ndarray:
     """Curved paths (n, 2 steps + 1, 3) in nm with their middle at `start_nm` (n, 3).
 
     Each step turns by noise of standard deviation `bend` and, where given, towards the gradient `uphill` (3, z, y, x).
@@ -143,7 +143,7 @@ class Placer:
         host = np.where(host < len(self.run), host, 0)
         direction = np.eye(3)[self.run[host]] + 0.35 * rng.standard_normal((n, 3))
         steps = int(length_nm[1] / STEP_NM / 2)
-        paths = walk(grid, rng, start, direction, steps, 0.12, self.uphill)
+        paths = walk(grid, rng, start, direction, steps=steps, bend=0.12, uphill=self.uphill)
 
         length = np.exp(rng.uniform(*np.log(length_nm), n))
         wobble = ndimage.gaussian_filter1d(rng.standard_normal(paths.shape[:2]), 5, axis=1)

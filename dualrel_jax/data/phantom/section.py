@@ -42,7 +42,7 @@ class Artist:
         layers = 0.70 + 0.26 * np.cos(2 * np.pi * axon / tissue.lamella_nm + 1.5 * slow)
         np.copyto(ink, layers, where=(axon > 0) & (axon < tissue.sheath_nm))
         self._draw_bodies(ink, z, body, clumps)
-        self._draw_mitochondria(ink, z, mito, course, gaps, grain)
+        self._draw_mitochondria(ink, z, mito, course=course, gaps=gaps, grain=grain)
         return ink, mito < 0
 
     def _cells(self, z: int) -> np.ndarray:
@@ -84,7 +84,7 @@ class Artist:
         level += own["rim"] * (0.92 - level) * _band(d + 7, 7)
         _paint(ink, at, level, _within(d))
 
-    def _draw_mitochondria(self, ink: np.ndarray, z: int, mito, course, gaps, grain) -> None:
+    def _draw_mitochondria(self, ink: np.ndarray, z: int, mito: np.ndarray, *, course, gaps, grain) -> None:
         block, at = self.block, np.nonzero(mito < EDGE_NM)
         owner, d = block.owner[0, z + 1][self.nearest][at], mito[at]
         own = {name: values.astype(np.float32)[owner] for name, values in block.mito.items()}

@@ -83,7 +83,7 @@ def grow(
     family, free = cells.argmax(0), np.minimum(mito_nm, body_nm)
     synapse, receiver = _synapses(tissue, grid, family, np.minimum(free, np.abs(axon)), stream("synapses"))
     synapse_nm, synapse_owner = grid.signed_distance(synapse, REACH_NM)
-    vesicles, vesicle_cell = _vesicles(grid, family, free, synapse, receiver, stream("vesicles"))
+    vesicles, vesicle_cell = _vesicles(grid, stream("vesicles"), family, free, synapse=synapse, receiver=receiver)
     rng = stream("textures")
     return Block(
         tissue=tissue,
@@ -105,7 +105,8 @@ def _axon(tissue: Tissue, grid: Grid, rng: np.random.Generator) -> np.ndarray:
     """Distance in nm to a myelinated axon that crosses the sections at a slant."""
     start = grid.size_nm * (0.5, *rng.uniform(0.2, 0.8, 2))
     direction = np.array([1.0, *rng.uniform(-0.5, 0.5, 2)])
-    path = walk(grid, rng, start[None], direction[None], int(grid.size_nm[0] / STEP_NM) + 20, 0.04)[0]
+    steps = int(grid.size_nm[0] / STEP_NM) + 20
+    path = walk(grid, rng, start[None], direction[None], steps=steps, bend=0.04)[0]
     phase = np.arange(len(path)) * STEP_NM / 900 + rng.uniform(0, 2 * np.pi)
     radii = tissue.axon_radius_nm * (1 + 0.15 * np.sin(phase))
     tube = Tubes(path, radii, np.zeros(len(path), int), np.zeros(1, int))
@@ -176,7 +177,7 @@ def _synapses(tissue: Tissue, grid: Grid, family, free_nm, rng) -> tuple[Tubes, 
     return Tubes(points, rng.uniform(110, 210, len(pick)), ids, ids), receiver[z, y, x][pick]
 
 
-def _vesicles(grid: Grid, family, free_nm, synapse: Tubes, receiver, rng) -> tuple[np.ndarray, np.ndarray]:
+def _vesicles(grid: Grid, rng, family, free_nm, *, synapse: Tubes, receiver) -> tuple[np.ndarray, np.ndarray]:
     """Centres (n, 3) in nm of vesicles, in clouds on the sending side of synapses or stray; and each one's cell."""
     cloud = np.repeat(np.arange(len(synapse)), rng.integers(300, 1800, len(synapse)))
     near = synapse.points_nm[cloud] + 200 * rng.standard_normal((len(cloud), 3))
