@@ -11,25 +11,16 @@ from dualrel_jax.configs import base
 from ml_collections import ConfigDict
 
 from dualrel_jax import config as config_lib
+from dualrel_jax.constants import METHOD_TITLES
 from dualrel_jax.errors import InputError
 
-METHODS = {  # row, and configs/<row>.py -> its name in the tables
-    "supervised": "Supervised",
-    "mean_teacher": "MT (NeurIPS 2017)",
-    "cct": "CCT (CVPR 2020)",
-    "gct": "GCT (ECCV 2020)",
-    "cps": "CPS (CVPR 2021)",
-    "cps_cutmix": "CPS + CutMix (CVPR 2021)",
-    "unimatch": "UniMatch (CVPR 2023)",
-    "dualrel": "DualRel (CVPR 2023)",
-}
 # Shares where a data set has slices enough, else counts.
 LABELLED = {"vnc": "1,2,4,7"}
 
 
 def get_config(arg: str = "phantom") -> ConfigDict:
     config = shared(arg)
-    config.rows = ConfigDict({key: row(title, key) for key, title in METHODS.items()}, sort_keys=False)
+    config.rows = ConfigDict({key: row(title, key) for key, title in METHOD_TITLES.items()}, sort_keys=False)
     return config
 
 

@@ -7,7 +7,9 @@ python -m dualrel_jax.benchmark --config configs/tuning.py:lucchi,to=vnc --workd
 from dualrel_jax.configs import benchmark
 from ml_collections import ConfigDict
 
-RIVALS = [name for name in benchmark.METHODS if name not in ("supervised", "dualrel")]
+from dualrel_jax.constants import METHOD_TITLES
+
+RIVALS = [name for name in METHOD_TITLES if name not in ("supervised", "dualrel")]
 FACTORS = {"third": 1 / 3, "triple": 3.0}
 
 
@@ -19,6 +21,6 @@ def get_config(arg: str = "lucchi") -> ConfigDict:
         for word, factor in FACTORS.items():
             row = benchmark.row("", name)
             row.method.consistency_weight *= factor
-            row.title = f"{benchmark.METHODS[name]}, weight {row.method.consistency_weight:.3g}"
+            row.title = f"{METHOD_TITLES[name]}, weight {row.method.consistency_weight:.3g}"
             config.rows[f"{name}_{word}"] = row
     return config

@@ -1,3 +1,14 @@
 """Values that every part of the package shares."""
 
 IGNORE = 255  # decoded labels: a pixel that counts nowhere; 0 is background, 1 mitochondrion
+
+METHOD_TITLES = {  # name of a config, configs/<name>.py -> title in tables, plots and reports
+    "supervised": "Supervised",
+    "mean_teacher": "MT (NeurIPS 2017)",
+    "cct": "CCT (CVPR 2020)",
+    "gct": "GCT (ECCV 2020)",
+    "cps": "CPS (CVPR 2021)",
+    "cps_cutmix": "CPS + CutMix (CVPR 2021)",
+    "unimatch": "UniMatch (CVPR 2023)",
+    "dualrel": "DualRel (CVPR 2023)",
+}

@@ -15,7 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dualrel_jax import config as config_lib
-from dualrel_jax.configs.benchmark import METHODS
+from dualrel_jax.constants import METHOD_TITLES
 from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference.run import load_run
@@ -359,7 +359,7 @@ def repeat(found: Found) -> str:
 
 
 def method_name(config: ConfigDict) -> str:
-    return METHODS.get(config.method.name, config.method.name)
+    return METHOD_TITLES.get(config.method.name, config.method.name)
 
 
 def data_name(config: ConfigDict) -> str:
