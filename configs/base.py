@@ -13,7 +13,7 @@ SIZES = {
         "model.depth": 4,
         "model.dtype": "float32",
         "train.steps": 2000,
-        "train.patch": 96,
+        "train.crop_px": 96,
         "train.batch_labelled": 4,
         "train.batch_unlabelled": 4,
     },
@@ -24,7 +24,7 @@ SIZES = {
         "model.depth": 5,
         "model.dtype": "bfloat16",
         "train.steps": 8000,
-        "train.patch": 256,
+        "train.crop_px": 256,
         "train.batch_labelled": 8,
         "train.batch_unlabelled": 8,
     },
@@ -35,7 +35,7 @@ SIZES = {
         "model.depth": 5,
         "model.dtype": "bfloat16",
         "train.steps": 40000,
-        "train.patch": 512,
+        "train.crop_px": 512,
         "train.batch_labelled": 8,
         "train.batch_unlabelled": 8,
     },
@@ -89,7 +89,7 @@ def _data(name: str, labelled: str) -> ConfigDict:
             "pipeline": "auto",  # resident (volume on the device), tf (tf.data), or auto: resident if it fits
             "resident_limit_mib": 4096,  # auto: largest volume kept on the device, MiB
             "cache_mib": 1024,  # tf: decoded slices kept in memory, MiB
-            "foreground_share": 0.2,  # share of labelled crops made to show a mitochondrion; 0: uniform crops
+            "foreground_crop_fraction": 0.2,  # fraction of labelled crops that must show a mitochondrion
         }
     )
 
@@ -128,7 +128,7 @@ def _train() -> ConfigDict:
     return ConfigDict(
         {
             "steps": config_dict.placeholder(int),  # optimiser steps
-            "patch": config_dict.placeholder(int),  # side of a square crop, pixels
+            "crop_px": config_dict.placeholder(int),  # side of a square crop, pixels
             "batch_labelled": config_dict.placeholder(int),  # labelled crops a step, over all devices
             "batch_unlabelled": config_dict.placeholder(int),  # unlabelled crops a step, over all devices
             "optimizer": "muon",  # muon or adamw
@@ -136,7 +136,8 @@ def _train() -> ConfigDict:
             "warmup_steps": 50,  # linear rise to the peak, then cosine decay to 0
             "weight_decay": 1e-4,  # decoupled: times the learning rate, of parameters AdamW moves a fifth of it
             "clip_norm": 1.0,  # largest global norm of the gradient
-            "ema_share": 0.03,  # memory of the teacher, an exponential moving average, as a share of all steps
+            "ema_fraction": 0.03,  # memory of the teacher, a moving average, as a fraction of all steps
+            "ramp_fraction": 1.0,  # fraction of the steps over which the weights of unlabelled terms rise
             "log_every_steps": 20,  # scalars to metrics.jsonl and TensorBoard
             "eval_every_steps": 250,  # validation, with pictures
             "eval_slices": 8,  # validation slices scored while training, spread over z; 0: all
@@ -155,20 +156,20 @@ def _predict() -> ConfigDict:
             "output": "",  # .tif or .zarr of the mask; empty: <workdir>/prediction/mask.tif
             "voxel_nm": "",  # voxel size "z,y,x" in nm of the input, instead of what the file says
             "region": "",  # the part to segment, "z0:z1,y0:y1,x0:x1" in voxels, as in "10:20,,"; empty: all
-            "grey": "",  # "low,high": intensities that become black and white; empty: from a sample of the volume
+            "intensity_range": "",  # "low,high": intensities that become black and white; empty: from a sample
             "probability": True,  # also write the probability, 8-bit, beside the mask
             "threshold": 0.0,  # probability above which a pixel is a mitochondrion; 0: calibrated (calibration.py)
-            "share": 0.0,  # instead: of the volume that is mitochondrion, where that is known, such as 0.05
+            "foreground_fraction": 0.0,  # instead: known fraction of mitochondrion in the volume, 0.05
             "weights": "teacher",  # teacher (averaged) or student
-            "output_of": "default",  # which of the method's predictions: default (the method's choice), head, ...
+            "prediction_head": "default",  # which of the method's predictions: default (the method's choice), head, ...
             "checkpoint": "last",  # last, or best (by validation)
             "tile": 1024,  # largest side of a tile, pixels at the training pixel size
             "overlap": 64,  # blended border shared by neighbouring tiles, pixels
             "batch": 1,  # tiles at a time on each device
-            "flips": False,  # average over the 8 flips and turns: 8 times slower
+            "test_time_augmentation": False,  # average over the 8 flips and turns: 8 times slower
             "z_smoothing_nm": 20.0,  # standard deviation of a Gaussian over the probabilities along z, nm; 0: off
-            "views": "xy",  # xy, or xyz: mean of the sections along all three axes (isotropic voxels); 3 times slower
-            "block_px": 2048,  # .zarr: larger slices are predicted in blocks of this side, pixels; 0: never
+            "orthogonal_planes": False,  # mean over slices along all three axes (isotropic voxels); 3 times slower
+            "window_px": 2048,  # .zarr: larger slices are predicted in windows of this side, pixels; 0: never
         }
     )
 

@@ -24,7 +24,6 @@ def get_config(arg: str = "phantom,1/32"):
             "cutout_share": 0.4,  # cutout: sides of the box relative to those of the object
             "vat_distance": 2.0,  # vat: length of the move, over all features of an image
             "consistency_weight": 30.0,  # lambda, ramped
-            "ramp_share": 1.0,  # share of the steps over which the ramp rises to 1: all of them, for every method
         }
     )
     return config

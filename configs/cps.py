@@ -11,7 +11,6 @@ def get_config(arg: str = "phantom,1/32"):
             "name": "cps",
             "cutmix": False,  # True: cross supervision on unlabelled crops pasted into each other
             "consistency_weight": 1.5,  # of the cross pseudo supervision, ramped
-            "ramp_share": 1.0,  # share of the steps over which the ramp rises to 1: all of them, for every method
         }
     )
     return config

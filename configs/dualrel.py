@@ -28,12 +28,11 @@ def get_config(arg: str = "phantom,1/32"):
             # Weights of the terms beside the supervised one.
             "prototype_weight": 0.5,  # segmentation by prototypes on labelled crops
             "diversity_weight": 0.1,
-            "consistency_weight": 0.1,  # ramped
-            "soft_weight": 20.0,  # ramped
-            "cross_weight": 2.0,  # ramped
-            "ramp_share": 1.0,  # share of the steps over which the ramp rises to 1: all of them, for every method
-            "predict_from": "head",  # default prediction: head, prototypes or mean
-            "predict_elsewhere": "prototypes",  # ... that a benchmark scores on other data sets than the training's
+            "prototype_consistency_weight": 0.1,  # ramped
+            "pixel_consistency_weight": 20.0,  # ramped
+            "cross_pseudo_label_weight": 2.0,  # ramped
+            "prediction_head": "head",  # default prediction: head, prototypes or mean
+            "prediction_head_elsewhere": "prototypes",  # ... that a benchmark scores on other data sets
         }
     )
     return config

@@ -19,7 +19,6 @@ def get_config(arg: str = "phantom,1/32"):
             "correction_weight": 1.0,  # flaws found in both networks
             "consistency_weight": 100.0,  # with the less flawed of the two, ramped
             "detector_weight": 10.0,  # the detector's own loss
-            "ramp_share": 1.0,  # share of the steps over which the ramp rises to 1: all of them, for every method
         }
     )
     return config

@@ -10,7 +10,6 @@ def get_config(arg: str = "phantom,1/32"):
         {
             "name": "mean_teacher",
             "consistency_weight": 10.0,  # of the squared error, ramped; published values span 0.1 to 100
-            "ramp_share": 1.0,  # share of the steps over which the ramp rises to 1: all of them, for every method
         }
     )
     return config

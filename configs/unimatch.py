@@ -16,7 +16,6 @@ def get_config(arg: str = "phantom,1/32"):
             "cutmix_aspect": (0.3, 3.3),  # height / width of the box, log-uniform
             "channel_dropout": 0.5,  # share of the channels of every skip dropped in the feature branch
             "consistency_weight": 1.0,  # of the unlabelled terms, relative to the published loss
-            "ramp_share": 1.0,  # share of the steps over which the ramp rises to 1: all of them, for every method
         }
     )
     return config

@@ -86,14 +86,14 @@ def _training(config: ConfigDict, dataset: Dataset) -> Iterator[Finding]:
     batch = config.train.batch_labelled + (config.train.batch_unlabelled if unlabelled_too else 0)
     partition = make_partition(dataset.train, config.data)
     chosen = [crops.resolve(dataset.train, slices) for slices in (partition.labelled, partition.unlabelled)]
-    crops.check_fits(chosen[0] + chosen[1], config.train.patch)
+    crops.check_fits(chosen[0] + chosen[1], config.train.crop_px)
     validation, test = (sum(len(part.labelled_zs) for part in parts) for parts in (dataset.validation, dataset.test))
     yield Finding(
         f"{len(chosen[0])} slices train with their labels, {len(chosen[1]) if unlabelled_too else 0} without; "
         f"{validation or 'no'} labelled slices to validate on while training, {test or 'no'} to test on."
     )
     yield from _kept_back(dataset)
-    patch, pixel_nm = config.train.patch, dataset.train[0].pixel_nm
+    patch, pixel_nm = config.train.crop_px, dataset.train[0].pixel_nm
     covers = f"{' x '.join(f'{patch * nm / 1000:.2g}' for nm in pixel_nm)} µm" if pixel_nm else "an unknown size"
     pixel = f"{pixel_nm[0]:g} x {pixel_nm[1]:g} nm" if pixel_nm else "unknown"
     yield Finding(

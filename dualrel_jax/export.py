@@ -48,10 +48,10 @@ tifffile.imwrite(sys.argv[2], np.stack(found)[:, : grey.shape[1], : grey.shape[2
 def write_export(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, Path]:
     """Writes the model in `workdir` to its folder `export`; -> name -> path.
 
-    model: StableHLO (`jax.export`) of (weights, image b y x uint8) -> probability b y x float32, for any number of
-    images of any size that is a multiple of 2^(depth - 1), CELLS times it or more, on PLATFORMS. weights: its first
-    argument, name -> array. load: a program that runs both on a TIFF stack. card: what the model is and learned from.
-    InputError if `config.predict.output_of` is no output of the method.
+        model: StableHLO (`jax.export`) of (weights, image b y x uint8) -> probability b y x float32, for any number of
+        images of any size that is a multiple of 2^(depth - 1), CELLS times it or more, on PLATFORMS. weights: its first
+        argument, name -> array. load: a program that runs both on a TIFF stack. card: what the model is and learned from.
+    InputError if `config.predict.prediction_head` is no output of the method.
     """
     run = load_run(workdir, config)
     folder = Path(workdir) / "export"
@@ -70,7 +70,7 @@ def write_export(workdir: str | Path, config: ConfigDict | None = None) -> dict[
 
 
 def export_forward(run: Run, weights: dict[str, np.ndarray]) -> jax.export.Exported:
-    """(weights, image b y x uint8) -> the prediction `config.predict.output_of` of the run's method, b y x."""
+    """(weights, image b y x uint8) -> the prediction `config.predict.prediction_head` of the run's method, b y x."""
     multiple = 2 ** (run.config.model.depth - 1)
 
     def forward(weights, image):
@@ -153,7 +153,7 @@ def model_card(run: Run) -> str:
         least=CELLS * multiple,
         pixel=f"{run.pixel_nm[0]:g} x {run.pixel_nm[1]:g} nm (y x)" if run.pixel_nm else "not known",
         threshold=run.threshold,
-        patch=config.train.patch,
+        patch=config.train.crop_px,
         tile=config.predict.tile,
         platforms=", ".join(PLATFORMS),
         slices=_slices(Partition.load(run.workdir / "partition.json")),

@@ -35,6 +35,7 @@ from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
 from dualrel_jax import config as config_lib
+from dualrel_jax.config.migration import present_flags
 from dualrel_jax.errors import InputError
 
 MODES = {  # mode -> the function behind it, imported when it runs
@@ -108,9 +109,9 @@ def parse(argv: list[str]) -> tuple[flags.FlagValues, ConfigDict]:
     try:
         given = _flags()
         rest = given(["dualrel", *argv], known_only=True)
-        argv = _with_config(argv, given)
+        config, argv = _read_config(argv, given)
         given = _flags()
-        config_flags.DEFINE_config_file("config", flag_values=given, sys_argv=["dualrel", *argv])
+        config_flags.DEFINE_config_dict("config", config, flag_values=given, sys_argv=["dualrel", *argv])
         rest = given(["dualrel", *argv])[1:]
     except InputError:
         raise
@@ -155,21 +156,23 @@ def _flags() -> flags.FlagValues:
     return given
 
 
-def _with_config(argv: list[str], given: flags.FlagValues) -> list[str]:
-    """argv with the path of its --config found, or with the config of the run in --workdir."""
-    argv = list(argv)
-    for i, word in enumerate(argv):
-        if word == "--config" and i + 1 < len(argv):
-            argv[i : i + 2] = [f"--config={argv[i + 1]}"]
-    for i, word in enumerate(argv):
+def _read_config(argv: list[str], given: flags.FlagValues) -> tuple[ConfigDict, list[str]]:
+    """The config that --config names, or that of the run in --workdir, and the other flags by present field names."""
+    config, words = None, []
+    rest = iter(argv)
+    for word in rest:
+        if word == "--config":
+            word = f"--config={next(rest, '')}"
         if word.startswith("--config="):
-            path, colon, argument = word.removeprefix("--config=").partition(":")
-            argv[i] = f"--config={config_lib.find_config(path)}{colon}{argument}"
-            return argv
-    if given.mode in NEED_CONFIG:
-        raise InputError("--config is missing; name one, such as --config configs/dualrel.py:phantom,1/32.")
-    config_lib.load(Path(given.workdir) / "config.json")  # says what is wrong; inside the flag it would be a traceback
-    return [f"--config={config_lib.find_config('configs/run.py')}:{given.workdir}", *argv]
+            path, _, argument = word.removeprefix("--config=").partition(":")
+            config = config_lib.read_config(config_lib.find_config(path), argument)
+        else:
+            words.append(word)
+    if config is None:
+        if given.mode in NEED_CONFIG:
+            raise InputError("--config is missing; name one, such as --config configs/dualrel.py:phantom,1/32.")
+        config = config_lib.load(Path(given.workdir) / "config.json")
+    return config, present_flags(words, config.get("method", {}).get("name", ""), config.get("rows"))
 
 
 if __name__ == "__main__":

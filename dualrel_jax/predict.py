@@ -41,7 +41,7 @@ def predict(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, 
     """Segments `config.predict.input` (or the run's test volume) with the model in `workdir`; -> name -> path."""
     run = load_run(workdir, config)
     settings = run.config.predict.copy_and_resolve_references()
-    settings.threshold = 0.0 if settings.share else run.threshold
+    settings.threshold = 0.0 if settings.foreground_fraction else run.threshold
     if settings.input:
         volume = open_volume(settings.input, parse_voxel(settings.voxel_nm, "predict.voxel_nm"))
     else:
@@ -51,10 +51,10 @@ def predict(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, 
         volume = dataclasses.replace(volume, voxel_nm=trained.voxel_nm)
         print(f"{volume.describe()}, as in the training")
     elsewhere = run.method.elsewhere
-    if not trained and settings.output_of == "default" != elsewhere:
+    if not trained and settings.prediction_head == "default" != elsewhere:
         print(
             f"{volume.path} is not known from the training. If it is of another microscope, "
-            f"--config.predict.output_of={elsewhere} --config.predict.threshold=0.5 may find more."
+            f"--config.predict.prediction_head={elsewhere} --config.predict.threshold=0.5 may find more."
         )
     if volume.voxel_nm is None and run.pixel_nm is not None:
         print(
@@ -97,8 +97,8 @@ def predict_volume(
 
     What is written as .zarr is continued where an earlier call with the same volume, model and settings was killed.
 
-    A threshold of 0 is that at which a sample is covered by `settings.share` or, without that, of an uncalibrated
-    model.
+    A threshold of 0 is that at which a sample is covered by `settings.foreground_fraction` or, without that, of an
+    uncalibrated model.
 
     -> (name -> path, share of the segmented voxels that are mitochondrion).
 
@@ -110,11 +110,11 @@ def predict_volume(
     region = parse_region(settings.region, volume.shape)
     writers = _writers(volume, region, output, settings)
     first = writers["mask"]
-    side = -(-settings.block_px // first.chunk[1]) * first.chunk[1] if first.resumable else 0
-    grey = _grey_range(volume, settings.grey)
+    side = -(-settings.window_px // first.chunk[1]) * first.chunk[1] if first.resumable else 0
+    grey = _grey_range(volume, settings.intensity_range)
     model = Model(predictor, variables, grey, pixel_nm, settings.tile, settings.overlap, side)
     views_path = output.with_name(f"{output.name}.views.part")
-    parts = [writer.part for writer in writers.values()] + [views_path] * (settings.views == "xyz")
+    parts = [writer.part for writer in writers.values()] + [views_path] * (settings.orthogonal_planes)
     job = _job(model, volume, settings)
     progress = Progress(_progress_path(output) if first.resumable else None, job, parts)
     if progress.continued:
@@ -127,16 +127,19 @@ def predict_volume(
             stack.enter_context(writer)
         if not first.resumable:
             stack.callback(remove, views_path)
-        views = z_smoothing.open_views(views_path, region) if settings.views == "xyz" else None
+        views = z_smoothing.open_views(views_path, region) if settings.orthogonal_planes else None
         task = _Task(model, volume, region, sigma, views)
         stack.callback(progress.close)
         progress.start(task.section_count())
         if views is not None:
             z_smoothing.predict_views(model, volume, region, views, progress)
         threshold = settings.threshold or UNCALIBRATED
-        if settings.share:
-            threshold = threshold_lib.of_share(task.sample(), settings.share)
-            tqdm.write(f"The threshold is {threshold:.2f}: there {settings.share:.1%} of a sample is mitochondrion.")
+        if settings.foreground_fraction:
+            threshold = threshold_lib.of_share(task.sample(), settings.foreground_fraction)
+            tqdm.write(
+                f"The threshold is {threshold:.2f}: there {settings.foreground_fraction:.1%} of a sample is "
+                "mitochondrion."
+            )
         _write(task, threshold, writers, progress)
         for writer in writers.values():  # before either has its name: a kill in the long part loses nothing
             writer.finish()
@@ -151,12 +154,10 @@ def predict_volume(
 
 
 def _check(volume: Volume, settings: ConfigDict) -> None:
-    if settings.views not in z_smoothing.VIEWS:
-        raise InputError(f"config.predict.views is {settings.views!r}; expected {' or '.join(z_smoothing.VIEWS)}.")
-    if settings.views == "xyz":
+    if settings.orthogonal_planes:
         z_smoothing.check_isotropic(volume)
-    if settings.block_px < 0:
-        raise InputError(f"config.predict.block_px is {settings.block_px}; expected pixels, or 0 for whole slices.")
+    if settings.window_px < 0:
+        raise InputError(f"config.predict.window_px is {settings.window_px}; expected pixels, or 0 for whole slices.")
 
 
 def _writers(volume: Volume, region: Region, output: Path, settings: ConfigDict) -> dict[str, VolumeWriter]:
@@ -249,13 +250,13 @@ def _block(
 
 
 def _grey_range(volume: Volume, text: str) -> tuple[float, float]:
-    """`predict.grey` or, where it is empty, the range of a sample."""
+    """`predict.intensity_range` or, where it is empty, the range of a sample."""
     if not text:
         low, high = intensity_range(volume)
         if not low < high:
             raise InputError(
                 f"{volume.path}: the slices looked at hold hardly anything but {low:g}, so that the range of greys is "
-                "unknown; set --config.predict.grey=low,high, such as 0,255."
+                "unknown; set --config.predict.intensity_range=low,high, such as 0,255."
             )
         return low, high
     try:
@@ -263,7 +264,9 @@ def _grey_range(volume: Volume, text: str) -> tuple[float, float]:
     except ValueError:
         low, high = 0.0, 0.0
     if not -np.inf < low < high < np.inf:
-        raise InputError(f"config.predict.grey is {text!r}; expected two intensities, the lower first, such as 0,255.")
+        raise InputError(
+            f"config.predict.intensity_range is {text!r}; expected two intensities, the lower first, such as 0,255."
+        )
     return low, high
 
 

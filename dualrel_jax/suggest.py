@@ -241,7 +241,7 @@ def _known(part: Part, z: int) -> Region:
 
 def _by_default(config: ConfigDict) -> ConfigDict:
     config = config.copy_and_resolve_references().unlock()
-    config.predict.output_of = "default"
+    config.predict.prediction_head = "default"
     return config
 
 

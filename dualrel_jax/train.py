@@ -71,7 +71,7 @@ def train(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = Non
     run.describe(workdir, dataset, partition, mesh)
     print(f"{dataset.name}: {len(partition.labelled)} labelled, {len(partition.unlabelled)} unlabelled slices.")
     first = dataset.train[0]
-    for finding in (*check_voxel(first.image, first.name), *check_view(first, config.train.patch)):
+    for finding in (*check_voxel(first.image, first.name), *check_view(first, config.train.crop_px)):
         print(finding)
 
     # ---- State: new, or that of the last checkpoint ------------------------------------------------------------------
@@ -130,7 +130,7 @@ def train(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = Non
 
 def init_state(method: Method, optimizer, config: ConfigDict, mesh) -> TrainState:
     """The state at step 0, a copy on every device of the mesh."""
-    image = jnp.zeros((1, config.train.patch, config.train.patch, 1))
+    image = jnp.zeros((1, config.train.crop_px, config.train.crop_px, 1))
     create = functools.partial(create_state, method, optimizer)
     # rbg: with the default generator, drawing the weights takes three times as long to compile.
     key = jax.random.key(config.seed, impl="rbg")
@@ -150,7 +150,7 @@ def make_train_step(method: Method, optimizer: optax.GradientTransformation, fee
         with jax.named_scope("crops"):
             raw = sharding.shard_batch(feed.crops(data, crop_key), mesh)
         with jax.named_scope("augment"):
-            batch = augment.augment_batch(augment_key, raw, config.augment, config.train.patch, method.strong_views)
+            batch = augment.augment_batch(augment_key, raw, config.augment, config.train.crop_px, method.strong_views)
         return update(state, batch, method_key)
 
     def train_steps(state: TrainState, data, seed: jax.Array):
@@ -168,7 +168,7 @@ def make_train_step(method: Method, optimizer: optax.GradientTransformation, fee
 
 def make_update(method: Method, optimizer: optax.GradientTransformation, config: ConfigDict):
     """What a step learns from a batch: (state, batch, key) -> (state, diagnostics)."""
-    decay = schedules.ema_decay(config.train.ema_share, config.train.steps)
+    decay = schedules.ema_decay(config.train.ema_fraction, config.train.steps)
 
     def update(state: TrainState, batch: augment.Batch, key: jax.Array):
         def loss_fn(params):

@@ -47,7 +47,7 @@ def compile_step(config: ConfigDict, devices: int) -> jax.stages.Compiled:
     method, mesh = create_method(config), sharding.create_mesh(devices)
     step = make_train_step(method, create_optimizer(method, config.train), GivenCrops(), config, mesh)
     state = abstract(abstract_state(method, config), sharding.replicated(mesh))
-    side, split = config.train.patch, sharding.split(mesh)
+    side, split = config.train.crop_px, sharding.split(mesh)
     labelled, unlabelled = (
         jax.ShapeDtypeStruct((count, side, side), np.uint8, sharding=split)
         for count in (config.train.batch_labelled, config.train.batch_unlabelled)
@@ -71,7 +71,7 @@ def main(quick: bool = False) -> Iterator[Table]:
 
 def pixels(config: ConfigDict) -> int:
     """Of the crops of a step."""
-    return (config.train.batch_labelled + config.train.batch_unlabelled) * config.train.patch**2
+    return (config.train.batch_labelled + config.train.batch_unlabelled) * config.train.crop_px**2
 
 
 def gradient_bytes(config: ConfigDict) -> float:

@@ -35,7 +35,7 @@ class HeadAlone(DualRel):
         soft = losses.masked_mean(losses.squared_error(jax.nn.softmax(strong), zoom(opinion)))
         cross = losses.masked_mean(losses.cross_entropy(pasted, mix(opinion).argmax(axis=-1)))
         ramp = sigmoid_ramp(step, self.ramp_steps)
-        unlabelled = self.config.soft_weight * soft + self.config.cross_weight * cross
+        unlabelled = self.config.pixel_consistency_weight * soft + self.config.cross_pseudo_label_weight * cross
         total = losses.supervised(labelled, batch.label) + ramp * unlabelled
         return total, ({"loss": total}, variables)
 

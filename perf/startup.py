@@ -23,7 +23,7 @@ def main(quick: bool = False) -> Iterator[Table]:
         fields = {f"data.{key}": value for key, value in write_volume(Path(folder)).items()}
         fields.update({"train.log_every_steps": 1, "data.pipeline": "resident"})
         if quick:
-            fields.update({"model.width": 4, "model.depth": 2, "train.patch": 32, "train.optimizer": "adamw"})
+            fields.update({"model.width": 4, "model.depth": 2, "train.crop_px": 32, "train.optimizer": "adamw"})
         given = [f"--config.{key}={value}" for key, value in fields.items()]
         cached = {"JAX_COMPILATION_CACHE_DIR": f"{folder}/cache"}
         starts = []

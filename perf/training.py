@@ -64,7 +64,7 @@ def main(quick: bool = False) -> Iterator[Table]:
 def describe(config) -> str:
     """Width and levels of the U-Net, type, patch, crops."""
     model, train = config.model, config.train
-    crops = f"{train.batch_labelled}+{train.batch_unlabelled} of {train.patch} x {train.patch}"
+    crops = f"{train.batch_labelled}+{train.batch_unlabelled} of {train.crop_px} x {train.crop_px}"
     return f"{model.width} x {model.depth}, {model.dtype}, {crops}"
 
 
@@ -139,7 +139,7 @@ def twin(
 
 
 def augmentation(config) -> Callable[[int], None]:
-    side, b, u = config.train.patch, config.train.batch_labelled, config.train.batch_unlabelled
+    side, b, u = config.train.crop_px, config.train.batch_labelled, config.train.batch_unlabelled
     crops = lambda n: np.full((n, side, side), 128, np.uint8)  # noqa: E731
     raw = augment.RawBatch(crops(b), crops(b) // 128, crops(u))
     views = jax.jit(lambda key, raw: augment.augment_batch(key, raw, config.augment, side, 2))

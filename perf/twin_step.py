@@ -28,6 +28,11 @@ _DEFAULTS = {
     "soft_trust": "uniform",
     "cross_labels": "other",
 }
+_WEIGHTS = {  # term -> its field of config.method, where that is not <term>_weight
+    "consistency": "prototype_consistency_weight",
+    "soft": "pixel_consistency_weight",
+    "cross": "cross_pseudo_label_weight",
+}
 _COEFFICIENTS = 3.4445, -4.7750, 2.0315  # of the Newton-Schulz iteration (Jordan et al. 2024)
 
 
@@ -67,8 +72,8 @@ class Training:
         self.student.load_state_dict(to_torch(jax.device_get(state.variables["student"]["params"])))
         self.teacher.load_state_dict(to_torch(jax.device_get(state.teacher["student"]["params"])))
         self.optimizer = Optimizer(self.student, config.train)
-        self._method, self._steps = config.method.to_dict(), config.train.steps
-        self._decay = schedules.ema_decay(config.train.ema_share, config.train.steps)
+        self._method, self._ramp_steps = config.method.to_dict(), config.train.ramp_fraction * config.train.steps
+        self._decay = schedules.ema_decay(config.train.ema_fraction, config.train.steps)
         self._loss = torch.compile(losses) if compiled else losses
         self.step = int(state.step)
 
@@ -84,7 +89,7 @@ class Training:
 
     def _ramp(self) -> Tensor:
         """A tensor: each new float would be compiled anew."""
-        steps = self._method["ramp_share"] * self._steps
+        steps = self._ramp_steps
         ramp = math.exp(-5 * (1 - min(self.step, steps) / steps) ** 2) if steps > 0 else 1.0
         return torch.tensor(ramp, device=self.optimizer.params[0].device)
 
@@ -122,7 +127,7 @@ def losses(student: DualRelNetwork, teacher: DualRelNetwork, batch: Batch, metho
     factors = {"supervised": 1.0, "reliability": RELIABILITY_WEIGHT}
     ramped = ("consistency", "soft", "cross")
     total = sum(
-        factors.get(name, method.get(f"{name}_weight")) * (ramp if name in ramped else 1.0) * term
+        factors.get(name, method.get(_WEIGHTS.get(name, f"{name}_weight"))) * (ramp if name in ramped else 1.0) * term
         for name, term in terms.items()
     )
     return total, terms

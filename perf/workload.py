@@ -20,11 +20,11 @@ def create_config(size: str = "tiny", patch: int = 0, batch: int = 0, optimizer:
     config = dualrel_jax.get_config("dualrel:phantom")
     if size == "test":
         config.model.update({"width": 4, "depth": 2, "dtype": "float32"})
-        config.train.update({"patch": 32, "batch_labelled": 2, "batch_unlabelled": 2, "optimizer": "adamw"})
+        config.train.update({"crop_px": 32, "batch_labelled": 2, "batch_unlabelled": 2, "optimizer": "adamw"})
     else:
         config.size = size
     if patch:
-        config.train.patch = patch
+        config.train.crop_px = patch
     if batch:
         config.train.update({"batch_labelled": batch, "batch_unlabelled": batch})
     if optimizer:
@@ -35,7 +35,7 @@ def create_config(size: str = "tiny", patch: int = 0, batch: int = 0, optimizer:
 
 def random_batch(config: ConfigDict, seed: int = 0) -> Batch:
     """Of normal numbers, with two strong views: what a crop shows does not matter to speed."""
-    rng, side = np.random.default_rng(seed), config.train.patch
+    rng, side = np.random.default_rng(seed), config.train.crop_px
     b, u = config.train.batch_labelled, config.train.batch_unlabelled
     draw = lambda *shape: jnp.asarray(rng.normal(size=(*shape, side, side, 1)), jnp.float32)  # noqa: E731
     label = jnp.asarray(rng.integers(0, 2, (b, side, side)), jnp.int32)
@@ -54,7 +54,7 @@ def make_step(method: Method, config: ConfigDict) -> Callable:
 def convolutions(config: ConfigDict) -> list[tuple[int, int, int, int]]:
     """(side of the kernel, channels in, channels out, pixels) of each convolution of the U-Net, for one image."""
     width, depth = config.model.width, config.model.depth
-    pixels = [config.train.patch**2 // 4**level for level in range(depth)]
+    pixels = [config.train.crop_px**2 // 4**level for level in range(depth)]
     found, before = [], 1
     for level in range(depth):
         w = width * 2**level

@@ -3,7 +3,9 @@ import json
 import pytest
 
 from dualrel_jax import config as config_lib
+from dualrel_jax.config import migration
 from dualrel_jax.errors import InputError
+from dualrel_jax.main import parse
 from dualrel_jax.methods import create_method
 
 
@@ -18,8 +20,8 @@ def saved_without(key, folder):
 
 
 def test_a_field_younger_than_the_run_has_its_default(tmp_path):
-    config = config_lib.load(saved_without("predict.flips", tmp_path))
-    assert config.predict.flips is False and config.data.labelled == "4"
+    config = config_lib.load(saved_without("predict.test_time_augmentation", tmp_path))
+    assert config.predict.test_time_augmentation is False and config.data.labelled == "4"
 
 
 def test_a_younger_field_that_shapes_the_training_makes_another_version(tmp_path):
@@ -52,3 +54,110 @@ def test_zooms_have_a_smallest_and_a_largest_above_zero(field, scale):
     config.update_from_flattened_dict({field: scale})
     with pytest.raises(InputError, match=f"{field} is .*; expected the smallest and the largest zoom"):
         create_method(config_lib.resolve(config))
+
+
+OLD = {  # as a version before the renaming saved them
+    "data": {"foreground_share": 0.3},
+    "predict": {
+        "share": 0.1,
+        "views": "xyz",
+        "grey": "1,9",
+        "output_of": "mean",
+        "block_px": 99,
+        "flips": True,
+    },
+    "train": {"patch": 32, "ema_share": 0.04},
+    "method": {
+        "name": "dualrel",
+        "ramp_share": 0.5,
+        "predict_from": "mean",
+        "predict_elsewhere": "head",
+        "soft_weight": 3.0,
+        "cross_weight": 4.0,
+        "consistency_weight": 5.0,
+    },
+}
+PRESENT = {
+    "data": {"foreground_crop_fraction": 0.3},
+    "predict": {
+        "foreground_fraction": 0.1,
+        "orthogonal_planes": True,
+        "intensity_range": "1,9",
+        "prediction_head": "mean",
+        "window_px": 99,
+        "test_time_augmentation": True,
+    },
+    "train": {"crop_px": 32, "ema_fraction": 0.04, "ramp_fraction": 0.5},
+    "method": {
+        "name": "dualrel",
+        "prediction_head": "mean",
+        "prediction_head_elsewhere": "head",
+        "pixel_consistency_weight": 3.0,
+        "cross_pseudo_label_weight": 4.0,
+        "prototype_consistency_weight": 5.0,
+    },
+}
+
+
+def test_a_saved_config_of_an_earlier_version_has_the_present_names():
+    assert migration.migrate(OLD) == PRESENT
+    assert migration.migrate(PRESENT) == PRESENT
+    other = {"method": {"name": "cps", "consistency_weight": 5.0}}
+    assert migration.migrate(other) == other
+
+
+def test_every_renamed_field_exists_and_its_old_name_is_free():
+    tree = config_lib.get_config("dualrel:phantom,4").to_dict()
+    present = {f"{section}.{field}" for section in tree if isinstance(tree[section], dict) for field in tree[section]}
+    assert set(migration.RENAMED.values()) | set(migration.ADDED) <= present
+    assert not present & {*migration.RENAMED, *migration.REMOVED}
+
+
+def test_an_old_run_continues_under_the_present_names(tmp_path):
+    config = json.loads(config_lib.resolve(config_lib.get_config("dualrel:phantom,4")).to_json())
+    for new, old in {"crop_px": "patch", "ema_fraction": "ema_share"}.items():
+        config["train"][old] = config["train"].pop(new)
+    config["method"]["ramp_share"] = config["train"].pop("ramp_fraction")
+    config["method"]["consistency_weight"] = config["method"].pop("prototype_consistency_weight")
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config))
+    present = config_lib.resolve(config_lib.get_config("dualrel:phantom,4"))
+    assert config_lib.difference(config_lib.load(path), present) == ""
+
+
+def test_a_removed_field_is_dropped_at_its_value_and_refused_at_another(monkeypatch, tmp_path):
+    monkeypatch.setattr(migration, "REMOVED", {"method.gone": "off"})
+    tree = {"method": {"name": "dualrel", "gone": "off"}}
+    assert migration.migrate(tree) == {"method": {"name": "dualrel"}}
+    tree["method"]["gone"] = "on"
+    with pytest.raises(InputError, match="config.json: config.method.gone is 'on'.*expected 'off'"):
+        migration.migrate(tree, tmp_path / "config.json")
+
+
+@pytest.mark.parametrize(
+    ("flags", "key", "value"),
+    [
+        (["--config.predict.share=0.1"], "predict.foreground_fraction", 0.1),
+        (["--config.predict.share", "0.1"], "predict.foreground_fraction", 0.1),
+        (["--config.predict.views=xyz"], "predict.orthogonal_planes", True),
+        (["--config.predict.flips"], "predict.test_time_augmentation", True),
+        (["--noconfig.predict.flips"], "predict.test_time_augmentation", False),
+        (["--config.method.consistency_weight=7"], "method.prototype_consistency_weight", 7.0),
+        (["--config.method.ramp_share=0.4"], "train.ramp_fraction", 0.4),
+    ],
+)
+def test_old_names_on_the_command_line_are_taken_with_a_line(flags, key, value, capsys):
+    _, config = parse(["--config=configs/dualrel.py:phantom", "--workdir=x", *flags])
+    section, _, field = key.partition(".")
+    assert config[section][field] == value
+    assert f"is now config.{key}.\n" in capsys.readouterr().out
+
+
+def test_old_names_are_taken_in_a_benchmark(capsys):
+    flags = ["--config.base.train.patch=32", "--config.rows.dualrel.method.consistency_weight=2"]
+    flags += ["--config.rows.cps.method.consistency_weight=3"]
+    _, config = parse(["--config=configs/benchmark.py:phantom", "--workdir=x", *flags])
+    assert config.base.train.crop_px == 32
+    assert config.rows.dualrel.method.prototype_consistency_weight == 2
+    assert config.rows.cps.method.consistency_weight == 3
+    assert "config.base.train.patch is now config.base.train.crop_px.\n" in capsys.readouterr().out

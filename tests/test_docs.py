@@ -77,7 +77,7 @@ def test_the_readmes_path_for_an_own_volume_runs(tmp_path, monkeypatch, volume_f
     page = tmp_path / "page.md"
     page.write_text(section)
     for words in commands(page):
-        small = ["train.steps=4", "train.patch=32", "model.width=4", "model.depth=2", "train.optimizer=adamw"]
+        small = ["train.steps=4", "train.crop_px=32", "model.width=4", "model.depth=2", "train.optimizer=adamw"]
         small += ["data.pixel_nm=0"]  # the volume is 0.4 µm wide
         small = [f"--config.{field}" for field in small] if "--config" in words else []
         assert main.main([*words[1:], *small]) == 0, words

@@ -54,7 +54,7 @@ def looks(tmp_path, monkeypatch):
         for name, array in (("image", image), ("label", label)):
             np.save(tmp_path / f"{name}.npy", array)
         config = dualrel_jax.get_config("supervised:own,all")
-        config.train.patch = 8  # fits every shape below
+        config.train.crop_px = 8  # fits every shape below
         config.data.validation_slices, config.data.pixel_nm = "none", 0.0
         config.data.update({"image": str(tmp_path / "image.npy"), "label": str(tmp_path / "label.npy"), **fields})
         return " ".join(finding.text for finding in examine(config, tmp_path / "run") if finding.look)
@@ -217,7 +217,7 @@ def test_what_is_told_and_what_training_refuses(volume_files, small_config, tmp_
     assert "3 slices train with their labels, 6 without; 2 labelled slices to validate" in text
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) > 5 and all(line.startswith(("ok:  ", "look:")) for line in printed)
-    config.train.patch = 64
+    config.train.crop_px = 64
     with pytest.raises(InputError, match="larger than the slices"):
         examine(config, tmp_path)
     config.data.image = str(tmp_path / "none.tif")

@@ -40,7 +40,7 @@ def trained(small_config, tmp_path):
 def test_export_runs_without_this_package_and_agrees_with_the_predictor(trained, volume_files, tmp_path):
     workdir, config = trained
     config = config.copy_and_resolve_references().unlock()
-    config.predict.output_of = "mean"  # of the head and the prototypes: every part of the model
+    config.predict.prediction_head = "mean"  # of the head and the prototypes: every part of the model
     paths = export.write_export(workdir, config)
     output = tmp_path / "probability.tif"
     arguments = [str(volume_files["test_image"]), str(output)]
@@ -91,6 +91,6 @@ def test_the_card_names_data_pixels_and_scores(trained):
 def test_an_unknown_output_is_named(trained):
     workdir, config = trained
     config = config.copy_and_resolve_references().unlock()
-    config.predict.output_of = "tail"
-    with pytest.raises(InputError, match="output_of is 'tail'; this method has default, head, prototypes, mean"):
+    config.predict.prediction_head = "tail"
+    with pytest.raises(InputError, match="prediction_head is 'tail'; this method has default, head, prototypes, mean"):
         export.write_export(workdir, config)

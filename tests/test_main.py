@@ -26,7 +26,7 @@ def base(small_config, tmp_path, volume_files):
         f"--config.data.label={volume_files['train_label']}",
         "--config.data.train_slices=0:9",
         "--config.data.validation_slices=10:12",
-        "--config.train.patch=32",
+        "--config.train.crop_px=32",
         "--config.train.steps=1",
     ]
 
@@ -77,14 +77,17 @@ def test_configs_are_found_from_any_directory(tmp_path, monkeypatch):
     [
         ("--config.data.image=nowhere/em.tif", "nowhere"),
         ("--config.data.labelled=1/32", "1/32.*1/9"),
-        ("--config.train.patch=64", "64 x 64.*48 x 48"),
+        ("--config.train.crop_px=64", "64 x 64.*48 x 48"),
         ("--config.train.batch_labelled=3", "batch_labelled is 3.*4 devices"),
-        ("--config.train.patch=33", "patch is 33"),
+        ("--config.train.crop_px=33", "crop_px is 33"),
         ("--config.train.devices=9", "devices is 9"),
         ("--config.data.name=lucky", "lucky.*lucchi"),
         ("--config.size=huge", "huge.*tiny"),
         ("--config.no_such_key=1", "no_such_key"),
-        ("--config.predict.share=5.5", "share is 5.5; expected the share of the volume.*0.05"),
+        (
+            "--config.predict.foreground_fraction=5.5",
+            "foreground_fraction is 5.5; expected the fraction of the volume.*0.05",
+        ),
         ("--config.train.steps=many", "steps.*many"),
         ("--config.data.validation_slices=5:12", "overlaps"),
         ("--config.data.pipeline=carrier", "carrier.*resident"),
@@ -168,7 +171,7 @@ def test_work_folder_of_another_config_and_use_of_a_finished_run(small_config, t
     with pytest.raises(ValueError, match="config.seed: 0 there, 7 now"):
         train(other, tmp_path)
     assert "config.model.width" in refused(capsys, [run, "--mode=evaluate", "--config.model.width=8"])
-    assert "output_of" in refused(capsys, [run, "--mode=predict", "--config.predict.output_of=magic"])
+    assert "prediction_head" in refused(capsys, [run, "--mode=predict", "--config.predict.prediction_head=magic"])
 
     # Another volume: 60 nm pixels where the training had none are taken as they are; any size of slice fits.
     volume = write(tmp_path / "mine.tif", np.random.default_rng(0).integers(0, 65535, (5, 50, 71), dtype=np.uint16))

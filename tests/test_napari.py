@@ -226,7 +226,7 @@ def test_corrections_join_the_labels_of_the_run(started_run, tmp_path):
     assert (labels[kept[0]] == 1).all() and (labels[11] == np.eye(48)).all()
     assert (labels[kept[1]] == (truth[kept[1]] > 0)).all()
     assert Path(workdir) == new and config.train.steps == 5
-    assert config.model == old.model and config.train.patch == old.train.patch and config.method == old.method
+    assert config.model == old.model and config.train.crop_px == old.train.crop_px and config.method == old.method
 
     # Another volume: both, or only the new one.
     another = Volume.from_array(train[:][::-1], None, "layer")

@@ -58,7 +58,9 @@ def predict(volume, tmp_path):
 
     def run(output="a/mask.zarr", network=None, volume=volume, variables=1.0, **changed):
         settings = dualrel_jax.get_config("supervised:phantom").predict
-        settings.update({"tile": 16, "overlap": 4, "block_px": 32, "grey": "0,255", "z_smoothing_nm": 0.0, **changed})
+        settings.update(
+            {"tile": 16, "overlap": 4, "window_px": 32, "intensity_range": "0,255", "z_smoothing_nm": 0.0, **changed}
+        )
         path = tmp_path / output
         paths, share = predict_volume(network or Dark(), variables, volume, None, path, settings)
         assert sorted(entry.name for entry in path.parent.iterdir()) == sorted(p.name for p in paths.values())
@@ -94,7 +96,7 @@ def test_a_region_is_a_view_of_the_whole(predict, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"region": "1:,,3:60"}, {"z_smoothing_nm": 7.0}, {"views": "xyz", "z_smoothing_nm": 4.0}]
+    "options", [{}, {"region": "1:,,3:60"}, {"z_smoothing_nm": 7.0}, {"orthogonal_planes": True, "z_smoothing_nm": 4.0}]
 )
 def test_a_killed_prediction_is_continued(predict, options, tmp_path):
     whole = Dark()
@@ -140,7 +142,7 @@ def test_slices_of_one_grey_are_nobodys(predict, volume):
     array[2:] = 7
     array[5, :, 60:] = 0
     network = Dark()
-    mask, probability = predict(network=network, volume=Volume.from_array(array, VOXEL_NM), block_px=0)
+    mask, probability = predict(network=network, volume=Volume.from_array(array, VOXEL_NM), window_px=0)
     assert network.calls == 3
     assert probability[:2].any() and probability[5].any() and not probability[3].any() and not mask[6:].any()
 
@@ -153,14 +155,16 @@ def test_smoothing_is_a_gaussian_mean_of_the_slices_there_are(predict, volume):
     np.testing.assert_allclose(probability, expected * 255, atol=1)
 
 
-@pytest.mark.parametrize("how", [{}, {"views": "xyz"}, {"z_smoothing_nm": 9.0}, {"region": "2:9,5:45,20:"}])
+@pytest.mark.parametrize("how", [{}, {"orthogonal_planes": True}, {"z_smoothing_nm": 9.0}, {"region": "2:9,5:45,20:"}])
 @pytest.mark.parametrize("share", [0.1, 0.7])
 def test_masks_cover_a_known_share(predict, tmp_path, how, share):
-    mask, _ = predict("a/mask.tif", share=share, **how)  # of so few slices the sample is all of them
+    mask, _ = predict("a/mask.tif", foreground_fraction=share, **how)  # of so few slices the sample is all of them
     assert (mask > 0).mean() == pytest.approx(share, abs=0.01)
     about = json.loads((tmp_path / "a" / "mask.json").read_text())
-    assert about["config.predict.share"] == share and 0 < about["config.predict.threshold"] < 1  # what instances take
-    assert (predict("b/mask.zarr", share=share, **how)[0] > 0).mean() == pytest.approx(
+    assert (
+        about["config.predict.foreground_fraction"] == share and 0 < about["config.predict.threshold"] < 1
+    )  # what instances take
+    assert (predict("b/mask.zarr", foreground_fraction=share, **how)[0] > 0).mean() == pytest.approx(
         share, abs=0.05
     )  # 16 blocks of 66
 
@@ -198,31 +202,30 @@ def test_the_voxel_size_of_a_file_of_the_training_is_the_one_it_had_there(tmp_pa
     assert "another microscope" not in capsys.readouterr().out
     settings.input = str(tmp_path / "another.tif")
     assert open_volume(dualrel_jax.predict(tmp_path)["mask"]).voxel_nm is None
-    assert "If it is of another microscope, --config.predict.output_of=prototypes" in capsys.readouterr().out
+    assert "If it is of another microscope, --config.predict.prediction_head=prototypes" in capsys.readouterr().out
 
 
 def test_views_are_the_mean_of_sections_across_all_axes(predict, volume):
     expected = np.mean([section_means(volume, axis) for axis in range(3)], axis=0)
     for output in ("a/mask.zarr", "b/mask.tif"):
-        mask, probability = predict(output, views="xyz")
+        mask, probability = predict(output, orthogonal_planes=True)
         np.testing.assert_allclose(probability, expected * 255, atol=1)
         clear = abs(expected - 0.5) > 0.01
         np.testing.assert_array_equal(mask[clear] > 0, expected[clear] > 0.5)
-    region = predict("c/mask.zarr", views="xyz", region="3:9,5:45,20:")[1]
+    region = predict("c/mask.zarr", orthogonal_planes=True, region="3:9,5:45,20:")[1]
     np.testing.assert_allclose(region, expected[3:9, 5:45, 20:] * 255, atol=1)
 
 
 @pytest.mark.parametrize(
     ("change", "voxel_nm", "said"),
     [
-        ({"views": "xz"}, VOXEL_NM, "views is 'xz'; expected xy or xyz"),
-        ({"views": "xyz"}, (30, 8, 8), "30 x 8 x 8 nm.*1.5 times"),
-        ({"views": "xyz"}, None, "needs the voxel size"),
+        ({"orthogonal_planes": True}, (30, 8, 8), "30 x 8 x 8 nm.*1.5 times"),
+        ({"orthogonal_planes": True}, None, "needs the voxel size"),
         ({"z_smoothing_nm": -1.0}, VOXEL_NM, "is -1.0; expected 0"),
         ({"region": "5:99,,"}, VOXEL_NM, "z is '5:99'"),
-        ({"grey": "9,3"}, VOXEL_NM, "grey is '9,3'"),
-        ({"grey": "black"}, VOXEL_NM, "grey is 'black'"),
-        ({"block_px": -1}, VOXEL_NM, "block_px is -1"),
+        ({"intensity_range": "9,3"}, VOXEL_NM, "intensity_range is '9,3'"),
+        ({"intensity_range": "black"}, VOXEL_NM, "intensity_range is 'black'"),
+        ({"window_px": -1}, VOXEL_NM, "window_px is -1"),
     ],
 )
 def test_what_cannot_be_is_explained(predict, volume, change, voxel_nm, said):
@@ -231,8 +234,8 @@ def test_what_cannot_be_is_explained(predict, volume, change, voxel_nm, said):
 
 
 def test_an_unknown_range_of_greys_is_explained(predict):
-    with pytest.raises(InputError, match="hardly anything but 7.*grey=low,high"):
-        predict(volume=Volume.from_array(np.full(SHAPE, 7, np.uint8)), grey="")
+    with pytest.raises(InputError, match="hardly anything but 7.*intensity_range=low,high"):
+        predict(volume=Volume.from_array(np.full(SHAPE, 7, np.uint8)), intensity_range="")
 
 
 def test_the_volume_itself_is_not_overwritten(predict, tmp_path):
@@ -286,7 +289,7 @@ class Bright:
         return image / np.float32(255)
 
 settings = dualrel_jax.get_config("supervised:phantom").predict
-settings.grey, settings.block_px = "0,255", int(sys.argv[2])
+settings.intensity_range, settings.window_px = "0,255", int(sys.argv[2])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 folder = Path(sys.argv[1])
 predict_volume(Bright(), 0.0, open_volume(folder / "em.zarr"), None, folder / "mask.zarr", settings)

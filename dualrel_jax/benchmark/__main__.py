@@ -32,6 +32,7 @@ from dualrel_jax import config as config_lib
 from dualrel_jax.benchmark import tables
 from dualrel_jax.benchmark.scheduler import end_with_parent, make_slots, run_all
 from dualrel_jax.benchmark.statistics import BASELINE, compact, compare, targets
+from dualrel_jax.config.migration import migrate
 from dualrel_jax.errors import InputError
 from dualrel_jax.main import parse
 from dualrel_jax.utils.atomic import write_text
@@ -154,7 +155,9 @@ class Cell:
         return covered and {**scoring, "targets": None} == {**self.scoring, "targets": None}
 
     def scores(self) -> dict:
-        return json.loads((self.folder / "scores.json").read_text())
+        scores = json.loads((self.folder / "scores.json").read_text())
+        scores["scoring"] |= migrate({"predict": scores["scoring"]["predict"]})
+        return scores
 
     def write(self) -> None:
         """cell.json, from which a process knows what to do."""
@@ -185,10 +188,10 @@ def plan(config: ConfigDict, workdir: Path) -> list[Cell]:
     names = targets(config)
     if unknown := [name for name in names[1:] if name not in DATASETS or name == names[0]]:
         raise InputError(f"config.to names {unknown[0]}; expected data sets to test on beside {names[0]}, joined by +.")
-    if config.base.predict.share:
+    if config.base.predict.foreground_fraction:
         raise InputError(
-            f"config.base.predict.share is {config.base.predict.share}; expected 0: a share is of one volume, "
-            "and models are scored on several."
+            f"config.base.predict.foreground_fraction is {config.base.predict.foreground_fraction}; expected 0: it is "
+            "of one volume, and models are scored on several."
         )
     if config.base.data.partition_file:
         raise InputError(

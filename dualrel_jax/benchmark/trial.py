@@ -94,9 +94,9 @@ def score_parts(folder: Path, config: ConfigDict, own: Dataset, parts: dict[str,
     """
     method, mesh = create_method(config), sharding.create_mesh(config.train.devices)
     predictor = elsewhere = Predictor(method, config, mesh)
-    if config.predict.output_of == "default" != method.elsewhere:
+    if config.predict.prediction_head == "default" != method.elsewhere:
         foreign = config.copy_and_resolve_references()
-        foreign.predict.output_of = method.elsewhere
+        foreign.predict.prediction_head = method.elsewhere
         elsewhere = Predictor(method, foreign, mesh)
     partition, state = Partition.load(folder / "partition.json"), run.load_state(folder, config)[1]
     targets = {name: {"parts": [part.name for part in found]} for name, found in parts.items()}

@@ -80,7 +80,7 @@ def _git_revision() -> str | None:
 def abstract_state(method: Method, config: ConfigDict) -> TrainState:
     """Shapes and types of the training state, nothing computed."""
     optimizer = create_optimizer(method, config.train)
-    image = jax.ShapeDtypeStruct((1, config.train.patch, config.train.patch, 1), jnp.float32)
+    image = jax.ShapeDtypeStruct((1, config.train.crop_px, config.train.crop_px, 1), jnp.float32)
     return jax.eval_shape(functools.partial(create_state, method, optimizer), jax.random.key(0), image)
 
 
@@ -104,21 +104,24 @@ class Run:
     def threshold(self) -> float:
         """Probability above which a pixel is mitochondrion: `config.predict.threshold`, calibrated where that is 0.
 
-        With `config.predict.share` the one at which the test volume is covered so far.
+        With `config.predict.foreground_fraction` the one at which the test volume is covered so far.
         """
         settings = self.config.predict
-        if settings.share:
+        if settings.foreground_fraction:
             slices = evenly_spaced([(part, z) for part in self.test_parts() for z in part.zs], threshold.SAMPLE)
             sample = self.predictor.each(self.variables, (part.image_at(z) for part, z in slices))
-            return threshold.of_share(sample, settings.share)
+            return threshold.of_share(sample, settings.foreground_fraction)
         return settings.threshold or self._calibrated()
 
     def _calibrated(self) -> float:
         """Kept in threshold.json, for the training volume may be gone when another is segmented."""
-        path, fields = self.workdir / "threshold.json", ("weights", "output_of", "tile", "overlap", "flips")
+        path = self.workdir / "threshold.json"
+        fields = ("weights", "prediction_head", "tile", "overlap", "test_time_augmentation")
         of = {"step": self.step, **{key: self.config.predict[key] for key in fields}}
-        if path.exists() and (kept := json.loads(path.read_text()))["of"] == of:
-            return kept["threshold"]
+        if path.exists():
+            kept = json.loads(path.read_text())
+            if config_lib.migrate({"predict": kept["of"]})["predict"] == of:
+                return kept["threshold"]
         try:
             partition = Partition.load(self.workdir / "partition.json")
             calibrated = threshold.calibrate(self.predictor, self.variables, self.dataset.train, partition)

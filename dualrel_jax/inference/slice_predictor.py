@@ -68,10 +68,11 @@ class Predictor:
 
 
 def chosen_output(method: Method, config: ConfigDict, variables: Variables, image: jax.Array) -> jax.Array:
-    """The prediction `config.predict.output_of` for uint8 b y x, b y x; InputError if the method has none such."""
+    """The prediction `config.predict.prediction_head` for uint8 b y x, b y x; InputError if there is none."""
     outputs = method.predict(variables, augment.to_float(image))
-    if config.predict.output_of not in outputs:
+    if config.predict.prediction_head not in outputs:
         raise InputError(
-            f"config.predict.output_of is {config.predict.output_of!r}; this method has {', '.join(outputs)}."
+            f"config.predict.prediction_head is {config.predict.prediction_head!r}; "
+            f"this method has {', '.join(outputs)}."
         )
-    return outputs[config.predict.output_of]
+    return outputs[config.predict.prediction_head]

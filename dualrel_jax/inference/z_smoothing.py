@@ -16,7 +16,6 @@ from dualrel_jax.inference.resume import Progress
 from dualrel_jax.inference.volume_predictor import Model, Section
 from dualrel_jax.inference.windows import Region, Window, relative, slabs
 
-VIEWS = ("xy", "xyz")
 _MOST_ANISOTROPIC = 1.5
 _DEPTH = 32  # sections across z that are read at once
 
@@ -70,13 +69,14 @@ def check_isotropic(volume: Volume) -> None:
     sizes = volume.voxel_nm
     if sizes is None or math.isnan(sizes[0]):
         raise InputError(
-            f"config.predict.views=xyz needs the voxel size, which {volume.path} does not say; set "
-            "--config.predict.voxel_nm=z,y,x in nm, or leave views at xy."
+            f"config.predict.orthogonal_planes=True needs the voxel size, which {volume.path} does not say; set "
+            "--config.predict.voxel_nm=z,y,x in nm, or leave orthogonal_planes at False."
         )
     if max(sizes) > _MOST_ANISOTROPIC * min(sizes):
         raise InputError(
-            f"config.predict.views=xyz: {volume.path} has voxels of {sizes[0]:g} x {sizes[1]:g} x {sizes[2]:g} nm; "
-            f"expected sides that differ by at most {_MOST_ANISOTROPIC} times: leave views at xy."
+            f"config.predict.orthogonal_planes=True: {volume.path} has voxels of "
+            f"{sizes[0]:g} x {sizes[1]:g} x {sizes[2]:g} nm; "
+            f"expected sides that differ by at most {_MOST_ANISOTROPIC} times: leave it at False."
         )
 
 

@@ -37,7 +37,7 @@ class Method(abc.ABC):
         for field, words in self.choices.items():
             if (word := self.config[field]) not in words:
                 raise InputError(f"config.method.{field} is {word!r}; expected one of {', '.join(words)}.")
-        self.ramp_steps = config.method.get("ramp_share", 0.0) * config.train.steps  # of the unlabelled terms' weights
+        self.ramp_steps = config.train.ramp_fraction * config.train.steps  # of the unlabelled terms' weights
         self.networks: dict[str, nn.Module] = {"student": unet(config.model)}
 
     def init(self, rng: jax.Array, image: jax.Array) -> Variables:

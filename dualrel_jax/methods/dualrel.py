@@ -67,8 +67,8 @@ class DualRel(Method):
         "soft_target": ("head", "mean"),
         "soft_trust": ("uniform", "reliability"),
         "cross_labels": ("other", "own"),
-        "predict_from": ("head", "prototypes", "mean"),
-        "predict_elsewhere": ("head", "prototypes", "mean"),
+        "prediction_head": ("head", "prototypes", "mean"),
+        "prediction_head_elsewhere": ("head", "prototypes", "mean"),
     }
 
     def __init__(self, config: ConfigDict):
@@ -85,8 +85,8 @@ class DualRel(Method):
                 f"U-Net of depth {config.model.depth}."
             )
         config_lib.check_scale("method.strong_scale", method.strong_scale)
-        self.elsewhere = method.predict_elsewhere
-        self.strong_views = 2 if method.cross_weight > 0 else 1  # the second is for CutMix
+        self.elsewhere = method.prediction_head_elsewhere
+        self.strong_views = 2 if method.cross_pseudo_label_weight > 0 else 1  # the second is for CutMix
         bank = PrototypeBank(
             method.num_prototypes, method.num_references, method.dim, method.rectification, method.temperature
         )
@@ -124,16 +124,20 @@ class DualRel(Method):
             terms["cross"] = lambda: self.cross_loss(pasted[0].logits, pasted[0].fused, Opinions(*map(mix, opinions)))
         terms = compute(terms)
         ramp = sigmoid_ramp(step, self.ramp_steps)
-        ramps = {"consistency": ramp, "soft": ramp, "cross": ramp}
-        weights = {"supervised": 1.0, "reliability": RELIABILITY_WEIGHT}
-        total = sum(
-            weights.get(name, self.config.get(f"{name}_weight")) * ramps.get(name, 1.0) * term
-            for name, term in terms.items()
-        )
+        weights = {
+            "supervised": 1.0,
+            "prototype": self.config.prototype_weight,
+            "diversity": self.config.diversity_weight,
+            "consistency": self.config.prototype_consistency_weight * ramp,
+            "reliability": RELIABILITY_WEIGHT,
+            "soft": self.config.pixel_consistency_weight * ramp,
+            "cross": self.config.cross_pseudo_label_weight * ramp,
+        }
+        total = sum(weights[name] * term for name, term in terms.items())
         diagnostics = diagnose(
             total,
             terms,
-            self.config.soft_weight * ramp,
+            self.config.pixel_consistency_weight * ramp,
             discrepancy=d.mean(),
             doubt=doubt.mean(),
             unreliability_sd=z.std(axis=-1).mean(),
@@ -182,7 +186,7 @@ class DualRel(Method):
         head = jax.nn.softmax(logits)[..., 1]
         fused = fused_probability(prototype, logits.shape[:3])[..., 1]
         predictions = {"head": head, "prototypes": fused, "mean": (head + fused) / 2}
-        return {"default": predictions[self.config.predict_from], **predictions}
+        return {"default": predictions[self.config.prediction_head], **predictions}
 
     def activations(self, variables, image) -> dict[str, jax.Array]:
         """For pictures of images b y x 1, at the size of the features.

@@ -25,7 +25,7 @@ class GCT(Method):
                 f"config.method.detector_width is {width} and config.method.detector_cells is "
                 f"{config.method.detector_cells}; expected 2 or more channels (0: chosen for you) and 1 or more places."
             )
-        strides = detector.num_strides(config.train.patch, config.method.detector_cells)
+        strides = detector.num_strides(config.train.crop_px, config.method.detector_cells)
         self.networks = {
             "left": unet(config.model),
             "right": unet(config.model),

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from dualrel_jax.errors import InputError
 
-_SIZES = ("patch", "batch_unlabelled", "batch_labelled")  # fields of config.train that the memory grows with
+_SIZES = ("crop_px", "batch_unlabelled", "batch_labelled")  # fields of config.train that the memory grows with
 
 
 class CompiledStep:

@@ -104,7 +104,7 @@ def test_a_method_may_not_change_a_shared_field(monkeypatch):
 
     def unfair(name):
         changed = honest(name)
-        changed.train.ema_share = 0.5
+        changed.train.ema_fraction = 0.5
         return changed
 
     honest = config_lib.get_config
@@ -123,7 +123,7 @@ def test_a_method_may_not_change_a_shared_field(monkeypatch):
         ("--config.to=lucky", "lucky"),
         ("--config.to=phantom", "beside phantom"),
         ("--config.base.size=huge", "huge.*tiny"),
-        ("--config.base.predict.share=0.05", "share is 0.05; expected 0"),
+        ("--config.base.predict.foreground_fraction=0.05", "foreground_fraction is 0.05; expected 0"),
         ("--config.base.data.partition_file=a.json", "partition_file is a.json; expected none"),
         ("--config.rows.dualrel.method.magic=1", "magic"),
         ("--config=configs/dualrel.py:phantom", "not that of a benchmark"),
@@ -176,8 +176,8 @@ def test_finished_cells_are_not_run_again(bench, tmp_path):
 
 def test_another_training_is_refused_and_another_scoring_is_done(bench, tmp_path):
     bench("--config.only=dualrel", "--config.seeds=1")
-    code, printed = bench("--config.only=dualrel", "--config.base.train.ema_share=0.5")
-    assert code == 2 and "config.train.ema_share: 0.03 there, 0.5 now" in printed.err
+    code, printed = bench("--config.only=dualrel", "--config.base.train.ema_fraction=0.5")
+    assert code == 2 and "config.train.ema_fraction: 0.03 there, 0.5 now" in printed.err
     code, printed = bench("--config.rows.dualrel.method.prototype_weight=0", "--config.only=supervised")
     assert code == 2 and "prototype_weight" in printed.err  # a table would mix two DualRels
     assert starts(tmp_path) == {"1_32/dualrel/seed_0": 1}
@@ -310,13 +310,13 @@ def test_another_data_set_is_scored_by_the_prediction_meant_for_it(asked, own, f
         seen[parts[0].name] = (output, threshold)
         return SimpleNamespace(summary=dict, records=[]), []
 
-    monkeypatch.setattr(trial, "Predictor", lambda method, config, mesh: config.predict.output_of)
+    monkeypatch.setattr(trial, "Predictor", lambda method, config, mesh: config.predict.prediction_head)
     monkeypatch.setattr(trial, "score", score)
     monkeypatch.setattr(trial, "calibrate", lambda *_: 0.6)
     monkeypatch.setattr(trial.Partition, "load", lambda path: None)
     monkeypatch.setattr(trial.run, "load_state", lambda *_: (0, SimpleNamespace(teacher={}, variables={})))
     config = small_config()
-    config.predict.output_of = asked
+    config.predict.prediction_head = asked
     parts = {name: (SimpleNamespace(name=name),) for name in ("own", "fly")}
     trial.score_parts(Path(), config, SimpleNamespace(train=()), parts)
     assert seen == {"own": (own, 0.6), "fly": (foreign, 0.5)}
@@ -328,7 +328,7 @@ def test_the_whole_program(volume_files, tmp_path):
     flags += ["--config.only=supervised,dualrel", "--config.labelled=1/3", "--config.seeds=1", "--config.bounds=False"]
     flags += ["--config.base.data.train_slices=0:9", "--config.base.data.validation_slices=none"]
     flags += ["--config.base.augment.blur_px=0", "--config.base.augment.flips=False"]  # seconds less to compile
-    flags += ["--config.base.model.width=4", "--config.base.model.depth=2", "--config.base.train.patch=32"]
+    flags += ["--config.base.model.width=4", "--config.base.model.depth=2", "--config.base.train.crop_px=32"]
     flags += ["--config.base.train.steps=3", "--config.base.train.log_every_steps=1", "--config.base.train.devices=1"]
     flags += ["--config.rows.dualrel.method.feature_level=1", "--config.base.predict.tile=48", "--config.processes=2"]
     flags += ["--config.base.predict.overlap=16", "--config.base.train.optimizer=adamw"]

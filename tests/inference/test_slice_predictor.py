@@ -29,7 +29,7 @@ def predictor(devices=1, **settings_of_predict):
 @pytest.mark.parametrize("shape", [(16, 16), (37, 22), (9, 50)])
 def test_any_slice_comes_back_as_it_was(shape, flips):
     image = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    got = predictor(flips=flips)(0.0, image)
+    got = predictor(test_time_augmentation=flips)(0.0, image)
     assert got.shape == shape
     np.testing.assert_allclose(got, image / 255, atol=1e-5)
 
@@ -53,7 +53,7 @@ def test_four_devices_predict_what_one_does():
 @pytest.mark.parametrize("flips", [False, True])
 def test_several_slices_in_one_call_are_each_as_alone(devices, flips):
     images = np.random.default_rng(0).integers(0, 256, (5, 20, 37), dtype=np.uint8)
-    predict = predictor(devices, flips=flips)
+    predict = predictor(devices, test_time_augmentation=flips)
     np.testing.assert_allclose(predict(0.0, images), [predict(0.0, image) for image in images], atol=1e-6)
 
 
@@ -66,7 +66,7 @@ def test_one_size_of_tile_compiles_once_for_slices_of_equal_size():
 
 def test_unknown_output_is_explained():
     with pytest.raises(InputError, match="magic.*default"):
-        predictor(output_of="magic")(0.0, np.zeros((16, 16), np.uint8))
+        predictor(prediction_head="magic")(0.0, np.zeros((16, 16), np.uint8))
 
 
 def test_tiles_are_shared_out_without_nearly_empty_calls(monkeypatch):

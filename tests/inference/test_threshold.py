@@ -86,7 +86,7 @@ def test_a_run_keeps_its_threshold_for_when_the_training_volume_is_gone(small_co
         config.predict.threshold = 0.4
     assert load_run(tmp_path / "run", config).threshold == 0.4
     with config.unlocked():
-        config.predict.threshold, config.predict.share = 0.0, 0.2
+        config.predict.threshold, config.predict.foreground_fraction = 0.0, 0.2
     known = load_run(tmp_path / "run", config)
     found_in_test = [known.predictor(known.variables, part.image_at(z)) for part in dataset.test for z in part.zs]
     assert (np.stack(found_in_test) > known.threshold).mean() == pytest.approx(0.2, abs=0.01)

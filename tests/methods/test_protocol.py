@@ -24,7 +24,7 @@ from dualrel_jax.utils import sharding
 def small(method):
     config = dualrel_jax.get_config(f"{method}:phantom,1/32")
     config.model.update({"width": 4, "depth": 2, "dtype": "float32"})
-    config.train.update({"patch": 16, "batch_labelled": 4, "batch_unlabelled": 4, "steps": 10, "optimizer": "adamw"})
+    config.train.update({"crop_px": 16, "batch_labelled": 4, "batch_unlabelled": 4, "steps": 10, "optimizer": "adamw"})
     if method == "dualrel":
         config.method.update({"feature_level": 1, "num_prototypes": 4, "num_references": 8, "dim": 8})
     return config_lib.resolve(config)
@@ -95,7 +95,7 @@ class OneBatch:
 
 def state_of(method, config):
     optimizer = create_optimizer(method, config.train)
-    image = jnp.zeros((1, config.train.patch, config.train.patch, 1))
+    image = jnp.zeros((1, config.train.crop_px, config.train.crop_px, 1))
     key = jax.random.key(0, impl="rbg")
     return optimizer, jax.jit(lambda k: create_state(method, optimizer, k, image))(key)
 

@@ -40,7 +40,7 @@ def case(optimizer="adamw"):
     config = workload.create_config("test", batch=3, optimizer=optimizer)
     with config.unlocked():
         # Few enough steps for no warm-up, so that the first moves; a teacher that remembers some of them.
-        config.train.update({"steps": 9, "ema_share": 1.0})
+        config.train.update({"steps": 9, "ema_fraction": 1.0})
     method, rng = create_method(config), np.random.default_rng(0)
     draw = lambda shape: rng.normal(size=shape.shape, scale=0.3).astype(np.float32)  # noqa: E731
     variables, teacher = (jax.tree.map(draw, abstract_state(method, config).variables) for _ in range(2))

@@ -17,7 +17,7 @@ def create_feed(
     """
     labelled = crops.resolve(dataset.train, partition.labelled)
     unlabelled = crops.resolve(dataset.train, partition.unlabelled)
-    crops.check_fits(labelled + unlabelled, config.train.patch)
+    crops.check_fits(labelled + unlabelled, config.train.crop_px)
     needed_mib = resident.size_mib(config, labelled, unlabelled)
     if not read_unlabelled:
         unlabelled = []

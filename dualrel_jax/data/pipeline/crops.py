@@ -44,8 +44,8 @@ def check_fits(slices: list[SliceOf], patch: int) -> None:
                 f"{PIXEL_NM[1]:g} nm: set data.voxel_nm=z,y,x in nm."
             )
         raise InputError(
-            f"A crop of {patch} x {patch} pixels (config.train.patch) is larger than the slices of {part.name}, "
-            f"{y} x {x} pixels at the training pixel size; lower --config.train.patch or --config.data.pixel_nm."
+            f"A crop of {patch} x {patch} pixels (config.train.crop_px) is larger than the slices of {part.name}, "
+            f"{y} x {x} pixels at the training pixel size; lower --config.train.crop_px or --config.data.pixel_nm."
         )
 
 
@@ -104,13 +104,13 @@ def whole_box(size_yx: Sequence[int]) -> np.ndarray:
 
 
 def place_patch(
-    u: Any, size: Any, patch: int, known: Any, points: Any, num_points: Any, foreground_share: float, xp: Any
+    u: Any, size: Any, patch: int, known: Any, points: Any, num_points: Any, foreground_crop_fraction: float, xp: Any
 ) -> Any:
     """Upper left corner (y, x) of a patch, from uniform numbers u[0..3].
 
-    With chance `foreground_share` a random pixel of `points` (n 2, the first `num_points` count) lies at a random
-    place of the patch; otherwise, and in a slice without foreground, every position is equally likely at which the
-    centre of the patch lies in the box `known` (2 2), or as near to it as the border of the slice lets it.
+    With chance `foreground_crop_fraction` a random pixel of `points` (n 2, the first `num_points` count) lies at a
+    random place of the patch; otherwise, and in a slice without foreground, every position is equally likely at which
+    the centre of the patch lies in the box `known` (2 2), or as near to it as the border of the slice lets it.
     xp is numpy or jax.numpy.
     """
     span = size - patch
@@ -118,4 +118,4 @@ def place_patch(
     anywhere = low + pick(u[2:4], high - low + 1, xp)
     point = points[pick(u[1], xp.maximum(num_points, 1), xp)]
     around = xp.clip(point - pick(u[2:4], patch, xp), 0, span)
-    return xp.where((u[0] < foreground_share) & (num_points > 0), around, anywhere)
+    return xp.where((u[0] < foreground_crop_fraction) & (num_points > 0), around, anywhere)

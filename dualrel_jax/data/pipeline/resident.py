@@ -28,7 +28,7 @@ class Slices(NamedTuple):
 
 def size_mib(config: ConfigDict, labelled: list[SliceOf], unlabelled: list[SliceOf]) -> float:
     """Memory the resident pipeline needs on every device, margins and padding included, MiB."""
-    margin = augment.margin(config.augment, config.train.patch)
+    margin = augment.margin(config.augment, config.train.crop_px)
 
     def padded(slices: list[SliceOf]) -> float:
         return len(slices) * np.prod(_sizes(slices).max(axis=0, initial=0) + 2 * margin, dtype=float)
@@ -40,9 +40,9 @@ class ResidentFeed:
     """Holds the slices on the devices of `mesh`, whole on each; nothing is read while training."""
 
     def __init__(self, config: ConfigDict, labelled: list[SliceOf], unlabelled: list[SliceOf], mesh):
-        self._patch = config.train.patch
-        self._margin = augment.margin(config.augment, config.train.patch)
-        self._foreground_share = config.data.foreground_share
+        self._patch = config.train.crop_px
+        self._margin = augment.margin(config.augment, config.train.crop_px)
+        self._foreground_share = config.data.foreground_crop_fraction
         self._batch = config.train.batch_labelled, config.train.batch_unlabelled if unlabelled else 0
         self._mesh = mesh
         slices = _load(labelled, self._margin, True, config.seed), _load(unlabelled, self._margin, False, seed=0)
@@ -58,7 +58,7 @@ class ResidentFeed:
         unlabelled, _ = self._cut(data[1], unlabelled_key, self._batch[1], 0.0)
         return RawBatch(image, label, unlabelled)
 
-    def _cut(self, slices: Slices, key, batch: int, foreground_share: float):
+    def _cut(self, slices: Slices, key, batch: int, foreground_crop_fraction: float):
         crop = self._patch + 2 * self._margin
         if batch == 0:
             return jnp.zeros((0, crop, crop), jnp.uint8), None
@@ -67,7 +67,7 @@ class ResidentFeed:
             i = crops.pick_slice(u[0], slices.ends, jnp)
             known, points, num_points = slices.known[i], slices.points[i], slices.num_points[i]
             place = functools.partial(crops.place_patch, u[1:], slices.sizes[i], self._patch, known)
-            y, x = place(points, num_points, foreground_share, jnp)
+            y, x = place(points, num_points, foreground_crop_fraction, jnp)
             window = lambda volume: jax.lax.dynamic_slice(volume, (i, y, x), (1, crop, crop))[0]  # noqa: E731
             return window(slices.images), window(slices.labels) if slices.labels.size else None
 

@@ -24,11 +24,11 @@ class PatchFeed:
 
     def __init__(self, config: ConfigDict, labelled: list[SliceOf], unlabelled: list[SliceOf], mesh, start_step: int):
         self._mesh = mesh
-        patch, margin = config.train.patch, augment.margin(config.augment, config.train.patch)
+        patch, margin = config.train.crop_px, augment.margin(config.augment, config.train.crop_px)
         crop = patch + 2 * margin
         read = _Reader(config.data.cache_mib, labelled + unlabelled, margin)
         batch_unlabelled = config.train.batch_unlabelled if unlabelled else 0
-        share = config.data.foreground_share
+        share = config.data.foreground_crop_fraction
         ends = crops_lib.slice_ends(labelled, volumes_equal=False), crops_lib.slice_ends(unlabelled, volumes_equal=True)
         cut_labelled = functools.partial(_cut, read, labelled, ends[0], patch, share, True)
         cut_unlabelled = functools.partial(_cut, read, unlabelled, ends[1], patch, 0.0, False)

@@ -21,7 +21,7 @@ KEYS = [jax.random.key(seed) for seed in range(6)]
 
 def config(**data):
     config = dualrel_jax.get_config("dualrel:own,1/3")
-    config.train.update({"batch_labelled": 8, "batch_unlabelled": 4, "patch": CROP})
+    config.train.update({"batch_labelled": 8, "batch_unlabelled": 4, "crop_px": CROP})
     config.augment.scale = (1.0, 1.0)
     config.data.update(data)
     return config
@@ -32,7 +32,7 @@ def crops():
     """Crops of each of KEYS, on one device and on four."""
     made = []
     for devices in (1, 4):
-        feed = ResidentFeed(config(foreground_share=1.0), LABELLED, UNLABELLED, sharding.create_mesh(devices))
+        feed = ResidentFeed(config(foreground_crop_fraction=1.0), LABELLED, UNLABELLED, sharding.create_mesh(devices))
         cut = jax.jit(feed.crops)
         made.append([cut(next(feed), key) for key in KEYS])
     return made
@@ -49,7 +49,7 @@ def test_crops_are_windows_of_slices_of_any_size_with_their_own_labels(crops):
 
 
 def test_the_key_decides(crops):
-    feed = ResidentFeed(config(foreground_share=1.0), LABELLED, UNLABELLED, sharding.create_mesh(1))
+    feed = ResidentFeed(config(foreground_crop_fraction=1.0), LABELLED, UNLABELLED, sharding.create_mesh(1))
     again = jax.jit(feed.crops)(next(feed), KEYS[2])
     assert all(np.array_equal(a, b) for a, b in zip(again, crops[0][2], strict=True))
     assert not any(np.array_equal(a, b) for a, b in zip(again, crops[0][3], strict=True))
@@ -70,7 +70,7 @@ def test_slices_are_whole_on_every_device():
 
 
 def test_a_method_without_unlabelled_crops():
-    feed = ResidentFeed(config(foreground_share=0.0), LABELLED, [], sharding.create_mesh(4))
+    feed = ResidentFeed(config(foreground_crop_fraction=0.0), LABELLED, [], sharding.create_mesh(4))
     raw = jax.jit(feed.crops)(next(feed), KEYS[0])
     assert raw.unlabelled.shape == (0, CROP, CROP)
     tiny.check_crops(raw, LABELLED, [], share=0.0)

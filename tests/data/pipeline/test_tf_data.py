@@ -29,9 +29,9 @@ UNLABELLED = [SliceOf(TALL, 0), SliceOf(WIDE, 2)]
 def config(seed=0, **data):
     config = dualrel_jax.get_config("dualrel:own,1/3")
     config.seed = seed
-    config.train.update({"batch_labelled": 8, "batch_unlabelled": 4, "patch": CROP})
+    config.train.update({"batch_labelled": 8, "batch_unlabelled": 4, "crop_px": CROP})
     config.augment.scale = (1.0, 1.0)
-    config.data.update({"foreground_share": 1.0, **data})
+    config.data.update({"foreground_crop_fraction": 1.0, **data})
     return config
 
 
@@ -154,7 +154,7 @@ def test_crops_have_the_margin_that_zooming_out_shows_mirrored_where_a_slice_end
 @pytest.mark.parametrize("pipeline", ["resident", "tf"])
 def test_a_crop_larger_than_a_slice_is_refused(pipeline):
     fields = config(pipeline=pipeline)
-    fields.train.patch = 16
+    fields.train.crop_px = 16
     with pytest.raises(InputError, match="crop of 16 x 16"):
         create_lib.create_feed(fields, DATASET, PARTITION, True, sharding.create_mesh(1), 0)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from dualrel_jax.config.migration import ADDED, migrate
 from dualrel_jax.errors import InputError
 from dualrel_jax.utils.atomic import write_text
 
@@ -18,10 +19,14 @@ _FREE += ("data.partition_file", "train.steps_per_call")
 
 
 def get_config(name: str) -> ConfigDict:
-    """A config by `method:data set,labelled share`, e.g. `dualrel:lucchi,1/32`, as on the command line."""
+    """A config by `method:data set,labelled slices`, e.g. `dualrel:lucchi,1/32`, as on the command line."""
     method, _, argument = name.partition(":")
-    path = find_config(f"configs/{method}.py")
-    spec = importlib.util.spec_from_file_location(f"dualrel_config_{method}", path)
+    return read_config(find_config(f"configs/{method}.py"), argument)
+
+
+def read_config(path: Path, argument: str = "") -> ConfigDict:
+    """The config that the config file at `path` makes of `argument`."""
+    spec = importlib.util.spec_from_file_location(f"dualrel_config_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.get_config(argument) if argument else module.get_config()
@@ -59,7 +64,7 @@ def resolve(config: ConfigDict) -> ConfigDict:
 
 
 def _check(config: ConfigDict) -> None:
-    positive = ("train.steps", "train.patch", "model.width", "model.depth", "predict.tile", "predict.batch")
+    positive = ("train.steps", "train.crop_px", "model.width", "model.depth", "predict.tile", "predict.batch")
     intervals = ("train.log_every_steps", "train.eval_every_steps", "train.checkpoint_every_steps")
     for key in (*positive, *intervals, "train.steps_per_call"):
         section, field = key.split(".")
@@ -90,10 +95,10 @@ def _check(config: ConfigDict) -> None:
             raise InputError(f"config.{key} is {config[section][field]!r}; expected {' or '.join(allowed)}.")
     check_scale("augment.scale", config.augment.scale)
     multiple = 2 ** (config.model.depth - 1)
-    if config.train.patch % multiple:
+    if config.train.crop_px % multiple:
         raise InputError(
-            f"config.train.patch is {config.train.patch}; a U-Net of depth {config.model.depth} needs a multiple of "
-            f"{multiple}, such as {-(-config.train.patch // multiple) * multiple}."
+            f"config.train.crop_px is {config.train.crop_px}; a U-Net of depth {config.model.depth} needs a multiple "
+            f"of {multiple}, such as {-(-config.train.crop_px // multiple) * multiple}."
         )
     _check_thresholds(config)
 
@@ -114,15 +119,16 @@ def _check_thresholds(config: ConfigDict) -> None:
                 f"config.{section}.threshold is {config[section].threshold}; expected a probability below 1, or 0 for "
                 "the calibrated one."
             )
-    if not 0 <= config.predict.share < 1:
+    fraction = config.predict.foreground_fraction
+    if not 0 <= fraction < 1:
         raise InputError(
-            f"config.predict.share is {config.predict.share}; expected the share of the volume that is mitochondrion, "
-            "such as 0.05, or 0 where it is not known."
+            f"config.predict.foreground_fraction is {fraction}; expected the fraction of the volume that is "
+            "mitochondrion, such as 0.05, or 0 where it is not known."
         )
-    if config.predict.share and config.predict.threshold:
+    if fraction and config.predict.threshold:
         raise InputError(
-            f"config.predict.threshold is {config.predict.threshold} and config.predict.share {config.predict.share}; "
-            "expected one of them, the other at 0: a share leads to a threshold of its own."
+            f"config.predict.threshold is {config.predict.threshold} and config.predict.foreground_fraction {fraction};"
+            " expected one of them, the other at 0: a fraction leads to a threshold of its own."
         )
 
 
@@ -133,24 +139,25 @@ def save(config: ConfigDict, path: Path) -> None:
 def load(path: Path) -> ConfigDict:
     """The config a run saved; InputError where there is none, or if a field that shapes a training is younger than it.
 
-    A younger field that does not, such as a new option of the prediction, has its default.
+    Fields have their present names (`migration.RENAMED`). A younger field has the value that stands for what earlier
+    versions did (`migration.ADDED`) or, if it does not shape a training, its default.
     """
     if not path.is_file():
         raise InputError(
             f"{path.parent} holds no finished or started run ({path.name} is missing); train there first, or give the "
             "folder of a run with --workdir."
         )
-    config = json.loads(path.read_text())
+    config = migrate(json.loads(path.read_text()), path)
     today, there = get_config(config["method"]["name"]).to_dict(), _flat(config)
     young = sorted(key for key in _flat(today) if key not in there)
-    if missing := [key for key in young if not _is_free(key)]:
+    if missing := [key for key in young if not _is_free(key) and key not in ADDED]:
         raise InputError(
             f"{path.parent} was trained by another version of dualrel_jax: its config lacks {', '.join(missing)}; "
             "use the version in its run.json, or train again in a new folder."
         )
     for key in young:
         section, field = key.split(".")
-        config.setdefault(section, {})[field] = today[section][field]
+        config.setdefault(section, {})[field] = ADDED.get(key, today[section][field])
     return ConfigDict(config)
 
 
