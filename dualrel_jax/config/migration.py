@@ -86,7 +86,7 @@ def present_flags(argv: Iterable[str], method: str, rows: dict[str, Any] | None 
     for i, word in enumerate(words):
         if not (flag := _FLAG.fullmatch(word)):
             continue
-        row = (rows or {}).get(flag["row"], {})
+        row = (rows or {}).get(flag["row"] or "", {})
         old = flag["key"]
         key = new_name(old, row.get("method", {}).get("name", "") if flag["row"] else method)
         if key in REMOVED:

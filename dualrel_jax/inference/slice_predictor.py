@@ -37,7 +37,7 @@ class Predictor:
     def __call__(self, variables: Variables, image: np.ndarray) -> np.ndarray:
         """One slice or several, uint8 [n] y x at the training pixel size -> float32 [n] y x."""
         images = image if image.ndim == 3 else image[None]
-        if self._settings.flips:
+        if self._settings.test_time_augmentation:
             turned = [np.rot90(side, k, (1, 2)) for side in (images, images.swapaxes(1, 2)) for k in range(4)]
             found = [np.rot90(self._predict(variables, view), -(i % 4), (1, 2)) for i, view in enumerate(turned)]
             probability = np.mean(found[:4] + [view.swapaxes(1, 2) for view in found[4:]], axis=0)
