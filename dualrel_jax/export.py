@@ -48,9 +48,9 @@ tifffile.imwrite(sys.argv[2], np.stack(found)[:, : grey.shape[1], : grey.shape[2
 def write_export(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, Path]:
     """Writes the model in `workdir` to its folder `export`; -> name -> path.
 
-        model: StableHLO (`jax.export`) of (weights, image b y x uint8) -> probability b y x float32, for any number of
-        images of any size that is a multiple of 2^(depth - 1), CELLS times it or more, on PLATFORMS. weights: its first
-        argument, name -> array. load: a program that runs both on a TIFF stack. card: what the model is and learned from.
+    model: StableHLO (`jax.export`) of (weights, image b y x uint8) -> probability b y x float32, for any number of
+    images of any size that is a multiple of 2^(depth - 1), CELLS times it or more, on PLATFORMS. weights: its first
+    argument, name -> array. load: a program that runs both on a TIFF stack. card: what the model is and learned from.
     InputError if `config.predict.prediction_head` is no output of the method.
     """
     run = load_run(workdir, config)
