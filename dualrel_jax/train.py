@@ -27,12 +27,14 @@ from dualrel_jax.training.checkpoint import Checkpoints, abstract
 from dualrel_jax.training.metric_writer import MetricLogger, Progress, StepTimer
 from dualrel_jax.training.state import (
     TrainState,
+    abstract_state,
     create_optimizer,
     create_state,
     params_of,
     update_teacher,
     with_params,
 )
+from dualrel_jax.training.workdir import claim_workdir, describe_run
 from dualrel_jax.utils import sharding
 from dualrel_jax.visualization import overlays
 
@@ -67,8 +69,8 @@ def train(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = Non
     # ---- Data --------------------------------------------------------------------------------------------------------
     dataset = dataset or load_dataset(config.data)
     partition = make_partition(dataset.train, config.data)
-    run.start(config, workdir)
-    run.describe(workdir, dataset, partition, mesh)
+    claim_workdir(config, workdir)
+    describe_run(workdir, dataset, partition, mesh)
     print(f"{dataset.name}: {len(partition.labelled)} labelled, {len(partition.unlabelled)} unlabelled slices.")
     first = dataset.train[0]
     for finding in (*check_voxel(first.image, first.name), *check_view(first, config.train.crop_px)):
@@ -81,7 +83,7 @@ def train(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = Non
         Checkpoints(workdir / "checkpoints", config.train.keep_checkpoints, clean=True) as checkpoints,
         memory.in_words(config),
     ):
-        shapes = run.abstract_state(method, config)
+        shapes = abstract_state(method, config)
         restored = checkpoints.restore(abstract(shapes, sharding.replicated(mesh)))
         if restored:
             start_step, state = restored

@@ -11,12 +11,11 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dualrel_jax.data.pipeline.augment import RawBatch
-from dualrel_jax.inference.run import abstract_state
 from dualrel_jax.methods import create_method
 from dualrel_jax.train import make_train_step
 from dualrel_jax.training import hlo
 from dualrel_jax.training.checkpoint import abstract
-from dualrel_jax.training.state import create_optimizer, params_of
+from dualrel_jax.training.state import abstract_state, create_optimizer, params_of
 from dualrel_jax.utils import sharding
 from perf import workload
 from perf.report import Table, command

@@ -19,6 +19,7 @@ from dualrel_jax.methods import create_method
 from dualrel_jax.train import init_state
 from dualrel_jax.training.checkpoint import Checkpoints
 from dualrel_jax.training.state import create_optimizer
+from dualrel_jax.training.workdir import claim_workdir, describe_run
 from dualrel_jax.utils import sharding
 
 WITHOUT = "import runpy, sys; sys.modules.update(dualrel_jax=None, flax=None, optax=None, ml_collections=None);"
@@ -29,8 +30,8 @@ def trained(small_config, tmp_path):
     """A run folder with the checkpoint of an untrained model, and its config."""
     config = config_lib.resolve(small_config())
     mesh, method, dataset = sharding.create_mesh(1), create_method(config), load_dataset(config.data)
-    run.start(config, tmp_path)
-    run.describe(tmp_path, dataset, make_partition(dataset.train, config.data), mesh)
+    claim_workdir(config, tmp_path)
+    describe_run(tmp_path, dataset, make_partition(dataset.train, config.data), mesh)
     state = init_state(method, create_optimizer(method, config.train), config, mesh)
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
         checkpoints.save(6, state)

@@ -11,10 +11,11 @@ from PIL import Image
 from dualrel_jax import config as config_lib
 from dualrel_jax import figures
 from dualrel_jax.errors import InputError
-from dualrel_jax.inference.run import abstract_state, start
 from dualrel_jax.main import main
 from dualrel_jax.methods import create_method
 from dualrel_jax.training.checkpoint import Checkpoints
+from dualrel_jax.training.state import abstract_state
+from dualrel_jax.training.workdir import claim_workdir
 from dualrel_jax.visualization import paper_figures, prototype_analysis
 
 OF_SLICES = {"confusion", "masks"}
@@ -52,7 +53,7 @@ def finished(small_config, tmp_path):
             lambda x: random.normal(scale=0.3, size=x.shape).astype(x.dtype),
             abstract_state(create_method(config), config),
         )
-        start(config, workdir)
+        claim_workdir(config, workdir)
         (workdir / "run.json").write_text('{"pixel_nm": null}')
         with Checkpoints(workdir / "checkpoints") as checkpoints:
             checkpoints.save(1, state)

@@ -20,11 +20,12 @@ from dualrel_jax import evaluate, report
 from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.errors import InputError
 from dualrel_jax.evaluate import in_words
-from dualrel_jax.inference.run import abstract_state, start
 from dualrel_jax.main import parse
 from dualrel_jax.methods import create_method
 from dualrel_jax.metrics.segmentation import Scores, write_metrics
 from dualrel_jax.training.checkpoint import Checkpoints
+from dualrel_jax.training.state import abstract_state
+from dualrel_jax.training.workdir import claim_workdir
 
 VOID = {"meta", "img", "br", "path", "circle", "rect"}
 ABOUT = {"pixel_nm": [8.0, 8.0], "devices": ["cpu:0"], "python": "3.11.7", "versions": {"jax": "0.10.2"}}
@@ -78,7 +79,7 @@ def folder(tmp_path):
             section, field = key.split("__")
             config[section][field] = value
         workdir = tmp_path / "a run"
-        start(config_lib.resolve(config), workdir)
+        claim_workdir(config_lib.resolve(config), workdir)
         return workdir
 
     return make
@@ -229,7 +230,7 @@ def test_slices_are_segmented_again_once(small_config, tmp_path, monkeypatch):
     state = jax.tree.map(
         lambda x: rng.normal(scale=0.3, size=x.shape).astype(x.dtype), abstract_state(create_method(config), config)
     )
-    start(config, workdir)
+    claim_workdir(config, workdir)
     (workdir / "run.json").write_text(json.dumps({**ABOUT, "pixel_nm": None, "git_revision": None}))
     with Checkpoints(workdir / "checkpoints") as checkpoints:
         checkpoints.save(1, state)

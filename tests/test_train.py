@@ -13,8 +13,6 @@ import jax
 import numpy as np
 import pytest
 
-from dualrel_jax.data.datasets.partition import Partition, make_partition
-from dualrel_jax.data.datasets.registry import load_dataset
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference import run
 from dualrel_jax.train import train, train_and_evaluate
@@ -170,20 +168,6 @@ def test_corrupt_checkpoint_is_named_and_the_one_before_is_used(small_config, tm
     assert "Continuing at step 4" in output
     for a, b in zip(whole, final_state(tmp_path, config), strict=True):
         np.testing.assert_array_equal(a, b)
-
-
-def test_a_run_is_not_continued_on_other_slices(small_config, tmp_path):
-    """As when masks were added to a folder and the same command is given again."""
-    config = small_config("supervised")
-    dataset = load_dataset(config.data)
-    run.start(config, tmp_path)
-    partition = make_partition(dataset.train, config.data)
-    run.describe(tmp_path, dataset, partition, sharding.create_mesh(1))
-    run.describe(tmp_path, dataset, partition, sharding.create_mesh(1))
-    more = Partition(partition.labelled + partition.unlabelled[:1], partition.unlabelled[1:])
-    with pytest.raises(InputError, match="slice 0 of own/train is now labelled.*another --workdir"):
-        run.describe(tmp_path, dataset, more, sharding.create_mesh(1))
-    assert Partition.load(tmp_path / "partition.json") == partition
 
 
 def test_a_diverged_training_stops_and_names_the_step(small_config, tmp_path):

@@ -1,15 +1,10 @@
-"""The work folder of a run: what is written beside the training, and opening it again to use the model."""
+"""Opening the run in a work folder, to use its model."""
 
 import dataclasses
 import functools
-import importlib.metadata
 import json
-import platform
-import subprocess
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from dualrel_jax import config as config_lib
@@ -21,67 +16,10 @@ from dualrel_jax.inference.slice_predictor import Predictor
 from dualrel_jax.methods import create_method
 from dualrel_jax.methods.base import Method, Variables
 from dualrel_jax.training.checkpoint import Checkpoints, abstract
-from dualrel_jax.training.state import TrainState, create_optimizer, create_state
+from dualrel_jax.training.state import TrainState, abstract_state
 from dualrel_jax.utils import sharding as sharding_lib
 from dualrel_jax.utils.atomic import write_text
 from dualrel_jax.utils.ranges import evenly_spaced
-
-_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-
-
-def start(config: ConfigDict, workdir: Path) -> None:
-    """Claims `workdir` for this config; InputError if it holds the run of another."""
-    workdir.mkdir(parents=True, exist_ok=True)
-    path = workdir / "config.json"
-    if path.exists():
-        different = config_lib.difference(config_lib.load(path), config)
-        if different:
-            raise InputError(
-                f"{workdir} holds a run with another config ({different}); choose another --workdir, or repeat that "
-                "run's config to continue it."
-            )
-    elif sharding_lib.is_first_host():
-        config_lib.save(config, path)
-
-
-def describe(workdir: Path, dataset: Dataset, partition: Partition, mesh: jax.sharding.Mesh) -> None:
-    """Writes partition.json and run.json (pixel size, versions, devices and revision), on the first host.
-
-    InputError if the run was started on other slices.
-    """
-    path = workdir / "partition.json"
-    if path.exists() and (different := Partition.load(path).difference(partition)):
-        raise InputError(
-            f"{workdir} holds a run on other slices ({different}); choose another --workdir to train on these, or "
-            f"--config.data.partition_file={path} to continue on those."
-        )
-    if not sharding_lib.is_first_host():
-        return
-    partition.save(path)
-    about = {
-        "pixel_nm": dataset.train[0].pixel_nm,
-        "devices": [str(device) for device in mesh.devices.flat],
-        "python": platform.python_version(),
-        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
-        "git_revision": _git_revision(),
-    }
-    write_text(workdir / "run.json", json.dumps(about, indent=2) + "\n")
-
-
-def _git_revision() -> str | None:
-    """Of the checkout this package runs from; None for an installed one."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def abstract_state(method: Method, config: ConfigDict) -> TrainState:
-    """Shapes and types of the training state, nothing computed."""
-    optimizer = create_optimizer(method, config.train)
-    image = jax.ShapeDtypeStruct((1, config.train.crop_px, config.train.crop_px, 1), jnp.float32)
-    return jax.eval_shape(functools.partial(create_state, method, optimizer), jax.random.key(0), image)
 
 
 @dataclasses.dataclass

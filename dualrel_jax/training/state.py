@@ -1,5 +1,6 @@
 """The training state: one pytree that holds everything a restart needs."""
 
+import functools
 from typing import Any
 
 import flax.struct
@@ -35,6 +36,13 @@ def create_state(
         teacher=jax.tree.map(jnp.copy, variables),
         opt_state=optimizer.init(params_of(variables)),
     )
+
+
+def abstract_state(method: Method, config: ConfigDict) -> TrainState:
+    """Shapes and types of the training state, nothing computed."""
+    optimizer = create_optimizer(method, config.train)
+    image = jax.ShapeDtypeStruct((1, config.train.crop_px, config.train.crop_px, 1), jnp.float32)
+    return jax.eval_shape(functools.partial(create_state, method, optimizer), jax.random.key(0), image)
 
 
 def params_of(variables: Variables) -> dict[str, Any]:

@@ -1,5 +1,9 @@
 """The U-Net: shapes, precision, and that it sees what it should."""
 
+import os
+import subprocess
+import sys
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -53,3 +57,34 @@ def test_pool_and_upsampling():
     np.testing.assert_array_equal(max_pool_2x2(x)[0, :, :, 0], [[5, 7], [13, 15]])
     np.testing.assert_array_equal(max_pool_2x2(upsample_2x(x)), x)
     np.testing.assert_array_equal(upsample_2x(x)[0, :2, :2, 0], [[0, 0], [0, 0]])
+
+
+def test_the_gradient_of_the_pool_goes_to_the_largest_value():
+    x = jax.random.normal(jax.random.key(0), (2, 6, 8, 3))
+    weight = jax.random.normal(jax.random.key(1), (2, 3, 4, 3))
+    gradient = jax.grad(lambda x: jnp.sum(weight * max_pool_2x2(x)))(x)
+    of_flax = jax.grad(lambda x: jnp.sum(weight * nn.max_pool(x, (2, 2), (2, 2))))(x)
+    np.testing.assert_array_equal(gradient, of_flax)
+
+
+def test_the_gradient_of_the_pool_is_shared_by_equal_values():
+    """As where a ReLU leaves nothing but zeros."""
+    gradient = jax.grad(lambda x: jnp.sum(max_pool_2x2(x)))(jnp.zeros((1, 4, 4, 1)))
+    np.testing.assert_array_equal(gradient, jnp.full((1, 4, 4, 1), 0.25))
+
+
+def test_gradients_are_finite_where_xla_optimises_nothing():
+    """There it computes the operand of the pool twice, with other roundings."""
+    code = """
+import jax, jax.numpy as jnp
+from dualrel_jax.models.unet import UNet
+network, image = UNet(4, 2), jax.random.normal(jax.random.key(0), (2, 32, 32, 1))
+variables = network.init(jax.random.key(1), image)
+gradient = jax.jit(jax.grad(lambda v: jnp.square(network.apply(v, image).logits).sum()))(variables)
+print(sum(int((~jnp.isfinite(leaf)).sum()) for leaf in jax.tree.leaves(gradient)))
+"""
+    environment = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    completed = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert completed.stdout.split() == ["0"]

@@ -11,10 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dualrel_jax.inference.run import abstract_state
 from dualrel_jax.methods import create_method
 from dualrel_jax.methods.base import unet
-from dualrel_jax.training.state import TrainState, create_optimizer, params_of
+from dualrel_jax.training.state import TrainState, abstract_state, create_optimizer, params_of
 from perf import workload
 
 ROOT = Path(__file__).parents[2]

@@ -11,11 +11,10 @@ import dualrel_jax
 from dualrel_jax import config as config_lib
 from dualrel_jax.data.pipeline.augment import RawBatch
 from dualrel_jax.errors import InputError
-from dualrel_jax.inference.run import abstract_state
 from dualrel_jax.methods import create_method
 from dualrel_jax.train import make_train_step
 from dualrel_jax.training import hlo, memory
-from dualrel_jax.training.state import create_optimizer, params_of
+from dualrel_jax.training.state import abstract_state, create_optimizer, params_of
 from dualrel_jax.utils import sharding
 
 

@@ -1,0 +1,67 @@
+"""The work folder of a training: claiming it, and the files that describe the training in it."""
+
+import importlib.metadata
+import json
+import platform
+import subprocess
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+
+from dualrel_jax import config as config_lib
+from dualrel_jax.data.datasets.partition import Partition
+from dualrel_jax.data.datasets.registry import Dataset
+from dualrel_jax.errors import InputError
+from dualrel_jax.utils import sharding
+from dualrel_jax.utils.atomic import write_text
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def claim_workdir(config: ConfigDict, workdir: Path) -> None:
+    """Claims `workdir` for this config; InputError if it holds the run of another."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    path = workdir / "config.json"
+    if path.exists():
+        different = config_lib.difference(config_lib.load(path), config)
+        if different:
+            raise InputError(
+                f"{workdir} holds a run with another config ({different}); choose another --workdir, or repeat that "
+                "run's config to continue it."
+            )
+    elif sharding.is_first_host():
+        config_lib.save(config, path)
+
+
+def describe_run(workdir: Path, dataset: Dataset, partition: Partition, mesh: jax.sharding.Mesh) -> None:
+    """Writes partition.json and run.json (pixel size, versions, devices and revision), on the first host.
+
+    InputError if the run was started on other slices.
+    """
+    path = workdir / "partition.json"
+    if path.exists() and (different := Partition.load(path).difference(partition)):
+        raise InputError(
+            f"{workdir} holds a run on other slices ({different}); choose another --workdir to train on these, or "
+            f"--config.data.partition_file={path} to continue on those."
+        )
+    if not sharding.is_first_host():
+        return
+    partition.save(path)
+    description = {
+        "pixel_nm": dataset.train[0].pixel_nm,
+        "devices": [str(device) for device in mesh.devices.flat],
+        "python": platform.python_version(),
+        "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "git_revision": _git_revision(),
+    }
+    write_text(workdir / "run.json", json.dumps(description, indent=2) + "\n")
+
+
+def _git_revision() -> str | None:
+    """Of the checkout this package runs from; None for an installed one."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip() or None
+    except (OSError, subprocess.SubprocessError):
+        return None
