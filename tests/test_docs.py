@@ -14,7 +14,7 @@ from dualrel_jax.benchmark import __main__ as benchmark
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-PAGES += [ROOT / "perf" / "README.md"]
+PAGES += [ROOT / "perf" / "README.md", *sorted((ROOT / "results").rglob("*.md"))]
 
 
 def commands(page):
