@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dualrel_jax.data.io.readers.base import Voxel
 from dualrel_jax.data.io.volume import Volume
+from dualrel_jax.data.io.voxel import Voxel
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference.resume import Progress
 from dualrel_jax.inference.volume_predictor import Model, Section

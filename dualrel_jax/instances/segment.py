@@ -11,8 +11,8 @@ from skimage.morphology import local_maxima
 from skimage.segmentation import watershed
 from tqdm import tqdm
 
-from dualrel_jax.data.io.readers.base import Voxel
 from dualrel_jax.data.io.volume import Volume
+from dualrel_jax.data.io.voxel import Voxel
 from dualrel_jax.instances import morphometry
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from dualrel_jax.data.datasets.own import parse_voxel
-from dualrel_jax.data.io.readers.base import Voxel, unit_nm, voxel_of
 from dualrel_jax.data.io.volume import Volume, open_volume
+from dualrel_jax.data.io.voxel import Voxel, unit_nm, voxel_of
 from dualrel_jax.errors import InputError
 from dualrel_jax.utils.text import format_shape
 

@@ -16,8 +16,8 @@ from dualrel_jax.data.datasets.labels import (
     number_in,
     numbers_in,
 )
-from dualrel_jax.data.io.readers.base import Voxel, is_voxel
 from dualrel_jax.data.io.volume import Volume, open_volume
+from dualrel_jax.data.io.voxel import Voxel, is_voxel
 from dualrel_jax.errors import InputError
 
 

@@ -3,23 +3,22 @@
 import dataclasses
 import itertools
 import math
-import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from dualrel_jax.data.io.readers import arrays, chunked, image_folder, tiff
-from dualrel_jax.data.io.readers.base import Source, Voxel, array_source, is_voxel
+from dualrel_jax.data.io.readers.base import Stack, array_stack
+from dualrel_jax.data.io.voxel import Voxel, is_voxel
 from dualrel_jax.errors import InputError
 from dualrel_jax.utils.ranges import evenly_spaced
 from dualrel_jax.utils.text import format_shape
 
 SUPPORTED = (
-    "TIFF (.tif, .tiff), a folder of PNG or TIFF slices, one image (.png), HDF5 (.h5, .hdf5, .hdf, as "
-    "FILE.h5:DATASET), zarr 2 or 3 (.zarr), n5 (.n5), NumPy (.npy)"
+    "TIFF (.tif, .tiff), a folder of PNG or TIFF slices, one image (.png), HDF5 (.h5, .hdf5, .hdf), zarr 2 or 3 "
+    "(.zarr), n5 (.n5), what is inside of these as FILE.h5:NAME, NumPy (.npy)"
 )
-_HDF5_DATASET = re.compile(r"(.+\.(?:h5|hdf5|hdf)):(.+)", re.IGNORECASE)
 _RANGE_SLICES = 16
 _RANGE_PIXELS = 1 << 20  # of each slice, at most
 _RANGE_WHOLE_PIXELS = 1 << 26  # larger slices are not read whole for it
@@ -55,12 +54,13 @@ class Volume:
         """A volume in memory, `z y x` or one image `y x`; it shares the array's memory."""
         view = array_zyx.view()
         view.flags.writeable = False
-        return cls._from_source(name, array_source(view, name, voxel_nm, "array in memory"))
+        stack = array_stack(view, name, "array in memory")
+        return cls._from_stack(name, dataclasses.replace(stack, voxel_nm=voxel_nm))
 
     @classmethod
-    def _from_source(cls, path: str, source: Source) -> "Volume":
-        size = source.voxel_nm
-        return cls(path, source.shape, source.dtype, size, source.format, source.read, source.names, size)
+    def _from_stack(cls, path: str, stack: Stack) -> "Volume":
+        size = stack.voxel_nm
+        return cls(path, stack.shape, stack.dtype, size, stack.format, stack.read, stack.names, size)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -120,29 +120,27 @@ def open_volume(
     """Opens a file or folder (see `SUPPORTED`) without reading its pixels.
 
     Args:
-        path: the file or folder; `file.h5:dataset` and `file.zarr/group/array` name an array inside.
-        voxel_nm: (z, y, x) in nm, z nan where it is unknown; overrides what the file says.
+        path: the file or folder; `file.h5:name`, `file.zarr:name` and `file.n5:name` name an array inside.
+        voxel_nm: (z, y, x) in nm, z nan where it is unknown; overrides what the file states.
         verbose: print what was understood.
-        expected: shapes that would fit; they tell slices from colours, and the odd file of a folder.
+        expected: shapes that would fit; they distinguish slices from colours, and the odd file of a folder.
 
     Raises:
         InputError: no such path, unsupported, damaged, in colour, or not one stack.
     """
-    inside = _HDF5_DATASET.fullmatch(str(path))
-    file, dataset = (Path(inside[1]), inside[2]) if inside else (Path(path), None)
-    file = file.expanduser()
+    file, inner = split_inner(path)
     if not file.exists():
         raise _missing(file)
     try:
-        source = _read_source(file, dataset, expected)
+        stack = _read_stack(file, inner, expected)
     except InputError:
         raise
-    except Exception as error:  # each library has its own; all mean that the file is not what it says
+    except Exception as error:  # each library has its own; all mean that the content does not fit the name
         raise InputError(
             f"{file}: cannot be opened ({_short(error)}); expected a whole file of the kind its name says: "
             "check it, or copy it again"
         ) from error
-    volume = Volume._from_source(str(path), source)
+    volume = Volume._from_stack(str(path), stack)
     if voxel_nm is not None:
         volume = dataclasses.replace(volume, voxel_nm=_checked_voxel(voxel_nm))
     if verbose:
@@ -150,23 +148,49 @@ def open_volume(
     return volume
 
 
-def _read_source(file: Path, dataset: str | None, expected: Collection[tuple[int, int, int]]) -> Source:
+def split_inner(path: str | Path) -> tuple[Path, str | None]:
+    """'a.h5:raw' -> (Path('a.h5'), 'raw'); (path, None) where it names no array inside a container.
+
+    A path that exists is one, whatever colons it has. `a.h5/raw` is understood as well; of zarr and n5 it is a folder.
+    """
+    whole = Path(path).expanduser()
+    if whole.exists():
+        return whole, None
+    text = str(whole)
+    for colon in (i for i in range(len(text) - 1, 0, -1) if text[i] == ":"):
+        file = Path(text[:colon])
+        if text[colon + 1 :] and (file.is_dir() or _is_container(file)):
+            return file, text[colon + 1 :]
+    for file in whole.parents:
+        if file.is_file() and file.suffix.lower() in arrays.HDF5_SUFFIXES:
+            return file, whole.relative_to(file).as_posix()
+    return whole, None
+
+
+def _is_container(file: Path) -> bool:
+    return file.suffix.lower() in (*arrays.HDF5_SUFFIXES, *chunked.SUFFIXES)
+
+
+def _read_stack(file: Path, inner: str | None, expected: Collection[tuple[int, int, int]]) -> Stack:
     if file.is_dir():
-        sizes_yx = {shape[1:] for shape in expected}
-        return chunked.read_chunked(file) if chunked.is_chunked(file) else image_folder.read_folder(file, sizes_yx)
+        if inner is not None or chunked.is_chunked(file):
+            return chunked.read_chunked(file, inner)
+        return image_folder.read_folder(file, {shape[1:] for shape in expected})
     suffix = file.suffix.lower()
     if suffix in tiff.SUFFIXES:
         return tiff.read_tiff(file, expected)
     if suffix in image_folder.SUFFIXES:
         return image_folder.read_slices([file])
     if suffix in arrays.HDF5_SUFFIXES:
-        return arrays.read_hdf5(file, dataset)
+        return arrays.read_hdf5(file, inner)
     if suffix == ".npy":
         return arrays.read_npy(file)
     raise InputError(f"{file}: files of type '{suffix}' are not supported; expected {SUPPORTED}: convert it")
 
 
 def _missing(file: Path) -> InputError:
+    if file.is_symlink():
+        return InputError(f"{file}: is a link to {file.readlink()}, which does not exist: copy that as well")
     parent = next(folder for folder in file.absolute().parents if folder.exists())
     inside = sorted(child.name for child in parent.iterdir()) if parent.is_dir() else []
     some = f", with {', '.join(inside[:5])}{', ...' if len(inside) > 5 else ''}" if inside else ""

@@ -13,12 +13,11 @@ import numpy as np
 import tifffile
 
 from dualrel_jax.data.io import ome_zarr
+from dualrel_jax.data.io.voxel import Voxel
 from dualrel_jax.errors import InputError
 
 SUFFIXES = (".tif", ".tiff", ".zarr")
 _BIG_TIFF_BYTES = 4_000_000_000  # before compression; a classic TIFF ends at 2**32
-
-Voxel = tuple[float, float, float]
 
 
 class VolumeWriter(abc.ABC):

@@ -1,41 +1,200 @@
 """Single arrays in one file: NumPy and HDF5."""
 
+import json
+import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from dualrel_jax.data.io.readers.base import Source, array_source, voxel_of
+from dualrel_jax.data.io.readers.axes import letters
+from dualrel_jax.data.io.readers.base import Stack, array_stack
+from dualrel_jax.data.io.readers.metadata import Metadata
+from dualrel_jax.data.io.voxel import unit_nm
 from dualrel_jax.errors import InputError
 from dualrel_jax.utils.text import format_shape
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf")
+_DEPTH = 8  # of groups in groups that are searched; a link may lead back up
+_PLUGINS = {32001: "blosc", 32004: "lz4", 32008: "bitshuffle", 32013: "zfp", 32015: "zstd", 32026: "blosc2"}
 
 
-def read_npy(path: Path) -> Source:
+def read_npy(path: Path) -> Stack:
     """Memory-mapped."""
     array = np.load(path, mmap_mode="r", allow_pickle=False)
-    return array_source(array, str(path), None, "NumPy array, memory-mapped")
+    return array_stack(array, str(path), "NumPy array, memory-mapped")
 
 
-def read_hdf5(path: Path, dataset: str | None) -> Source:
-    """`dataset` may be None where the file holds one 3-D data set.
+def read_hdf5(path: Path, inner: str | None) -> Stack:
+    """The data set `inner`, or the only one with three axes or more; links are followed.
 
-    Voxel size: the data set's attribute `element_size_um` (ilastik) or `resolution` (CREMI, nm), both z y x.
+    Axes by dimension labels or scales, or by vigra's axistags (ilastik). Voxel size by the attribute `element_size_um`
+    (z y x; ilastik, Fiji), axistags, `resolution` (nm; CREMI) or what N5 programs write.
+
+    Raises:
+        InputError: no such data set, several, a broken link, an unknown filter, or not one stack.
     """
     import h5py
 
     # The default cache of 1 MiB would decode a chunk again for each of its slices, and its 521 slots are too few.
     file = h5py.File(path, "r", rdcc_nbytes=512 << 20, rdcc_nslots=100_003)
-    found: dict[str, tuple[int, ...]] = {}
-    file.visititems(lambda name, item: found.update({name: item.shape} if isinstance(item, h5py.Dataset) else {}))
-    stacks = [name for name, shape in found.items() if len(shape) == 3]
-    chosen = dataset.strip("/") if dataset else stacks[0] if len(stacks) == 1 else None
-    if chosen not in found:
-        names = ", ".join(f"{name} ({format_shape(shape)})" for name, shape in found.items()) or "none"
-        problem = f"has no data set {dataset}" if dataset else f"has {len(stacks)} 3-D data sets; expected one"
+    name = inner.strip("/") if inner else ""
+    _check_link(file, name, path)
+    target = file.get(name) if name else file
+    datasets = dict(_datasets(target, name, _DEPTH)) if target is not None else {}
+    stacks = [key for key, dataset in datasets.items() if dataset.ndim >= 3] or list(datasets)
+    if len(stacks) != 1:
+        listed = datasets or dict(_datasets(file, "", _DEPTH))
+        names = ", ".join(f"{key} ({format_shape(dataset.shape)})" for key, dataset in listed.items()) or "none"
+        problem = f"has {len(stacks)} 3-D data sets; expected one" if target is not None else f"has no data set {inner}"
         raise InputError(f"{path}: {problem}: name it as {path.name}:NAME; the file holds {names}")
-    attributes = file[chosen].attrs
-    sizes = attributes.get("resolution", (0, 0, 0))
-    if "element_size_um" in attributes:
-        sizes = 1e3 * np.asarray(attributes["element_size_um"])
-    return array_source(file[chosen], f"{path}:{chosen}", voxel_of(np.ravel(sizes)[-3:]), f"HDF5, {chosen}")
+    dataset, label = datasets[stacks[0]], f"{path}:{stacks[0]}"
+    _check_filters(dataset, label)
+    _check_sources(dataset, path, label)
+    parents = dataset.parent, dataset.parent.parent
+    inside = dataset.name.rsplit("/", 2)[-2:]
+    metadata = Metadata(
+        label,
+        dataset.shape,
+        tuple(_attributes(item) for item in (dataset, *parents)),
+        (inside[-1], "/".join(inside)),
+        names=_axis_names(dataset, label),
+    )
+    names = metadata.axis_names()
+    return array_stack(dataset, label, f"HDF5, {stacks[0]}", names, _sizes_nm(dataset, names) or metadata.sizes_nm())
+
+
+def _datasets(item: Any, name: str, depth: int) -> Iterator[tuple[str, Any]]:
+    """(name, data set) of all below an item, through soft and external links; broken links are left out."""
+    import h5py
+
+    if isinstance(item, h5py.Dataset):
+        if item.shape is not None and not item.is_scale:
+            yield name, item
+        return
+    for key in item if depth and isinstance(item, h5py.Group) else ():
+        child = item.get(key)
+        if child is not None:
+            yield from _datasets(child, f"{name}/{key}".strip("/"), depth - 1)
+
+
+def _check_link(file: Any, name: str, path: Path) -> None:
+    """Raises InputError where a part of the name is a link to what does not exist."""
+    import h5py
+
+    parts = name.split("/") if name else []
+    for length in range(1, len(parts) + 1):
+        key = "/".join(parts[:length])
+        link = file.get(key, getlink=True)
+        if isinstance(link, h5py.SoftLink) and file.get(key) is None:
+            target = f"{link.filename}:{link.path}" if isinstance(link, h5py.ExternalLink) else link.path
+            raise InputError(
+                f"{path}:{key}: is a link to {target}, which cannot be read; expected it there, seen from the folder "
+                "of the link: copy that file as well, or name the data itself"
+            )
+
+
+def _check_filters(dataset: Any, label: str) -> None:
+    """Raises InputError where a filter of the data set is neither built in nor among the plugins of hdf5plugin."""
+    import h5py
+
+    plist = dataset.id.get_create_plist()
+    for i in range(plist.get_nfilters()):
+        code, _, _, title = plist.get_filter(i)
+        if h5py.h5z.filter_avail(code):
+            continue
+        try:
+            import hdf5plugin  # noqa: F401  registers its filters
+        except ImportError:
+            pass
+        if not h5py.h5z.filter_avail(code):
+            title = title.decode(errors="replace").split(";")[0] or "unknown"
+            raise InputError(
+                f"{label}: no decoder for its compression {_PLUGINS.get(code, title)} (HDF5 filter {code}) is "
+                "installed; expected gzip, lzf or none: run `pip install hdf5plugin`, or save it again as gzip"
+            )
+
+
+def _check_sources(dataset: Any, path: Path, label: str) -> None:
+    """Raises InputError for a virtual data set of which a file is missing: HDF5 would fill in zeros."""
+    for source in dataset.virtual_sources() if dataset.is_virtual else ():
+        if source.file_name != "." and not (path.resolve().parent / source.file_name).exists():
+            raise InputError(
+                f"{label}: is put together from files of which {source.file_name} is missing; expected it in "
+                f"{path.parent}: copy that file as well"
+            )
+
+
+def _axis_names(dataset: Any, label: str) -> list[str] | None:
+    """From dimension labels or scales, else from axistags."""
+    labels = [dim.label or (dim[0].name if len(dim) else "") for dim in dataset.dims]
+    tags = _axistags(dataset, label)
+    if not any(labels):
+        return [str(tag["key"]) for tag in tags] if tags else None
+    if tags and letters(labels) != letters([tag["key"] for tag in tags]):
+        raise InputError(
+            f"{label}: its dimension labels ({' '.join(labels)}) and axistags name different axes; expected one "
+            "order: correct them"
+        )
+    return labels
+
+
+def _axistags(dataset: Any, label: str) -> list[dict] | None:
+    """vigra's description of each axis, in the order of the array: key, resolution, unit."""
+    text = dataset.attrs.get("axistags")
+    if text is None:
+        return None
+    try:
+        axes = json.loads(text)["axes"]
+        keys = [axis["key"] for axis in axes]
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(
+            f"{label}: its attribute axistags cannot be read ({error!r}); expected vigra's JSON: export it again"
+        ) from error
+    if len(keys) != dataset.ndim:
+        raise InputError(
+            f"{label}: its axistags name {len(keys)} axes ({' '.join(keys)}), but it has {dataset.ndim}; expected as "
+            "many: export it again"
+        )
+    return axes
+
+
+def _sizes_nm(dataset: Any, names: list[str] | None) -> list[float] | None:
+    """Along each axis, by `element_size_um` or axistags."""
+    axes = letters(names) if names else ""
+    if "element_size_um" in dataset.attrs:
+        sizes = 1e3 * np.ravel(dataset.attrs["element_size_um"]).astype(float)
+        if len(sizes) == dataset.ndim and sorted(axes) != ["x", "y", "z"]:
+            return sizes.tolist()
+        order = axes if set("zyx") <= set(axes) else _unnamed(dataset.shape)
+        by_letter = dict(zip("zyx", sizes[-3:], strict=False))
+        return [by_letter.get(letter, math.nan) for letter in order]
+    tags = _axistags(dataset, dataset.name) or []
+    sizes = [(unit_nm(tag.get("unit")) or math.nan) * (tag.get("resolution") or math.nan) for tag in tags]
+    return None if all(map(math.isnan, sizes)) else sizes
+
+
+def _unnamed(shape: tuple[int, ...]) -> str:
+    """Letters of axes without names: z y x for the last that are longer than 1."""
+    long = [axis for axis, length in enumerate(shape) if length > 1][-3:]
+    return "".join("zyx"[long.index(axis) - len(long)] if axis in long else "?" for axis in range(len(shape)))
+
+
+def _attributes(item: Any) -> dict[str, Any]:
+    """Attributes as plain Python values; JSON is decoded."""
+    return {key: _plain(value) for key, value in item.attrs.items() if key not in ("axistags", "DIMENSION_LIST")}
+
+
+def _plain(value: Any) -> Any:
+    value = value.decode(errors="replace") if isinstance(value, bytes) else value
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, str) and value[:1] in "{[" and value:
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value

@@ -1,35 +1,28 @@
-"""What every reader returns, and the units, shapes and grey values they share."""
+"""What every reader returns, and the shapes and grey values they share."""
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from dualrel_jax.data.io.readers.axes import find_axes
+from dualrel_jax.data.io.voxel import Voxel, voxel_of
 from dualrel_jax.errors import InputError
-from dualrel_jax.utils.text import format_shape
-
-Voxel = tuple[float, float, float]
-
-_NM = {
-    **dict.fromkeys(("pm", "picometer"), 1e-3),
-    **dict.fromkeys(("angstrom", "å"), 0.1),
-    **dict.fromkeys(("nm", "nanometer", "nanometers"), 1.0),
-    **dict.fromkeys(("um", "micron", "microns", "micrometer", "micrometers"), 1e3),
-    **dict.fromkeys(("mm", "millimeter"), 1e6),
-    **dict.fromkeys(("cm", "centimeter"), 1e7),
-    "inch": 25.4e6,
-    **dict.fromkeys(("m", "meter"), 1e9),
-}
 
 
 @dataclass(frozen=True)
-class Source:
-    """What a reader understood of a file.
+class Stack:
+    """The stack of grey slices in a file.
 
-    `read(z, y, x)` returns that region `y x` of one slice; y and x are ranges without a step. It may be called from
-    several threads. `names` are the file names of the slices, for a folder.
+    Attributes:
+        shape: (z, y, x).
+        dtype: of the values that `read` returns, in native byte order.
+        voxel_nm: (z, y, x), z perhaps nan; None where the file does not state the pixel size.
+        format: the kind of file, for people.
+        read: `read(z, y, x)` returns that region `y x` of one slice; y and x are ranges without a step. It may be
+            called from several threads.
+        names: the file names of the slices, for a folder.
     """
 
     shape: tuple[int, int, int]
@@ -38,25 +31,6 @@ class Source:
     format: str
     read: Callable[[int, slice, slice], np.ndarray]
     names: tuple[str, ...] = ()
-
-
-def unit_nm(unit: Any) -> float | None:
-    """Length of a unit by its name, in nm; None for 'pixel' and anything else unknown."""
-    # ImageJ writes the micro sign escaped, and older versions in a wrong encoding; Unicode has two of them.
-    text = str(unit).strip().lower().replace("\\u00b5", "u").replace("â", "")
-    return _NM.get(text.replace("\u00b5", "u").replace("\u03bc", "u"))
-
-
-def voxel_of(sizes_nm: Iterable[float]) -> Voxel | None:
-    """(z, y, x), with z nan where it is unknown; None where the pixel size is unknown."""
-    # Six digits: units are converted and TIFF keeps ratios of whole numbers, so 4.6 arrives as 4.5999999.
-    z, y, x = (float(f"{size:.6g}") for size in sizes_nm)
-    return (z if z > 0 else float("nan"), y, x) if y > 0 and x > 0 else None
-
-
-def is_voxel(sizes_nm: Sequence[float]) -> bool:
-    """Whether these are three sizes above 0; the first, z, may be nan."""
-    return len(sizes_nm) == 3 and all(0 < size < math.inf for size in sizes_nm[math.isnan(sizes_nm[0]) :])
 
 
 def as_grey(image: np.ndarray, name: str) -> np.ndarray:
@@ -72,34 +46,42 @@ def as_grey(image: np.ndarray, name: str) -> np.ndarray:
     raise InputError(f"{name}: is a colour image; expected grey: convert it (Fiji: Image > Type > 8-bit)")
 
 
-def array_source(array: Any, name: str, voxel_nm: Voxel | None, title: str) -> Source:
-    """Any lazily indexed array of axes `y x` or `z y x`, or of more where those are of length 1.
+def array_stack(
+    array: Any,
+    path: str,
+    title: str,
+    names: Sequence[object] | None = None,
+    sizes_nm: Sequence[float] | None = None,
+) -> Stack:
+    """The stack in a lazily indexed array.
+
+    Args:
+        array: axes z y x, or y x, or in any order that `names` gives; all others have length 1.
+        path: for messages.
+        title: the kind of file, for people.
+        names: of the axes, as the file states them; None where it does not.
+        sizes_nm: of a voxel along each axis of the array, nan where unknown.
 
     Raises:
         InputError: more axes, colour, or not numbers.
     """
     shape, dtype = tuple(array.shape), np.dtype(getattr(array.dtype, "numpy_dtype", array.dtype))
-    kept = list(range(len(shape)))
-    while len(kept) > 3 and any(shape[axis] == 1 for axis in kept):
-        # A trailing channel first, since x is never 1; then time and channel, which come in front.
-        kept.remove(kept[-1] if shape[kept[-1]] == 1 else next(axis for axis in kept if shape[axis] == 1))
-    if len(kept) not in (2, 3) or 0 in shape:
-        raise InputError(
-            f"{name}: is {len(shape)}-D ({format_shape(shape)}); expected one stack (z, y, x): "
-            "save one channel and time point alone"
-        )
-    if len(kept) == 3 and shape[kept[-1]] in (3, 4):
-        raise InputError(
-            f"{name}: {format_shape(shape)} looks like a colour image; expected grey (z, y, x): convert it"
-        )
+    axes = find_axes(shape, names, path)
     if dtype.kind not in "biuf":
-        raise InputError(f"{name}: holds values of type {dtype}; expected whole or real numbers: convert it")
+        raise InputError(f"{path}: holds values of type {dtype}; expected whole or real numbers: convert it")
 
     def read(z: int, y: slice, x: slice) -> np.ndarray:
         index: list[int | slice] = [0] * len(shape)
-        for axis, wanted in zip(kept, (z, y, x)[-len(kept) :], strict=True):
-            index[axis] = wanted
-        return np.asarray(array[tuple(index)])
+        if axes.z is not None:
+            index[axes.z] = z
+        index[axes.y], index[axes.x] = y, x
+        image = np.asarray(array[tuple(index)])
+        return image if axes.y < axes.x else image.T
 
-    zyx = (1,) * (3 - len(kept)) + tuple(shape[axis] for axis in kept)
-    return Source(zyx, dtype.newbyteorder("="), voxel_nm, title, read)
+    if sorted(axes, key=lambda axis: -1 if axis is None else axis) != list(axes):
+        title += f", stored as {' '.join(map(str, names))}"
+    zyx = tuple(1 if axis is None else shape[axis] for axis in axes)
+    voxel_nm = None
+    if sizes_nm is not None and len(sizes_nm) == len(shape):
+        voxel_nm = voxel_of(float("nan") if axis is None else sizes_nm[axis] for axis in axes)
+    return Stack(zyx, dtype.newbyteorder("="), voxel_nm, title, read)

@@ -9,7 +9,9 @@ import numpy as np
 from PIL import Image
 
 from dualrel_jax.data.io.readers import tiff
-from dualrel_jax.data.io.readers.base import Source, Voxel, as_grey
+from dualrel_jax.data.io.readers.base import Stack, as_grey
+from dualrel_jax.data.io.readers.pages import any_size
+from dualrel_jax.data.io.voxel import Voxel
 from dualrel_jax.errors import InputError
 from dualrel_jax.utils.text import format_shape
 
@@ -22,11 +24,8 @@ _COPY = re.compile(
     re.IGNORECASE,
 )
 
-# Pillow takes an image above 179 million pixels for an attack; a slice of a mosaic may have more.
-Image.MAX_IMAGE_PIXELS = None
 
-
-def read_folder(folder: Path, sizes_yx: Collection[tuple[int, int]] = ()) -> Source:
+def read_folder(folder: Path, sizes_yx: Collection[tuple[int, int]] = ()) -> Stack:
     """The slices in natural order (2 before 10); hidden files and those of other types are ignored."""
     files = [file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")]
     kinds = {file.suffix.lower() == ".png" for file in files}
@@ -41,7 +40,7 @@ def read_folder(folder: Path, sizes_yx: Collection[tuple[int, int]] = ()) -> Sou
     return read_slices(sorted(files, key=_natural), sizes_yx)
 
 
-def read_slices(files: list[Path], sizes_yx: Collection[tuple[int, int]] = ()) -> Source:
+def read_slices(files: list[Path], sizes_yx: Collection[tuple[int, int]] = ()) -> Stack:
     """Images of one shape and type. Their headers are read now, their pixels when asked for.
 
     Of several shapes and types that of most files is right, among those of `sizes_yx` where there are any.
@@ -62,7 +61,7 @@ def read_slices(files: list[Path], sizes_yx: Collection[tuple[int, int]] = ()) -
     kind = "PNG" if files[0].suffix.lower() == ".png" else "TIFF"
     title = f"{kind} image" if len(files) == 1 else f"folder of {kind} slices"
     names = tuple(file.name for file in files)
-    return Source((len(files), *shape), dtype, voxel_nm, title, lambda z, y, x: _load(files[z])[y, x], names)
+    return Stack((len(files), *shape), dtype, voxel_nm, title, lambda z, y, x: _load(files[z])[y, x], names)
 
 
 def _check_copies(files: list[Path]) -> None:
@@ -94,7 +93,7 @@ def _header(file: Path) -> tuple[tuple[int, int], np.dtype, Voxel | None]:
             if source.shape[0] > 1:
                 raise InputError(f"{file}: holds {source.shape[0]} pages; expected one slice a file: open it by itself")
             return source.shape[1:], source.dtype, source.voxel_nm
-        with Image.open(file) as image:
+        with any_size(), Image.open(file) as image:
             return image.size[::-1], np.dtype("uint16" if image.mode.startswith("I") else "uint8"), None
     except InputError:
         raise
@@ -106,7 +105,7 @@ def _load(file: Path) -> np.ndarray:
     if file.suffix.lower() in tiff.SUFFIXES:
         return tiff.read_tiff(file).read(0, _WHOLE, _WHOLE)
     try:
-        with Image.open(file) as image:
+        with any_size(), Image.open(file) as image:
             if image.mode.startswith("I"):
                 return np.asarray(image).astype(np.uint16)
             # One bit becomes 0 and 255: some tools shrink an all-black mask to that, among others of 8 bit.

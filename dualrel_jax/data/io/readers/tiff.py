@@ -1,7 +1,7 @@
 """TIFF stacks: plain, ImageJ and OME, memory-mapped where they are one uncompressed block, else page by page."""
 
 import contextlib
-import weakref
+import dataclasses
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -9,61 +9,70 @@ from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
-from PIL import Image
 
-from dualrel_jax.data.io.readers.base import Source, Voxel, as_grey, unit_nm, voxel_of
+from dualrel_jax.data.io.readers.base import Stack, array_stack
+from dualrel_jax.data.io.readers.pages import Pages, compression, displayed, is_inverted
+from dualrel_jax.data.io.voxel import Voxel, unit_nm, voxel_of
 from dualrel_jax.errors import InputError
 from dualrel_jax.utils.text import format_shape
 
 SUFFIXES = (".tif", ".tiff")
 
 
-def read_tiff(path: Path, expected: Collection[tuple[int, int, int]] = ()) -> Source:
-    """`expected`: shapes z y x that planes of colours or channels would have as slices.
+def read_tiff(path: Path, expected: Collection[tuple[int, int, int]] = ()) -> Stack:
+    """A stack of grey values as displayed: inverted where the file stores white as 0, whatever the compression.
 
-    Raises InputError: truncated, in colour, more than one stack.
+    Args:
+        path: one file.
+        expected: shapes z y x that planes of colours or channels would have as slices.
+
+    Raises:
+        InputError: truncated, in colour, more than one stack, or no decoder for its compression.
     """
     with contextlib.ExitStack() as files:
         tif = files.enter_context(tifffile.TiffFile(path))
         series = _one_stack(tif, path)
-        shape, grey = _stack_shape(series, path, expected)
-        dtype, offset = series[0].dtype.newbyteorder("="), series[0].dataoffset
+        first = series[0].keyframe
         title = {"imagej": "ImageJ TIFF", "ome": "OME-TIFF"}.get(series[0].kind, "TIFF")
-        voxel_nm = _voxel_nm(tif)
+        title += ", inverted, as its 0 is white" if is_inverted(first) else ""
+        if set(series[0].axes) <= set("XYZ") and not series[0].axes.endswith("YX"):
+            return _transposed(tif, series[0], path, title)
+        shape, grey = _stack_shape(series, path, expected)
+        title += ", its frames as slices" if "T" in series[0].axes else ""
+        dtype, offset = series[0].dtype.newbyteorder("="), series[0].dataoffset
+        voxel_nm, display = _voxel_nm(tif), displayed(first, path)
         if offset is not None and len(series) == 1 and grey:
             _check_block(tif, shape, offset, path)
             block = np.memmap(path, dtype.newbyteorder(tif.byteorder), "r", offset, shape)
-            return Source(shape, dtype, voxel_nm, f"{title}, memory-mapped", lambda z, y, x: block[z, y, x])
+            return Stack(shape, dtype, voxel_nm, f"{title}, memory-mapped", lambda z, y, x: display(block[z, y, x]))
         if series[0].axes == "SYX":
-            planes = series[0].asarray()  # one page holds them all
-            return Source(shape, dtype, voxel_nm, title, lambda z, y, x: planes[z, y, x])
+            planes = display(series[0].asarray())  # one page holds them all
+            return Stack(shape, dtype, voxel_nm, title, lambda z, y, x: planes[z, y, x])
         pages = [page for part in series for page in part.pages]
         _check_pages(tif, shape[0], pages, path)
         files.pop_all()  # stays open, for the pages
-        stack = _Pages(tif, pages, path)
+        stack = Pages(tif, pages, path)
     if not grey:
         stack.slice(0)  # refuses colour now rather than at the first use
-    compression = getattr(pages[0].keyframe.compression, "name", "unknown").removeprefix("ADOBE_").lower()
-    title += ", uncompressed" if compression == "none" else f", {compression}"
-    return Source(shape, dtype, voxel_nm, title, lambda z, y, x: stack.slice(z)[y, x])
+    name = compression(pages[0])
+    title += f", {'uncompressed' if name == 'none' else name}"
+    return Stack(shape, dtype, voxel_nm, title, lambda z, y, x: stack.slice(z)[y, x])
 
 
-class _Pages:
-    """Pages read through one open file: reading takes its lock, decoding runs in the caller's thread."""
-
-    def __init__(self, tif: tifffile.TiffFile, pages: list, path: Path):
-        weakref.finalize(self, tif.close)
-        tif.filehandle.set_lock(True)
-        self._pages, self._path = pages, path
-
-    def slice(self, z: int) -> np.ndarray:
-        page = self._pages[z]
-        if page.keyframe.compression in tifffile.TIFF.DECOMPRESSORS:
-            return as_grey(page.asarray(), f"{self._path}, page {z}")
-        # LZW and JPEG, for which tifffile wants another package.
-        with Image.open(self._path) as image:
-            image.seek(z)
-            return as_grey(np.asarray(image), f"{self._path}, page {z}")
+def _transposed(tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, path: Path, title: str) -> Stack:
+    """A stack whose pages do not lie in y and x, such as XYZ: memory-mapped, or else read whole."""
+    display = displayed(series.keyframe, path)
+    if series.dataoffset is None:
+        Pages(tif, series.pages, path)  # refuses a compression without decoder
+        array = display(series.asarray())
+    else:
+        dtype = series.dtype.newbyteorder(tif.byteorder)
+        array = np.memmap(path, dtype, "r", series.dataoffset, series.shape)
+    sizes = dict(zip("ZYX", _voxel_nm(tif) or (), strict=False)) if tif.is_ome else {}
+    stack = array_stack(array, str(path), title, series.axes, [sizes.get(axis, np.nan) for axis in series.axes])
+    if series.dataoffset is None:
+        return stack
+    return dataclasses.replace(stack, read=lambda z, y, x: display(stack.read(z, y, x)))
 
 
 def _one_stack(tif: tifffile.TiffFile, path: Path) -> list[tifffile.TiffPageSeries]:
@@ -75,8 +84,8 @@ def _one_stack(tif: tifffile.TiffFile, path: Path) -> list[tifffile.TiffPageSeri
         raise InputError(f"{path}: is an OME-TIFF in several files; expected a single file: save it as one")
     kinds = {(part.shape, part.axes, part.dtype) for part in series}
     if len(kinds) > 1 or (len(series) > 1 and len(series[0].pages) > 1):
-        found = ", ".join(format_shape(part.shape) for part in series[:4])
-        raise InputError(f"{path}: holds {len(series)} images ({found}); expected one stack: save it in its own file")
+        shapes = ", ".join(format_shape(part.shape) for part in series[:4])
+        raise InputError(f"{path}: holds {len(series)} images ({shapes}); expected one stack: save it in its own file")
     return series
 
 
@@ -139,18 +148,21 @@ def _truncated(path: Path, page: int) -> InputError:
 
 
 def _voxel_nm(tif: tifffile.TiffFile) -> Voxel | None:
-    """From OME-XML, ImageJ's description or the resolution tags; z is nan where the file does not say."""
+    """From OME-XML, ImageJ's description or the resolution tags; z is nan where the file does not state it."""
     if tif.is_ome:
         return _ome_voxel_nm(tif.ome_metadata)
     tags, imagej = tif.pages.first.tags, tif.imagej_metadata or {}
-    unit = unit_nm(imagej.get("unit")) or {2: unit_nm("inch"), 3: unit_nm("cm")}.get(tags.valueof("ResolutionUnit"))
+    resolution_unit = {2: unit_nm("inch"), 3: unit_nm("cm")}.get(tags.valueof("ResolutionUnit"))
+    x_unit = unit_nm(imagej.get("unit")) or resolution_unit
+    # ImageJ names the units of y and z only where they differ from that of x.
+    y_unit, z_unit = (unit_nm(imagej[key]) if key in imagej else x_unit for key in ("yunit", "zunit"))
     ratios = [tags.valueof(name, (0, 1)) for name in ("YResolution", "XResolution")]
-    if unit is None or not all(pixels and units for pixels, units in ratios):
+    if x_unit is None or y_unit is None or not all(pixels and units for pixels, units in ratios):
         return None
-    y, x = (unit * units / pixels for pixels, units in ratios)
-    if unit >= unit_nm("cm") and max(y, x) > 1000:
+    y, x = (unit * units / pixels for unit, (pixels, units) in zip((y_unit, x_unit), ratios, strict=True))
+    if x_unit >= unit_nm("cm") and max(y, x) > 1000:
         return None  # dots per inch of a printer or a screen
-    return voxel_of((unit * float(imagej.get("spacing", "nan")), y, x))
+    return voxel_of(((z_unit or np.nan) * float(imagej.get("spacing", "nan")), y, x))
 
 
 def _ome_voxel_nm(xml: str) -> Voxel | None:

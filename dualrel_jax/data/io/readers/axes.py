@@ -1,0 +1,81 @@
+"""Which axes of an array are z, y and x, by the names that a file gives them or else by their lengths."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from dualrel_jax.errors import InputError
+from dualrel_jax.utils.text import format_shape
+
+_NAMES = {
+    "z": ("z", "depth", "plane", "pln", "slice", "section"),
+    "y": ("y", "row", "height"),
+    "x": ("x", "column", "col", "width"),
+    "t": ("t", "time", "timepoint", "frame"),
+    "c": ("c", "channel", "ch", "sample", "s", "rgb"),
+}
+_LETTER = {name: letter for letter, names in _NAMES.items() for name in names}
+
+
+class Axes(NamedTuple):
+    """Position of z, y and x in an array; z is None where the array is one slice. All other axes have length 1."""
+
+    z: int | None
+    y: int
+    x: int
+
+
+def letters(names: Sequence[object]) -> str:
+    """One letter an axis: ("Depth", "y", "channel^", None) -> "zyc?"."""
+    clean = (str(name).strip().lower().rstrip("^").split("/")[-1] for name in names)
+    return "".join(_LETTER.get(name) or _LETTER.get(name.removesuffix("s"), "?") for name in clean)
+
+
+def find_axes(shape: Sequence[int], names: Sequence[object] | None, path: str) -> Axes:
+    """The axes of an array of `shape`, by their `names` in the same order; None or unknown names: by their lengths.
+
+    Raises:
+        InputError: no single stack of slices, or names that contradict each other.
+    """
+    named = letters(names) if names is not None and len(names) == len(shape) else "?" * len(shape)
+    if 0 in shape:
+        raise _refuse(shape, names, path)
+    if not {"y", "x"} & set(named):
+        return _by_length(shape, named, names, path)
+    for letter in "zyx":
+        if named.count(letter) > 1:
+            raise _refuse(shape, names, path, f"two axes are {letter}: correct their names")
+    missing = [letter for letter in "yxz" if letter not in named]
+    unnamed = [axis for axis, letter in enumerate(named) if letter == "?" and shape[axis] > 1]
+    if len(unnamed) == 1 and missing:  # ("plane_of_focus", "y", "x")
+        named = named[: unnamed[0]] + missing.pop(0) + named[unnamed[0] + 1 :]
+    if "y" in missing or "x" in missing:
+        raise _refuse(shape, names, path, "one of y and x is not among them")
+    axes = Axes(named.index("z") if "z" in named else None, named.index("y"), named.index("x"))
+    if any(length > 1 and axis not in axes for axis, length in enumerate(shape)):
+        raise _refuse(shape, names, path)
+    return axes
+
+
+def _by_length(shape: Sequence[int], named: str, names: Sequence[object] | None, path: str) -> Axes:
+    """Axes of length 1 go: a trailing channel first, since x is never 1, then time and channel, which come in front."""
+    kept = list(range(len(shape)))
+    for axis in [axis for axis, letter in enumerate(named) if letter in "tc" and shape[axis] == 1]:
+        kept.remove(axis)
+    while len(kept) > 3 and any(shape[axis] == 1 for axis in kept):
+        kept.remove(kept[-1] if shape[kept[-1]] == 1 else next(axis for axis in kept if shape[axis] == 1))
+    if len(kept) not in (2, 3) or any(named[axis] in "tc" for axis in kept):
+        raise _refuse(shape, names, path)
+    lengths = [shape[axis] for axis in kept]
+    if len(kept) == 3 and lengths[-1] in (3, 4):
+        raise InputError(
+            f"{path}: {format_shape(lengths)} looks like a colour image; expected grey (z, y, x): convert it"
+        )
+    return Axes(*([None] * (3 - len(kept))), *kept)
+
+
+def _refuse(shape: Sequence[int], names: Sequence[object] | None, path: str, reason: str = "") -> InputError:
+    stated = f", with the axes {' '.join(map(str, names))}" if names is not None else ""
+    return InputError(
+        f"{path}: is {len(shape)}-D ({format_shape(shape)}){stated}; expected one stack (z, y, x): "
+        f"{reason or 'save one channel and time point alone'}"
+    )
