@@ -97,7 +97,14 @@ def train(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = Non
             start_step, state = 0, init_state(method, optimizer, config, mesh)
 
         # ---- The step ------------------------------------------------------------------------------------------------
-        feed = create_feed(config, dataset, partition, method.strong_views > 0, mesh, start_step)
+        feed = create_feed(
+            config,
+            dataset,
+            partition,
+            read_unlabelled=method.strong_views > 0,
+            mesh=mesh,
+            start_step=start_step,
+        )
         step_fn = memory.CompiledStep(make_train_step(method, optimizer, feed, config, mesh))
         step_fn = profiling.profiled(step_fn, config, workdir, start_step)
         predictor = Predictor(method, config, mesh)

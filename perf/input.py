@@ -60,7 +60,9 @@ def measure(pipeline: str, size: str, folder: Path, rounds: int) -> list:
     config = config_lib.resolve(config)
     method, mesh = create_method(config), sharding.create_mesh(1)
     dataset = load_dataset(config.data)
-    feed = create_feed(config, dataset, make_partition(dataset.train, config.data), True, mesh, 0)
+    feed = create_feed(
+        config, dataset, make_partition(dataset.train, config.data), read_unlabelled=True, mesh=mesh, start_step=0
+    )
     step = make_train_step(method, create_optimizer(method, config.train), feed, config, mesh)
     state = sharding.replicate(workload.initial_state(method, config), mesh)
 

@@ -20,15 +20,15 @@ class Batch(NamedTuple):
     """What a loss sees: augmented crops on the device, images about -2..2."""
 
     image: jax.Array  # b y x 1, labelled crops
-    label: jax.Array  # b y x int32: 0, 1 or losses.IGNORE
+    label: jax.Array  # b y x int32: 0, 1 or constants.IGNORE
     weak: jax.Array  # u y x 1, unlabelled crops, weak view (u = 0 for a method without unlabelled crops)
     strong: jax.Array  # s u y x 1, the same crops in s strong views, the same geometry
 
 
-def margin(augment: ConfigDict, patch: int) -> int:
-    """What zoom and elastic deformation may read around a patch, pixels on every side."""
+def margin(augment: ConfigDict, crop_px: int) -> int:
+    """What zoom and elastic deformation may read around a crop, pixels on every side."""
     smallest_zoom = min(1.0, augment.scale[0])
-    return math.ceil(patch * (1 / smallest_zoom - 1) / 2) + math.ceil(2 * augment.elastic_px)
+    return math.ceil(crop_px * (1 / smallest_zoom - 1) / 2) + math.ceil(2 * augment.elastic_px)
 
 
 def to_float(image: jax.Array) -> jax.Array:
@@ -40,36 +40,36 @@ def normalise(image: jax.Array) -> jax.Array:
     return (image - 0.5) / 0.25
 
 
-def augment_batch(key: jax.Array, raw: RawBatch, augment: ConfigDict, patch: int, strong_views: int) -> Batch:
+def augment_batch(key: jax.Array, raw: RawBatch, augment: ConfigDict, crop_px: int, strong_views: int) -> Batch:
     """uint8 crops -> the batch a loss sees. Labelled crops are seen strongly; each crop has its own random stream."""
     label_key, unlabelled_key = jax.random.split(key)
 
     def labelled(key, image, label):
         geometry, photometry = jax.random.split(key)
-        image, label = deform(geometry, image.astype(jnp.float32) / 255, label, augment, patch)
+        image, label = deform(geometry, image.astype(jnp.float32) / 255, label, augment, crop_px)
         return normalise(photometric(photometry, image, augment, 1.0)), label.astype(jnp.int32)
 
     def unlabelled(key, image):
         geometry, *photometry = jax.random.split(key, 2 + strong_views)
-        image, _ = deform(geometry, image.astype(jnp.float32) / 255, None, augment, patch)
+        image, _ = deform(geometry, image.astype(jnp.float32) / 255, None, augment, crop_px)
         weak = photometric(photometry[0], image, augment, augment.weak) if augment.weak > 0 else image
         strong = [photometric(k, image, augment, 1.0) for k in photometry[1:]]
         return normalise(weak), [normalise(view) for view in strong]
 
     image, label = jax.vmap(labelled)(jax.random.split(label_key, len(raw.image)), raw.image, raw.label)
     if len(raw.unlabelled) == 0:
-        nothing = jnp.zeros((0, patch, patch, 1))
+        nothing = jnp.zeros((0, crop_px, crop_px, 1))
         return Batch(image[..., None], label, nothing, nothing[None])
     keys = jax.random.split(unlabelled_key, len(raw.unlabelled))
     weak, strong = jax.vmap(unlabelled)(keys, raw.unlabelled)
     return Batch(image[..., None], label, weak[..., None], jnp.stack(strong)[..., None])
 
 
-def deform(key: jax.Array, image: jax.Array, label: jax.Array | None, augment: ConfigDict, patch: int):
+def deform(key: jax.Array, image: jax.Array, label: jax.Array | None, augment: ConfigDict, crop_px: int):
     """One geometry for image and label y x: zoom and elastic deformation about the centre, then flips and turns."""
     turn_key, zoom_key, elastic_key = jax.random.split(key, 3)
     if tuple(augment.scale) != (1.0, 1.0) or augment.elastic_px > 0:
-        where = _coordinates(zoom_key, elastic_key, augment, patch)
+        where = _coordinates(zoom_key, elastic_key, augment, crop_px)
         sample = lambda x, order: jax.scipy.ndimage.map_coordinates(x, where, order, mode="reflect")  # noqa: E731
         image = sample(image, 1)
         label = None if label is None else sample(label, 0)
@@ -87,14 +87,14 @@ def turn(key: jax.Array, x: jax.Array) -> jax.Array:
     return jnp.where(transpose, x.T, x)
 
 
-def _coordinates(zoom_key, elastic_key, augment: ConfigDict, patch: int) -> jax.Array:
-    """Where in the crop, the patch with its margin, each pixel of the patch is read: 2 y x, pixels."""
+def _coordinates(zoom_key, elastic_key, augment: ConfigDict, crop_px: int) -> jax.Array:
+    """Where in a crop with its margin each pixel of the crop is read: 2 y x, pixels."""
     zoom = draw_zoom(zoom_key, augment.scale)
-    middle = (patch - 1) / 2
-    axis = (jnp.arange(patch) - middle) / zoom + middle + margin(augment, patch)
+    middle = (crop_px - 1) / 2
+    axis = (jnp.arange(crop_px) - middle) / zoom + middle + margin(augment, crop_px)
     where = jnp.stack(jnp.meshgrid(axis, axis, indexing="ij"))
     if augment.elastic_px > 0:
-        points = patch // augment.elastic_grid_px + 2
+        points = crop_px // augment.elastic_grid_px + 2
         field = jax.random.normal(elastic_key, (2, points, points)) * augment.elastic_px
         where += jax.image.resize(field, where.shape, "cubic")
     return where

@@ -1,5 +1,6 @@
 """Chooses the pipeline that feeds the training: resident where the slices fit on the device, tf.data otherwise."""
 
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from dualrel_jax.data.datasets.partition import Partition
@@ -9,7 +10,7 @@ from dualrel_jax.errors import InputError
 
 
 def create_feed(
-    config: ConfigDict, dataset: Dataset, partition: Partition, read_unlabelled: bool, mesh, start_step: int
+    config: ConfigDict, dataset: Dataset, partition: Partition, *, read_unlabelled: bool, mesh: Mesh, start_step: int
 ):
     """A feed: `next(feed)` is what the step takes, `feed.crops(that, key)` its RawBatch inside the step.
 
@@ -34,10 +35,10 @@ def create_feed(
             f"config.train.steps_per_call is {config.train.steps_per_call}, but the slices ({needed_mib:.0f} MiB) are "
             "read while training; expected 1, or slices kept on the device: --config.data.pipeline=resident."
         )
-    from dualrel_jax.data.pipeline.tf_data import PatchFeed
+    from dualrel_jax.data.pipeline.tf_data import TfDataFeed
 
     print("Input: crops read from the volumes by tf.data.")
-    return PatchFeed(config, labelled, unlabelled, mesh, start_step)
+    return TfDataFeed(config, labelled, unlabelled, mesh, start_step)
 
 
 def choose_pipeline(data: ConfigDict, needed_mib: float) -> str:

@@ -30,11 +30,11 @@ def resolve(parts: tuple[Part, ...], entries: tuple[tuple[str, int], ...]) -> li
     return [SliceOf(by_name[name], z) for name, z in entries]
 
 
-def check_fits(slices: list[SliceOf], patch: int) -> None:
+def check_fits(slices: list[SliceOf], crop_px: int) -> None:
     """InputError if a crop is larger than a slice."""
     for part in {slice_of.part.name: slice_of.part for slice_of in slices}.values():
         y, x = part.shape_at_training
-        if min(y, x) >= patch:
+        if min(y, x) >= crop_px:
             continue
         voxel_nm = part.image.voxel_nm
         if voxel_nm and min(voxel_nm[1:]) < PIXEL_NM[0]:
@@ -44,7 +44,7 @@ def check_fits(slices: list[SliceOf], patch: int) -> None:
                 f"{PIXEL_NM[1]:g} nm: set data.voxel_nm=z,y,x in nm."
             )
         raise InputError(
-            f"A crop of {patch} x {patch} pixels (config.train.crop_px) is larger than the slices of {part.name}, "
+            f"A crop of {crop_px} x {crop_px} pixels (config.train.crop_px) is larger than the slices of {part.name}, "
             f"{y} x {x} pixels at the training pixel size; lower --config.train.crop_px or --config.data.pixel_nm."
         )
 
@@ -52,7 +52,7 @@ def check_fits(slices: list[SliceOf], patch: int) -> None:
 def mirror(image: np.ndarray, margin: int) -> np.ndarray:
     """A slice y x continued on every side by its mirror image, `margin` pixels wide.
 
-    A crop has this margin too: it begins in the mirrored slice where its patch begins in the slice itself.
+    A crop is cut with this margin too: it begins in the mirrored slice where it begins in the slice itself without it.
     """
     return np.pad(image, margin, mode="symmetric")
 
@@ -66,10 +66,10 @@ def foreground_points(label: np.ndarray, seed: int) -> np.ndarray:
 
 
 def slice_ends(slices: list[SliceOf], volumes_equal: bool) -> np.ndarray:
-    """Where the share of each slice ends when one is drawn by a number of [0, 1): n, float32, the last 1.
+    """Cumulative probability of the slices, by which `pick_slice` draws one: n, float32, the last 1.
 
-    Every slice has the same share, or every volume, however many slices it has: a new microscope's few slices count as
-    much as the many of the old one.
+    Every slice is equally likely or, with `volumes_equal`, every volume, however many slices it has: a new
+    microscope's few slices count as much as the many of the old one.
     """
     sizes = Counter(part.name for part, _ in slices)
     ends = np.cumsum([1 / sizes[part.name] if volumes_equal else 1.0 for part, _ in slices])
@@ -87,9 +87,9 @@ def pick(u: Any, n: int, xp: Any) -> Any:
 
 
 def known_box(label: np.ndarray) -> np.ndarray:
-    """The box around the pixels of a label y x that are not to be ignored, its first pixel and its end: 2 2 int32.
+    """The box around the labelled pixels of a label y x, those not to be ignored: first pixel and end, 2 2 int32.
 
-    All of a label that knows nothing.
+    The box of the whole slice where every pixel is to be ignored.
     """
     known = label != IGNORE
     rows, columns = (np.flatnonzero(known.any(axis=axis)) for axis in (1, 0))
@@ -103,19 +103,25 @@ def whole_box(size_yx: Sequence[int]) -> np.ndarray:
     return np.stack([np.zeros(2, np.int32), np.asarray(size_yx, np.int32)])
 
 
-def place_patch(
-    u: Any, size: Any, patch: int, known: Any, points: Any, num_points: Any, foreground_crop_fraction: float, xp: Any
-) -> Any:
-    """Upper left corner (y, x) of a patch, from uniform numbers u[0..3].
+class Content(NamedTuple):
+    """What `place_crop` knows of a slice, as NumPy or JAX values."""
 
-    With chance `foreground_crop_fraction` a random pixel of `points` (n 2, the first `num_points` count) lies at a
-    random place of the patch; otherwise, and in a slice without foreground, every position is equally likely at which
-    the centre of the patch lies in the box `known` (2 2), or as near to it as the border of the slice lets it.
-    xp is numpy or jax.numpy.
+    size: Any  # 2 (y, x), pixels
+    known: Any  # 2 2, the box around its labelled pixels: first pixel and end
+    points: Any  # n 2 (y, x), mitochondrion pixels, of which the first `num_points` count
+    num_points: Any
+
+
+def place_crop(u: Any, content: Content, crop_px: int, *, foreground_crop_fraction: float, xp: Any) -> Any:
+    """Upper left corner (y, x) of a crop, from uniform numbers u[0..3].
+
+    With chance `foreground_crop_fraction` a random mitochondrion pixel lies at a random place of the crop. Otherwise,
+    and in a slice without foreground, every position is equally likely at which the centre of the crop lies in the box
+    `known`, or as near to it as the border of the slice allows. xp is numpy or jax.numpy.
     """
-    span = size - patch
-    low, high = (xp.clip(edge - patch // 2, 0, span) for edge in (known[0], known[1]))
+    span = content.size - crop_px
+    low, high = (xp.clip(edge - crop_px // 2, 0, span) for edge in (content.known[0], content.known[1]))
     anywhere = low + pick(u[2:4], high - low + 1, xp)
-    point = points[pick(u[1], xp.maximum(num_points, 1), xp)]
-    around = xp.clip(point - pick(u[2:4], patch, xp), 0, span)
-    return xp.where((u[0] < foreground_crop_fraction) & (num_points > 0), around, anywhere)
+    point = content.points[pick(u[1], xp.maximum(content.num_points, 1), xp)]
+    around = xp.clip(point - pick(u[2:4], crop_px, xp), 0, span)
+    return xp.where((u[0] < foreground_crop_fraction) & (content.num_points > 0), around, anywhere)

@@ -1,6 +1,5 @@
 """The resident pipeline: the training slices live on the device as uint8 and the step cuts its own crops."""
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -18,7 +17,7 @@ class Slices(NamedTuple):
     """Slices on the device with a mirrored margin, padded to a common size."""
 
     images: jax.Array  # n y x uint8
-    ends: jax.Array  # n float32, see sampling.slice_ends
+    ends: jax.Array  # n float32, see crops.slice_ends
     sizes: jax.Array  # n 2 int32, size of each slice without its margin
     labels: jax.Array  # n y x uint8; n 0 0 where there are none
     known: jax.Array  # n 2 2 int32, the box around the labelled pixels; all of a slice without labels
@@ -40,16 +39,16 @@ class ResidentFeed:
     """Holds the slices on the devices of `mesh`, whole on each; nothing is read while training."""
 
     def __init__(self, config: ConfigDict, labelled: list[SliceOf], unlabelled: list[SliceOf], mesh):
-        self._patch = config.train.crop_px
+        self._crop_px = config.train.crop_px
         self._margin = augment.margin(config.augment, config.train.crop_px)
         self._foreground_share = config.data.foreground_crop_fraction
         self._batch = config.train.batch_labelled, config.train.batch_unlabelled if unlabelled else 0
         self._mesh = mesh
         slices = _load(labelled, self._margin, True, config.seed), _load(unlabelled, self._margin, False, seed=0)
-        self._data = sharding.replicate(slices, mesh)
+        self._slices = sharding.replicate(slices, mesh)
 
     def __next__(self) -> tuple[Slices, Slices]:
-        return self._data
+        return self._slices
 
     def crops(self, data: tuple[Slices, Slices], key: jax.Array) -> RawBatch:
         """This step's crops, inside the jitted step: a function of `key` alone."""
@@ -59,16 +58,17 @@ class ResidentFeed:
         return RawBatch(image, label, unlabelled)
 
     def _cut(self, slices: Slices, key, batch: int, foreground_crop_fraction: float):
-        crop = self._patch + 2 * self._margin
+        side = self._crop_px + 2 * self._margin
         if batch == 0:
-            return jnp.zeros((0, crop, crop), jnp.uint8), None
+            return jnp.zeros((0, side, side), jnp.uint8), None
 
         def cut(u):
             i = crops.pick_slice(u[0], slices.ends, jnp)
-            known, points, num_points = slices.known[i], slices.points[i], slices.num_points[i]
-            place = functools.partial(crops.place_patch, u[1:], slices.sizes[i], self._patch, known)
-            y, x = place(points, num_points, foreground_crop_fraction, jnp)
-            window = lambda volume: jax.lax.dynamic_slice(volume, (i, y, x), (1, crop, crop))[0]  # noqa: E731
+            content = crops.Content(slices.sizes[i], slices.known[i], slices.points[i], slices.num_points[i])
+            y, x = crops.place_crop(
+                u[1:], content, self._crop_px, foreground_crop_fraction=foreground_crop_fraction, xp=jnp
+            )
+            window = lambda volume: jax.lax.dynamic_slice(volume, (i, y, x), (1, side, side))[0]  # noqa: E731
             return window(slices.images), window(slices.labels) if slices.labels.size else None
 
         draws = jax.random.uniform(key, (batch, crops.DRAWS))
@@ -96,6 +96,6 @@ def _load(slices: list[SliceOf], margin: int, with_labels: bool, seed: int) -> S
             label = part.label_at(z)
             labels[window] = crops.mirror(label, margin)
             known[i] = crops.known_box(label)
-            found = crops.foreground_points(label, seed)
-            points[i, : len(found)], num_points[i] = found, len(found)
+            foreground = crops.foreground_points(label, seed)
+            points[i, : len(foreground)], num_points[i] = foreground, len(foreground)
     return Slices(images, ends, sizes, labels, known, points, num_points)

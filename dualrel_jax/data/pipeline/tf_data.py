@@ -7,15 +7,17 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from dualrel_jax.data.pipeline import augment
-from dualrel_jax.data.pipeline import crops as crops_lib
+from dualrel_jax.data.datasets.registry import Part
+from dualrel_jax.data.pipeline import augment, crops
 from dualrel_jax.data.pipeline.augment import RawBatch
 from dualrel_jax.data.pipeline.crops import SliceOf
 from dualrel_jax.errors import InputError
 from dualrel_jax.utils import sharding
 
+_NO_POINTS = np.zeros((1, 2), np.int32)
 
-class PatchFeed:
+
+class TfDataFeed:
     """Zips a stream of labelled and one of unlabelled crops. Example i of a stream depends on (seed, i) alone.
 
     A step takes examples step * batch to (step + 1) * batch - 1, each host its own share of them, so a restart and
@@ -24,20 +26,17 @@ class PatchFeed:
 
     def __init__(self, config: ConfigDict, labelled: list[SliceOf], unlabelled: list[SliceOf], mesh, start_step: int):
         self._mesh = mesh
-        patch, margin = config.train.crop_px, augment.margin(config.augment, config.train.crop_px)
-        crop = patch + 2 * margin
-        read = _Reader(config.data.cache_mib, labelled + unlabelled, margin)
-        batch_unlabelled = config.train.batch_unlabelled if unlabelled else 0
-        share = config.data.foreground_crop_fraction
-        ends = crops_lib.slice_ends(labelled, volumes_equal=False), crops_lib.slice_ends(unlabelled, volumes_equal=True)
-        cut_labelled = functools.partial(_cut, read, labelled, ends[0], patch, share, True)
-        cut_unlabelled = functools.partial(_cut, read, unlabelled, ends[1], patch, 0.0, False)
+        margin = augment.margin(config.augment, config.train.crop_px)
+        reader = _Reader(config.data.cache_mib, labelled + unlabelled, margin)
         seeds = np.random.SeedSequence(config.seed).generate_state(2, np.uint64)
-        failures: list[InputError] = []
-        streams = [_stream(cut_labelled, failures, int(seeds[0]), config.train.batch_labelled, crop, 2, start_step)]
-        if batch_unlabelled:
-            streams.append(_stream(cut_unlabelled, failures, int(seeds[1]), batch_unlabelled, crop, 1, start_step))
-        self._batches = _zip(streams, failures, crop)
+        batches = config.train.batch_labelled, config.train.batch_unlabelled
+        self._failures: list[InputError] = []  # the first of them is raised by the next batch
+        streams = []
+        for slices, seed, batch, with_label in zip((labelled, unlabelled), seeds, batches, (True, False), strict=True):
+            if slices:
+                cutter = _Cutter(reader, slices, with_label, config)
+                streams.append(self._stream(cutter, int(seed), batch, start_step))
+        self._batches = self._zip(streams, config.train.crop_px + 2 * margin)
 
     def __next__(self) -> RawBatch:
         return sharding.from_host_local(next(self._batches), self._mesh)
@@ -45,6 +44,38 @@ class PatchFeed:
     def crops(self, data: RawBatch, key: jax.Array) -> RawBatch:
         """The crops are in the batch already; `key` is the resident pipeline's."""
         return data
+
+    def _stream(self, cutter: "_Cutter", seed: int, batch: int, start_step: int):
+        """A tf.data stream of this host's batches: local b, channels, y, x uint8."""
+        tf = _tensorflow()
+        hosts, host = jax.process_count(), jax.process_index()
+        local = batch // hosts
+
+        def example(i):
+            u = np.random.Generator(np.random.Philox(key=seed, counter=int(i))).random(crops.DRAWS, np.float32)
+            try:
+                return cutter(u)
+            except InputError as error:  # raised here, it would reach the user as TensorFlow's, below two tracebacks
+                self._failures.append(error)
+                return np.zeros(cutter.shape, np.uint8)
+
+        def load(n):
+            # n counts this host's examples; i is the example's number among those of all hosts.
+            i = (n // local) * batch + host * local + n % local
+            return tf.ensure_shape(tf.numpy_function(example, [i], tf.uint8), cutter.shape)
+
+        counter = tf.data.Dataset.counter(start=np.int64(start_step * local), dtype=tf.int64)
+        examples = counter.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return examples.batch(local, drop_remainder=True)
+
+    def _zip(self, streams: list, side: int) -> Iterator[RawBatch]:
+        """Batches of crops of `side` pixels, margin included; without unlabelled ones where there is one stream."""
+        zipped = _tensorflow().data.Dataset.zip(tuple(streams)).prefetch(4).as_numpy_iterator()
+        nothing = np.zeros((0, side, side), np.uint8)
+        for labelled, unlabelled in (batch if len(batch) == 2 else (*batch, None) for batch in zipped):
+            if self._failures:
+                raise self._failures[0]
+            yield RawBatch(labelled[:, 0], labelled[:, 1], nothing if unlabelled is None else unlabelled[:, 0])
 
 
 class _Reader:
@@ -55,66 +86,49 @@ class _Reader:
         largest = max(int(np.prod(np.add(part.shape_at_training, 2 * margin))) for part, _ in slices)
         cached = functools.lru_cache(maxsize=max(1, cache_mib * 2**20 // largest // 2))
         parts = {part.name: part for part, _ in slices}
-        self.image = cached(lambda name, z: crops_lib.mirror(parts[name].image_at(z), margin))
-        self.label = cached(lambda name, z: crops_lib.mirror(parts[name].label_at(z), margin))
-        self.known = cached(lambda name, z: crops_lib.known_box(self._inner_label(name, z)))
-        self.points = cached(lambda name, z: crops_lib.foreground_points(self._inner_label(name, z), z))
+        self.image = cached(lambda name, z: crops.mirror(parts[name].image_at(z), margin))
+        self.label = cached(lambda name, z: crops.mirror(parts[name].label_at(z), margin))
+        self.known = cached(lambda name, z: crops.known_box(self._inner_label(name, z)))
+        self.points = cached(lambda name, z: crops.foreground_points(self._inner_label(name, z), z))
 
     def _inner_label(self, name: str, z: int) -> np.ndarray:
         label = self.label(name, z)
         return label[self.margin : label.shape[0] - self.margin, self.margin : label.shape[1] - self.margin]
 
 
-def _cut(
-    read: _Reader, slices: list[SliceOf], ends: np.ndarray, patch: int, share: float, with_label: bool, u: np.ndarray
-) -> np.ndarray:
-    """Example from its uniform numbers, a patch with its margin: channels y x, image and for labelled crops label."""
-    part, z = slices[crops_lib.pick_slice(u[0], ends, np)]
-    points = read.points(part.name, z) if with_label and share > 0 else np.zeros((0, 2), np.int32)
-    size = np.array(part.shape_at_training, np.int32)
-    padded = points if len(points) else np.zeros((1, 2), np.int32)
-    known = read.known(part.name, z) if with_label else crops_lib.whole_box(size)
-    y, x = crops_lib.place_patch(u[1:], size, patch, known, padded, len(points), share, np)
-    crop = patch + 2 * read.margin
-    window = np.s_[y : y + crop, x : x + crop]
-    channels = [read.image(part.name, z)[window]]
-    if with_label:
-        channels.append(read.label(part.name, z)[window])
-    return np.stack(channels)
+class _Cutter:
+    """From its uniform numbers to an example."""
 
+    def __init__(self, reader: _Reader, slices: list[SliceOf], with_label: bool, config: ConfigDict):
+        self._reader, self._slices, self._with_label = reader, slices, with_label
+        self._ends = crops.slice_ends(slices, volumes_equal=not with_label)
+        self._crop_px = config.train.crop_px
+        self._foreground_crop_fraction = config.data.foreground_crop_fraction if with_label else 0.0
+        side = self._crop_px + 2 * reader.margin
+        self.shape = (1 + with_label, side, side)
 
-def _stream(cut, failures: list[InputError], seed: int, batch: int, crop: int, channels: int, start_step: int):
-    """A tf.data stream of this host's batches: local b, channels, y, x uint8."""
-    tf = _tensorflow()
-    hosts, host = jax.process_count(), jax.process_index()
-    local = batch // hosts
+    def __call__(self, u: np.ndarray) -> np.ndarray:
+        """A crop with its margin, `channels y x`: the image and, for labelled slices, the label."""
+        part, z = self._slices[crops.pick_slice(u[0], self._ends, np)]
+        y, x = crops.place_crop(
+            u[1:],
+            self._content(part, z),
+            self._crop_px,
+            foreground_crop_fraction=self._foreground_crop_fraction,
+            xp=np,
+        )
+        window = np.s_[y : y + self.shape[1], x : x + self.shape[2]]
+        channels = [self._reader.image(part.name, z)[window]]
+        if self._with_label:
+            channels.append(self._reader.label(part.name, z)[window])
+        return np.stack(channels)
 
-    def example(i):
-        u = np.random.Generator(np.random.Philox(key=seed, counter=int(i))).random(crops_lib.DRAWS, np.float32)
-        try:
-            return cut(u)
-        except InputError as error:  # raised here, it would reach the user as TensorFlow's, below two tracebacks
-            failures.append(error)
-            return np.zeros((channels, crop, crop), np.uint8)
-
-    def load(n):
-        # n counts this host's examples; i is the example's number among those of all hosts.
-        i = (n // local) * batch + host * local + n % local
-        crops = tf.numpy_function(example, [i], tf.uint8)
-        return tf.ensure_shape(crops, (channels, crop, crop))
-
-    counter = tf.data.Dataset.counter(start=np.int64(start_step * local), dtype=tf.int64)
-    return counter.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(local, drop_remainder=True)
-
-
-def _zip(streams: list, failures: list[InputError], crop: int) -> Iterator[RawBatch]:
-    tf = _tensorflow()
-    zipped = tf.data.Dataset.zip(tuple(streams)).prefetch(4).as_numpy_iterator()
-    nothing = np.zeros((0, crop, crop), np.uint8)
-    for labelled, unlabelled in (batch if len(batch) == 2 else (*batch, None) for batch in zipped):
-        if failures:
-            raise failures[0]
-        yield RawBatch(labelled[:, 0], labelled[:, 1], nothing if unlabelled is None else unlabelled[:, 0])
+    def _content(self, part: Part, z: int) -> crops.Content:
+        size = np.array(part.shape_at_training, np.int32)
+        if not self._with_label:
+            return crops.Content(size, crops.whole_box(size), _NO_POINTS, 0)
+        points = self._reader.points(part.name, z) if self._foreground_crop_fraction > 0 else _NO_POINTS[:0]
+        return crops.Content(size, self._reader.known(part.name, z), points if len(points) else _NO_POINTS, len(points))
 
 
 @functools.cache

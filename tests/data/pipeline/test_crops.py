@@ -20,15 +20,16 @@ MANY = 64
 @jax.jit
 @jax.vmap
 def place_in_jax(u, size, crop, known, points, num_points, share):
-    return crops.place_patch(u, size, crop, known, points, num_points, share, jnp)
+    content = crops.Content(size, known, points, num_points)
+    return crops.place_crop(u, content, crop, foreground_crop_fraction=share, xp=jnp)
 
 
 def place(u, size, crop, points, share, known=None):
     """In NumPy, as the tf.data pipeline does it; `known` is the whole slice if it is not given."""
     padded = points if len(points) else np.zeros((1, 2), np.int32)
     known = crops.whole_box(size) if known is None else known
-    u, size = np.asarray(u, np.float32), np.array(size)
-    corner = crops.place_patch(u, size, crop, known, padded, len(points), share, np)
+    content = crops.Content(np.array(size), known, padded, len(points))
+    corner = crops.place_crop(np.asarray(u, np.float32), content, crop, foreground_crop_fraction=share, xp=np)
     return tuple(corner.tolist())
 
 

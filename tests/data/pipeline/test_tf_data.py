@@ -16,7 +16,7 @@ from dualrel_jax.data.pipeline import create as create_lib
 from dualrel_jax.data.pipeline import tf_data
 from dualrel_jax.data.pipeline.crops import SliceOf
 from dualrel_jax.data.pipeline.resident import ResidentFeed
-from dualrel_jax.data.pipeline.tf_data import PatchFeed
+from dualrel_jax.data.pipeline.tf_data import TfDataFeed
 from dualrel_jax.errors import InputError
 from dualrel_jax.utils import sharding
 
@@ -37,7 +37,7 @@ def config(seed=0, **data):
 
 def batches(steps, start_step=0, devices=1, unlabelled=UNLABELLED, **fields):
     mesh = sharding.create_mesh(devices)
-    made = PatchFeed(config(**fields), LABELLED, unlabelled, mesh, start_step)
+    made = TfDataFeed(config(**fields), LABELLED, unlabelled, mesh, start_step)
     return [made.crops(next(made), None) for _ in range(steps)]
 
 
@@ -115,17 +115,21 @@ DATASET = Dataset("tiny", (WIDE, TALL), (), ())
 PARTITION = Partition((("wide", 0), ("tall", 1)), (("wide", 2),))
 
 
+def feed_of(read_unlabelled):
+    return {"read_unlabelled": read_unlabelled, "mesh": sharding.create_mesh(1), "start_step": 0}
+
+
 def create(read_unlabelled=True, augment=None, **data):
     fields = config(**data)
     fields.augment.update(augment or {})
-    return create_lib.create_feed(fields, DATASET, PARTITION, read_unlabelled, sharding.create_mesh(1), 0)
+    return create_lib.create_feed(fields, DATASET, PARTITION, **feed_of(read_unlabelled))
 
 
 def test_auto_keeps_on_the_device_what_fits():
     assert type(create()) is ResidentFeed
-    assert type(create(resident_limit_mib=0)) is PatchFeed
+    assert type(create(resident_limit_mib=0)) is TfDataFeed
     assert type(create(resident_limit_mib=0, pipeline="resident")) is ResidentFeed
-    assert type(create(pipeline="tf")) is PatchFeed
+    assert type(create(pipeline="tf")) is TfDataFeed
     with pytest.raises(InputError, match="data.pipeline is 'fast'; expected auto, resident or tf"):
         create(pipeline="fast")
 
@@ -134,7 +138,7 @@ def test_auto_keeps_on_the_device_what_fits():
 def test_all_methods_get_the_same_pipeline(read_unlabelled, monkeypatch):
     monkeypatch.setattr(create_lib.resident, "size_mib", lambda config, *slices: sum(map(len, slices)))
     assert type(create(read_unlabelled, resident_limit_mib=3)) is ResidentFeed
-    assert type(create(read_unlabelled, resident_limit_mib=2)) is PatchFeed  # 2 labelled, 1 unlabelled
+    assert type(create(read_unlabelled, resident_limit_mib=2)) is TfDataFeed  # 2 labelled, 1 unlabelled
 
 
 @pytest.mark.parametrize("pipeline", ["resident", "tf"])
@@ -156,7 +160,7 @@ def test_a_crop_larger_than_a_slice_is_refused(pipeline):
     fields = config(pipeline=pipeline)
     fields.train.crop_px = 16
     with pytest.raises(InputError, match="crop of 16 x 16"):
-        create_lib.create_feed(fields, DATASET, PARTITION, True, sharding.create_mesh(1), 0)
+        create_lib.create_feed(fields, DATASET, PARTITION, **feed_of(True))
 
 
 @pytest.mark.parametrize("pipeline", ["resident", "tf"])
