@@ -17,7 +17,7 @@ from dualrel_jax.metrics import segmentation
 from dualrel_jax.utils import sharding
 from dualrel_jax.utils.atomic import write_text
 from dualrel_jax.utils.ranges import evenly_spaced
-from dualrel_jax.visualization import overlays
+from dualrel_jax.visualization import overlays, prototype_maps
 
 
 def score(
@@ -100,6 +100,6 @@ def write_activations(run: Run, part: Part) -> None:
     found = jax.device_get(jax.jit(run.method.activations)(variables, augment.to_float(image[None])))
     maps = found["maps"][0]
     is_foreground = np.arange(len(maps)) < len(maps) // 2
-    overlays.activation_maps(
+    prototype_maps.activation_maps(
         image, maps, is_foreground, found["reliability"][0], run.workdir / "pictures" / "prototypes.png"
     )

@@ -36,7 +36,7 @@ from dualrel_jax.training.state import (
 )
 from dualrel_jax.training.workdir import claim_workdir, describe_run
 from dualrel_jax.utils import sharding
-from dualrel_jax.visualization import overlays
+from dualrel_jax.visualization import overlays, plots
 
 
 def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, float]:
@@ -133,7 +133,7 @@ def train(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = Non
     # ---- The end -----------------------------------------------------------------------------------------------------
     logger.close()
     if sharding.is_first_host():
-        overlays.curves(logger.path, workdir / "pictures" / "curves.png")
+        plots.training_curves(logger.path, workdir / "pictures" / "curves.png")
     return state
 
 

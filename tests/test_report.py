@@ -20,6 +20,7 @@ from dualrel_jax import evaluate, report
 from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.errors import InputError
 from dualrel_jax.evaluate import in_words
+from dualrel_jax.inference.run_files import read_run_files
 from dualrel_jax.main import parse
 from dualrel_jax.methods import create_method
 from dualrel_jax.metrics.segmentation import Scores, write_metrics
@@ -153,7 +154,7 @@ def test_numbers_are_those_of_the_files(folder):
         f"dashed: mean {summary['jac_per_slice_mean']:.2f}",
         "10 labelled slices of em/test, 1 of them without mitochondria",
         "best 0.500 at step 2000",
-        "2 of 40 slices of em/train have labels that were used: z = 3, 20.",
+        "Labels of 2 of 40 slices of em/train were used: z = 3, 20.",
         "train.learning_rate0.0030.01",
         "2000 steps, 4 min",
         "8 × 8 nm",
@@ -177,7 +178,7 @@ def test_what_is_missing_is_left_out(folder):
     workdir = folder("supervised")
     page = Page(report.write_report(workdir))
     assert page.sections == ["config", "repeat"]
-    assert "Not scored" in page.text and "stands at step 0 of 2000" in page.text and "not begun" in page.text
+    assert "Not scored" in page.text and "is at step 0 of 2000" in page.text and "not begun" in page.text
 
     fill(workdir, steps=1000)
     for name in ("metrics.json", "summary.txt", "pictures/prototypes.png", "pictures/curves.png"):
@@ -187,7 +188,7 @@ def test_what_is_missing_is_left_out(folder):
         file.write('{"step": 1000, "validation/jac_pooled": NaN}\n{"step": 1500, "tra')  # undefined; killed
     page = Page(report.write_report(workdir))
     assert page.sections == ["slices", "training", "labels", "config", "machine", "repeat"]
-    assert "stands at step 1000 of 2000" in page.text and "Validation slices at step 1000." in page.text
+    assert "is at step 1000 of 2000" in page.text and "Validation slices at step 1000." in page.text
 
 
 def test_a_segmented_volume_and_its_instances_are_shown(folder):
@@ -199,7 +200,7 @@ def test_a_segmented_volume_and_its_instances_are_shown(folder):
     (workdir / "instances" / "instances.json").write_text(json.dumps(found))
     page = Page(report.write_report(workdir))
     assert page.sections == ["volume", "config", "repeat"] and len(page.all("img")) == 2
-    assert "23 mitochondria, 22 of them cut by the border; in all 0.4075 µm³" in page.text
+    assert "23 mitochondria, 22 of them cut by the border of the volume; total volume 0.4075 µm³" in page.text
 
 
 def test_pictures_older_than_the_scores_are_not_shown_as_theirs(folder, monkeypatch):
@@ -238,7 +239,7 @@ def test_slices_are_segmented_again_once(small_config, tmp_path, monkeypatch):
     evaluate(workdir)
     page = Page(report.write_report(workdir))
     drawn = sorted((workdir / "pictures").glob("slice_*.png"))
-    rows = report.read(workdir).slices
+    rows = read_run_files(workdir).slices
     extremes = {choose(range(len(rows)), key=lambda i: rows[i]["jac"]) for choose in (min, max)}
     assert len(drawn) == 4 and extremes <= {int(path.stem[-4:]) for path in drawn}
     assert len(page.all("img")) == 4 and "Worst" in page.text

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dualrel_jax.benchmark.statistics import BASELINE, Entry
 from dualrel_jax.benchmark.tables import rows_of
-from dualrel_jax.visualization.overlays import LINES
+from dualrel_jax.visualization.canvas import LINES
 
 COLORS = (*LINES[1:], LINES[0])  # the baseline is grey
 MARKERS = "osD^vP*X"

@@ -1,6 +1,7 @@
-"""Which part of a range or an array to look at: evenly spaced items, the central window."""
+"""Which numbers of a range to look at: evenly spaced items, the central window, runs of consecutive numbers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 import numpy as np
 
@@ -14,3 +15,10 @@ def central_window(shape: Sequence[int], side: int) -> tuple[slice, ...]:
 def evenly_spaced(items: Sequence, count: int) -> list:
     """At most `count` of `items`, evenly spread, the first and the last among them."""
     return [items[i] for i in np.linspace(0, len(items) - 1, min(count, len(items))).round().astype(int)]
+
+
+def consecutive_runs(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """First and last number of each run of consecutive ones: {1, 2, 3, 7} -> [(1, 3), (7, 7)]."""
+    numbered = enumerate(sorted(set(numbers)))
+    runs = (list(run) for _, run in groupby(numbered, lambda pair: pair[1] - pair[0]))
+    return [(run[0][1], run[-1][1]) for run in runs]

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import special
 
 from dualrel_jax.constants import IGNORE
-from dualrel_jax.visualization.overlays import (
+from dualrel_jax.visualization.canvas import (
     BACKGROUND,
     CAPTION,
     DPI,
@@ -16,17 +16,19 @@ from dualrel_jax.visualization.overlays import (
     GAP,
     LINES,
     TRUE,
-    activation_maps,
     borders,
+    bounds,
     fit,
     grey,
     heat,
     new_figure,
+    overlay,
     panel,
     save,
     scale_bar,
 )
 from dualrel_jax.visualization.prototype_analysis import NEAR_PX, assignments, share_within
+from dualrel_jax.visualization.prototype_maps import activation_maps
 
 SUFFIXES = (".png", ".pdf")
 STYLES = ("-", "--", "-.", ":")
@@ -47,7 +49,7 @@ def confusion(
     for one, values in zip(axes, [None, *maps.values()], strict=True):
         grey(one, image)
         if values is not None:
-            _overlay(one, heat(np.nan_to_num(values), (0, 1)))
+            overlay(one, heat(np.nan_to_num(values), (0, 1)))
         _outlines(one, label, width=1.6 if values is None else 0.8)
     if numbers["unit"] == "nm":
         scale_bar(axes[0], image.shape, numbers["pixel"][1])
@@ -95,7 +97,7 @@ def masks(rows: Sequence[tuple], path: Path, pixel_nm: tuple[float, float] | Non
             for pixels, color in zip(outcomes, OUTCOMES.values(), strict=True):
                 colored[pixels] = *to_rgb(color), 0.6
             colored[label == IGNORE] = 1, 1, 1, 0.5
-            _overlay(one, colored, "nearest")
+            overlay(one, colored, "nearest")
     handles = [Patch(color=color, label=text) for text, color in OUTCOMES.items()]
     handles.append(Patch(facecolor="0.55", label="true negative (the slice itself)"))
     if any((label == IGNORE).any() for _, label, *_ in rows):
@@ -129,14 +131,14 @@ def references(image: np.ndarray, label: np.ndarray, found: Mapping[str, np.ndar
     for one in axes:
         grey(one, image)
     _outlines(axes[0], label, width=1.6)
-    _overlay(axes[1], heat(np.log(found["usage"])))  # it spans decades
+    overlay(axes[1], heat(np.log(found["usage"])))  # it spans decades
     stride = image.shape[0] / found["usage"].shape[0]
     y, x = ((index + 0.5) * stride - 0.5 for index in np.unravel_index(found["references"], found["usage"].shape))
     axes[1].scatter(x, y, s=9, color="white", edgecolors="black", linewidths=0.6)
     highest = max(attention.max() for attention in both.values()) * direct.size
     for one, attention in zip(axes[2:], both.values(), strict=True):
         times_even = np.maximum(attention * direct.size, 1e-9)
-        _overlay(one, heat(np.log(times_even), (math.log(highest / 1000), math.log(highest))))
+        overlay(one, heat(np.log(times_even), (math.log(highest / 1000), math.log(highest))))
     text = (
         f"attention of #{k}, {highest / 1000:.2g} to {highest:.0f} times an even share (log scale); usage its own range"
     )
@@ -221,18 +223,12 @@ def _grid(shapes: Sequence[tuple[int, int]], titles: Sequence[str], columns: int
 
 
 def _plot(figure, corner: tuple[float, float], size: tuple[float, float]):
-    width, height = figure.get_size_inches() * DPI
-    bounds = corner[0] / width, 1 - (corner[1] + size[1]) / height, size[0] / width, size[1] / height
-    axes = figure.add_axes(bounds)
+    axes = figure.add_axes(bounds(figure, corner, size))
     axes.tick_params(labelsize=9)
     axes.grid(color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     return axes
-
-
-def _overlay(axes, colored: np.ndarray, interpolation: str = "bilinear") -> None:
-    axes.imshow(colored, extent=axes.get_images()[0].get_extent(), interpolation=interpolation, aspect="auto")
 
 
 def _outlines(axes, label: np.ndarray, width: float) -> None:

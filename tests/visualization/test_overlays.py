@@ -1,56 +1,20 @@
-import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_rgb
 from PIL import Image
+from pixels import GREY, bounds, read, slice_area, where
 
-from dualrel_jax.visualization.overlays import (
-    BACKGROUND,
-    FOREGROUND,
-    PREDICTED,
-    TRUE,
-    activation_maps,
-    curves,
-    mask_outlines,
-    mask_sheet,
-)
+from dualrel_jax.visualization.canvas import PREDICTED, TRUE
+from dualrel_jax.visualization.overlays import mask_outlines, mask_sheet
 
-GREY = 100
 pytestmark = pytest.mark.filterwarnings("error")
 
 
 @pytest.fixture
 def picture(tmp_path):
     return tmp_path / "pictures" / "picture.png"
-
-
-def read(path):
-    """`y x c` uint8."""
-    with Image.open(path) as image:
-        assert image.format == "PNG" and 400 <= image.width <= 2000 and 100 <= image.height <= 2500
-        return np.asarray(image.convert("RGB"))
-
-
-def bounds(pixels):
-    """First and last row and column, (top, bottom, left, right), where `pixels` is true."""
-    ys, xs = np.nonzero(pixels)
-    return np.array([ys.min(), ys.max(), xs.min(), xs.max()])
-
-
-def where(picture, color, tolerance=40):
-    rgb = np.multiply(to_rgb(color), 255)
-    return (np.abs(picture - rgb) < tolerance).all(-1)
-
-
-def slice_area(picture):
-    """Bounds of an evenly grey slice: the legend below it has no long grey rows."""
-    grey = (picture == GREY).all(-1)
-    return bounds(grey & (grey.mean(1, keepdims=True) > 0.1) & (grey.mean(0, keepdims=True) > 0.1))
 
 
 def square(size=64, top=16, bottom=48, left=8, right=40, value=True):
@@ -100,7 +64,9 @@ def test_prediction_alone(picture):
 @pytest.mark.parametrize("shape", [(1, 1), (50, 60), (8, 300), (300, 8)])
 def test_empty_and_full_masks_of_any_shape(picture, shape, fill):
     label = np.full(shape, 255 if fill else 0, np.uint8)
-    mask_outlines(np.full(shape, GREY, np.uint8), np.full(shape, fill), label, picture, "empty or full", (4.6, 4.6))
+    mask_outlines(
+        np.full(shape, GREY, np.uint8), np.full(shape, fill), label, picture, "empty or full", pixel_nm=(4.6, 4.6)
+    )
     pixels = read(picture)
     legend_only = where(pixels, PREDICTED)
     assert legend_only.any() and bounds(legend_only)[0] > len(pixels) - 40
@@ -144,92 +110,6 @@ def test_sheets_hold_every_slice(tmp_path):
         mask_sheet([], tmp_path / "none.png")
 
 
-def test_prototypes_are_grouped_and_sorted(picture):
-    """Each map has a bright band at its own height; the picture must show the bands in the order of reliability."""
-    maps = np.zeros((5, 20, 20), np.float32)
-    for k in range(5):
-        maps[k, 4 * k : 4 * k + 2] = 1
-    is_foreground, reliability = np.array([0, 1, 1, 0, 1], bool), np.array([0.5, 0.1, 2.0, 1.5, 0.9])
-    activation_maps(np.full((40, 40), GREY, np.uint8), maps, is_foreground, reliability, picture)
-    pixels = read(picture)
-    order, tops = [], []
-    for color in (FOREGROUND, BACKGROUND):
-        frame = where(pixels, color, 4)
-        rows = np.flatnonzero(frame.mean(1) > 0.2)
-        top, bottom = rows.min(), rows.max()
-        tops.append(top)
-        columns = np.flatnonzero(frame[top:bottom].mean(0) > 0.9)
-        edges = columns[np.r_[True, np.diff(columns) > 1]]
-        for left, right in zip(edges[::2], edges[1::2], strict=True):
-            inside = pixels[top + 6 : bottom - 5, left + 6 : right - 2].astype(int)
-            heat = np.abs(inside - GREY).sum(-1).mean(1)
-            order.append(round((heat @ np.arange(len(heat)) / heat.sum() / len(heat) * 20 - 0.5) / 4))
-    assert order == [2, 4, 1, 3, 0] and tops[0] < tops[1]
-
-
-@pytest.mark.parametrize("is_foreground", [[True], [False], [True] * 3, [True, False] * 9])
-def test_prototype_pictures_of_any_number(picture, is_foreground):
-    maps = np.random.default_rng(0).random((len(is_foreground), 12, 16), np.float32)
-    maps[0] = 0.5  # an even map has no heat, and no division by zero
-    activation_maps(np.full((24, 32), GREY, np.uint8), maps, is_foreground, None, picture)
-    pixels = read(picture)
-    assert where(pixels, FOREGROUND, 4).any() == any(is_foreground)
-    assert where(pixels, BACKGROUND, 4).any() == (not all(is_foreground))
-
-
-def run_records():
-    for step in range(20, 401, 20):
-        yield {
-            "step": step,
-            "train/loss": 2.0**-step,
-            "train/loss_supervised": 0.5,
-            "train/consistency_weight": step / 400,
-        }
-        if step % 100 == 0:
-            yield {
-                "step": step,
-                "validation/jac_pooled": step / 500,
-                "validation/slices": 32,
-                "validation/dsc_pooled": None,
-            }
-
-
-def test_curves_from_file_and_records_agree(tmp_path):
-    file = tmp_path / "metrics.jsonl"
-    file.write_text("\n".join(map(json.dumps, run_records())) + '\n{"step": 420, "train/lo')  # killed while writing
-    from_file, from_records = curves(file, tmp_path / "file.png"), curves(run_records(), tmp_path / "records.png")
-    assert (read(from_file) == read(from_records)).all()
-
-
-def test_a_repeated_step_counts_once(tmp_path):
-    records = list(run_records())
-    wrong = [{"step": 40, "train/loss": 1e6, "train/consistency_weight": float("nan")}, {"step": 60, "train/loss": 1e6}]
-    plain = read(curves(records, tmp_path / "plain.png"))
-    assert (read(curves(wrong + records, tmp_path / "continued.png")) == plain).all()
-    assert (read(curves(records + wrong, tmp_path / "other.png")) != plain).any()
-
-
-@pytest.mark.parametrize(
-    "records",
-    [
-        [],
-        [{"step": 20, "train/loss": 0.0}],
-        [{"step": 20, "train/loss": float("nan")}],
-        [{"step": 250, "validation/jac_pooled": 0.5}],
-        [{"step": 20, "train/learning_rate": 1e-3}, {"step": 20, "seconds": 3}],
-        [{"step": step, "train/loss": -1.0 + step % 7, "note": "text"} for step in range(500)],
-    ],
-)
-def test_curves_of_little_or_odd_data(picture, records):
-    assert (read(curves(records, picture)) < 128).any()
-
-
-def test_import_leaves_matplotlib_alone():
-    code = "import sys, dualrel_jax.visualization.overlays; sys.exit('matplotlib' in sys.modules)"
-    root = Path(__file__).parents[2]
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
-
-
 def test_real_slice(picture):
     folder = Path(os.environ.get("DUALREL_DATA") or "no real data") / "vnc" / "stack1"
     if not folder.is_dir():
@@ -237,6 +117,6 @@ def test_real_slice(picture):
     with Image.open(folder / "raw" / "00.tif") as image, Image.open(folder / "mitochondria" / "00.png") as label:
         image, label = np.asarray(image), np.asarray(label)
     true = (label > 0).astype(np.uint8)
-    mask_outlines(image, np.roll(true, 4, axis=1), true, picture, "VNC, slice 0", 4.6)
+    mask_outlines(image, np.roll(true, 4, axis=1), true, picture, "VNC, slice 0", pixel_nm=4.6)
     pixels = read(picture)
     assert where(pixels, TRUE).sum() > 2000 and where(pixels, PREDICTED).sum() > 2000
