@@ -158,10 +158,13 @@ def _predict() -> ConfigDict:
             "region": "",  # the part to segment, "z0:z1,y0:y1,x0:x1" in voxels, as in "10:20,,"; empty: all
             "intensity_range": "",  # "low,high": intensities that become black and white; empty: from a sample
             "probability": True,  # also write the probability, 8-bit, beside the mask
-            "threshold": 0.0,  # probability above which a pixel is a mitochondrion; 0: calibrated (calibration.py)
+            "threshold": 0.0,  # probability above which a pixel is a mitochondrion; 0: by the domain, calibrated or 0.5
             "foreground_fraction": 0.0,  # instead: known fraction of mitochondrion in the volume, 0.05
             "weights": "teacher",  # teacher (averaged) or student
-            "prediction_head": "default",  # which of the method's predictions: default (the method's choice), head, ...
+            # Is the volume like those whose labels were learned? training: yes; other: no; auto: by voxel size, greys
+            # and detail. Decides on the head and the threshold where these fields leave them open.
+            "domain": "auto",
+            "prediction_head": "default",  # which of the method's predictions: default (by the domain), head, ...
             "checkpoint": "last",  # last, or best (by validation)
             "tile": 1024,  # largest side of a tile, pixels at the training pixel size
             "overlap": 64,  # blended border shared by neighbouring tiles, pixels

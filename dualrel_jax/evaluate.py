@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 from dualrel_jax.data.datasets.registry import Part
 from dualrel_jax.data.io import resample
 from dualrel_jax.data.pipeline import augment
+from dualrel_jax.inference.choice import choose_for_parts
 from dualrel_jax.inference.run import Run, load_run
 from dualrel_jax.inference.slice_predictor import Predictor
 from dualrel_jax.methods.base import Variables
@@ -54,13 +55,15 @@ def evaluate(workdir: str | Path, config: ConfigDict | None = None) -> dict[str,
 
 def evaluate_run(run: Run) -> dict[str, float]:
     parts = run.test_parts()
-    scores, samples = score(run.predictor, run.variables, parts, run.threshold)
+    choice = choose_for_parts(run, parts)
+    scores, samples = score(choice.predictor, run.variables, parts, choice.threshold)
     about = {
         "data": [part.image.path for part in parts],
         "part": [part.name for part in parts],
         "step": run.step,
         "weights": run.config.predict.weights,
-        "threshold": run.threshold,
+        "prediction_head": choice.prediction_head,
+        "threshold": choice.threshold,
     }
     summary = {**scores.summary(), **about}
     if sharding.is_first_host():

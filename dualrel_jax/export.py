@@ -152,7 +152,7 @@ def model_card(run: Run) -> str:
         multiple=multiple,
         least=CELLS * multiple,
         pixel=f"{run.pixel_nm[0]:g} x {run.pixel_nm[1]:g} nm (y x)" if run.pixel_nm else "not known",
-        threshold=run.threshold,
+        threshold=config.predict.threshold or run.calibrated_threshold(config.predict.prediction_head),
         patch=config.train.crop_px,
         tile=config.predict.tile,
         platforms=", ".join(PLATFORMS),

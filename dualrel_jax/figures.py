@@ -13,6 +13,7 @@ from dualrel_jax import config as config_lib
 from dualrel_jax.data.datasets.registry import Part
 from dualrel_jax.data.pipeline import augment
 from dualrel_jax.errors import InputError
+from dualrel_jax.inference.choice import Choice, choose_for_parts
 from dualrel_jax.inference.run import Run, load_run
 from dualrel_jax.inference.tiling import Tiles
 from dualrel_jax.metrics.segmentation import Scores
@@ -48,10 +49,10 @@ def write_figures(workdir: str | Path, config: ConfigDict | None = None, compare
         "near_px": prototype_analysis.NEAR_PX,
         "runs": {},
     }
-    records = {}
+    records, choices = {}, {name: choose_for_parts(run, run.test_parts()) for name, run in runs.items()}
     for name, run in runs.items():
         about = {"workdir": str(run.workdir), "step": run.step, "weights": run.config.predict.weights}
-        numbers["runs"][name] = {**about, **measure(run, slices, pixel)}
+        numbers["runs"][name] = {**about, **measure(run, choices[name], slices, pixel)}
         records[name] = list(prototype_records(run, slices, pixel))
         if records[name]:
             about = {"diversity_weight": run.config.method.get("diversity_weight", 0.0)}
@@ -59,7 +60,7 @@ def write_figures(workdir: str | Path, config: ConfigDict | None = None, compare
 
     numbers["with_and_without_diversity"] = diversity_pairs(runs)
     folder = first.workdir / "figures"
-    draw_slices(runs, slices, numbers, folder)
+    draw_slices(runs, choices, slices, numbers, folder)
     if records[next(iter(runs))]:
         draw_prototypes(runs, slices, numbers, records, folder)
     else:
@@ -137,11 +138,11 @@ def choose_slices(run: Run) -> list[Slice]:
     return slices
 
 
-def measure(run: Run, slices: Sequence[Slice], pixel: tuple[float, float]) -> dict:
+def measure(run: Run, choice: Choice, slices: Sequence[Slice], pixel: tuple[float, float]) -> dict:
     """{"confusion": numbers, "jac": one a slice, NaN where it has no mitochondrion}."""
-    scores, counts = Scores(run.threshold), []
+    scores, counts = Scores(choice.threshold), []
     for part, z in slices:
-        probability, label = run.predictor(run.variables, part.image_at(z)), part.label_at(z)
+        probability, label = choice.predictor(run.variables, part.image_at(z)), part.label_at(z)
         counts.append(prototype_analysis.confusion_counts(probability, label, pixel))
         record = scores.update(z, probability, label)
         if not (label == 1).any():
@@ -176,13 +177,15 @@ def _of_one(activations, run: Run, image: np.ndarray) -> dict[str, np.ndarray]:
     return {key: value[0] for key, value in found.items()}
 
 
-def draw_slices(runs: dict[str, Run], slices: Sequence[Slice], numbers: dict, folder: Path) -> None:
+def draw_slices(
+    runs: dict[str, Run], choices: dict[str, Choice], slices: Sequence[Slice], numbers: dict, folder: Path
+) -> None:
     """Figures 1 and 5: confusion, and right and wrong pixels of the worst and the best slices of the first run."""
     with_border = [i for i, (part, z) in enumerate(slices) if prototype_analysis.has_border(part.label_at(z))]
     jac = numbers["runs"][next(iter(runs))]["jac"]
 
     def predict(part, z):
-        return {name: run.predictor(run.variables, part.image_at(z)) for name, run in runs.items()}
+        return {name: choices[name].predictor(run.variables, part.image_at(z)) for name, run in runs.items()}
 
     part, z = slices[with_border[len(with_border) // 2]]
     maps = {
@@ -197,7 +200,7 @@ def draw_slices(runs: dict[str, Run], slices: Sequence[Slice], numbers: dict, fo
     for i in chosen:
         part, z = slices[i]
         masks = {
-            f"{name}, JAC {numbers['runs'][name]['jac'][i]:.2f}": probability > runs[name].threshold
+            f"{name}, JAC {numbers['runs'][name]['jac'][i]:.2f}": probability > choices[name].threshold
             for name, probability in predict(part, z).items()
         }
         rank = "worst" if i in ranked[: len(ranked) // 2] else "best"

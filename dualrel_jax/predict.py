@@ -21,6 +21,7 @@ from dualrel_jax.data.io.writers import VolumeWriter, open_writer, remove
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference import threshold as threshold_lib
 from dualrel_jax.inference import z_smoothing
+from dualrel_jax.inference.choice import choose
 from dualrel_jax.inference.resume import Progress
 from dualrel_jax.inference.run import Run, load_run
 from dualrel_jax.inference.slice_predictor import Predictor
@@ -41,7 +42,6 @@ def predict(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, 
     """Segments `config.predict.input` (or the run's test volume) with the model in `workdir`; -> name -> path."""
     run = load_run(workdir, config)
     settings = run.config.predict.copy_and_resolve_references()
-    settings.threshold = 0.0 if settings.foreground_fraction else run.threshold
     if settings.input:
         volume = open_volume(settings.input, parse_voxel(settings.voxel_nm, "predict.voxel_nm"))
     else:
@@ -50,19 +50,16 @@ def predict(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, 
     if trained and not settings.voxel_nm:
         volume = dataclasses.replace(volume, voxel_nm=trained.voxel_nm)
         print(f"{volume.describe()}, as in the training")
-    elsewhere = run.method.elsewhere
-    if not trained and settings.prediction_head == "default" != elsewhere:
-        print(
-            f"{volume.path} is not known from the training. If it is of another microscope, "
-            f"--config.predict.prediction_head={elsewhere} --config.predict.threshold=0.5 may find more."
-        )
     if volume.voxel_nm is None and run.pixel_nm is not None:
         print(
             f"{volume.path} does not say its voxel size: its pixels are taken to be those of the training, "
             f"{run.pixel_nm[0]:g} x {run.pixel_nm[1]:g} nm; --config.predict.voxel_nm=z,y,x sets them."
         )
+    choice = choose(run, [volume])
+    settings.prediction_head, settings.threshold = choice.prediction_head, choice.threshold
+    print(choice.explanation)
     output = Path(settings.output or Path(workdir) / "prediction" / "mask.tif")
-    paths, share = predict_volume(run.predictor, run.variables, volume, run.pixel_nm, output, settings)
+    paths, share = predict_volume(choice.predictor, run.variables, volume, run.pixel_nm, output, settings)
     where = f"the region {settings.region}" if settings.region else f"the {len(volume)} slices"
     print(f"Mitochondria fill {100 * share:.1f} % of {where} of {volume.path}.")
     for name, path in paths.items():

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from dualrel_jax import config as config_lib
 from dualrel_jax.constants import METHOD_TITLES
 from dualrel_jax.errors import InputError
+from dualrel_jax.inference.choice import choose_for_parts
 from dualrel_jax.inference.run import load_run
 from dualrel_jax.inference.run_files import RunFiles, read_run_files
 from dualrel_jax.utils.atomic import write_text
@@ -225,10 +226,11 @@ def draw_slices(files: RunFiles, chosen: Sequence[int], config: ConfigDict | Non
     scored = tuple(files.scores.get(key) for key in ("data", "step", "weights"))
     if now != scored or [z for _, z in tested] != [row["z"] for row in files.slices]:
         raise InputError("metrics.json holds scores of other data or another step; score this run by --mode=evaluate.")
+    choice = choose_for_parts(run, run.test_parts())
     for i, path in zip(chosen, paths, strict=True):
         part, z = tested[i]
         image = part.image_at(z)
-        mask = run.predictor(run.variables, image) > run.threshold
+        mask = choice.predictor(run.variables, image) > choice.threshold
         overlays.mask_outlines(image, mask, part.label_at(z), path, pixel_nm=run.pixel_nm)
     return paths
 

@@ -186,23 +186,30 @@ def test_the_voxel_size_of_a_file_of_the_training_is_the_one_it_had_there(tmp_pa
     settings.update({"input": str(tmp_path / "trained.tif"), "tile": 16, "overlap": 4})
     tifffile.imwrite(tmp_path / "trained.tif", image, imagej=True, metadata={"spacing": 5, "unit": "nm"})
     part = SimpleNamespace(image=Volume.from_array(image, (30.0, 8.0, 8.0), str(tmp_path / "trained.tif")))
+    seen = {"path": str(tmp_path / "trained.tif"), "voxel_nm": [30, 8, 8], "greys": [0.5] * 25, "detail": 1.0}
+    (tmp_path / "run.json").write_text(json.dumps({"labelled_volumes": [seen]}))
     run = SimpleNamespace(
+        workdir=tmp_path,
         config=config,
         dataset=SimpleNamespace(train=[part], validation=[], test=[]),
-        method=SimpleNamespace(elsewhere="prototypes"),
+        method=SimpleNamespace(main_head="head", prediction_head_elsewhere="prototypes"),
         pixel_nm=(8.0, 8.0),
-        predictor=Dark(),
+        predictor_of=lambda head: Dark(),
+        calibrated_threshold=lambda head: 0.7,
         variables=1.0,
-        threshold=0.7,
     )
     monkeypatch.setattr(sys.modules["dualrel_jax.predict"], "load_run", lambda workdir, config: run)
     paths = dualrel_jax.predict(tmp_path)
     assert open_volume(paths["mask"]).voxel_nm == (30, 8, 8)
-    assert json.loads(paths["about"].read_text())["config.predict.threshold"] == 0.7  # the run's
-    assert "another microscope" not in capsys.readouterr().out
+    record = json.loads(paths["about"].read_text())
+    assert (record["config.predict.prediction_head"], record["config.predict.threshold"]) == ("default", 0.7)
+    assert "its labels were learned" in capsys.readouterr().out
     settings.input = str(tmp_path / "another.tif")
-    assert open_volume(dualrel_jax.predict(tmp_path)["mask"]).voxel_nm is None
-    assert "If it is of another microscope, --config.predict.prediction_head=prototypes" in capsys.readouterr().out
+    paths = dualrel_jax.predict(tmp_path)
+    assert open_volume(paths["mask"]).voxel_nm is None
+    record = json.loads(paths["about"].read_text())
+    assert (record["config.predict.prediction_head"], record["config.predict.threshold"]) == ("prototypes", 0.5)
+    assert "--config.predict.domain=training chooses otherwise" in capsys.readouterr().out
 
 
 def test_views_are_the_mean_of_sections_across_all_axes(predict, volume):

@@ -12,14 +12,11 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from dualrel_jax import config as config_lib
-from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.data.datasets.registry import Dataset, Part, load_dataset
 from dualrel_jax.errors import InputError
 from dualrel_jax.evaluate import score
 from dualrel_jax.inference import run
-from dualrel_jax.inference.slice_predictor import Predictor
-from dualrel_jax.inference.threshold import UNCALIBRATED, calibrate
-from dualrel_jax.methods import create_method
+from dualrel_jax.inference.choice import choose_for_parts
 from dualrel_jax.train import train
 from dualrel_jax.utils import sharding
 from dualrel_jax.utils.atomic import write_text
@@ -89,26 +86,24 @@ def _foreign_parts(data: ConfigDict, name: str) -> tuple[Part, ...]:
 def score_parts(folder: Path, config: ConfigDict, own: Dataset, parts: dict[str, tuple[Part, ...]]) -> dict[str, dict]:
     """Data set -> {"parts": names, "teacher" and "student": summary, with the "records" of slices}.
 
-    The threshold is calibrated for the data set of the training alone: of another nothing says how much to expect. A
-    method may have a prediction for other data sets, `Method.elsewhere`.
+    Head and threshold are those that `predict` would choose for the same volumes.
     """
-    method, mesh = create_method(config), sharding.create_mesh(config.train.devices)
-    predictor = elsewhere = Predictor(method, config, mesh)
-    if config.predict.prediction_head == "default" != method.elsewhere:
-        foreign = config.copy_and_resolve_references()
-        foreign.predict.prediction_head = method.elsewhere
-        elsewhere = Predictor(method, foreign, mesh)
-    partition, state = Partition.load(folder / "partition.json"), run.load_state(folder, config)[1]
-    targets = {name: {"parts": [part.name for part in found]} for name, found in parts.items()}
-    for weights, variables in (("teacher", state.teacher), ("student", state.variables)):
-        given = config.predict.threshold
-        calibrated = given or calibrate(predictor, variables, own.train, partition) or UNCALIBRATED
-        for name, found in parts.items():
-            own_data = name == config.data.name
-            threshold = calibrated if own_data else given or UNCALIBRATED
-            scores, _ = score(predictor if own_data else elsewhere, variables, found, threshold, show=0)
-            targets[name][weights] = {**scores.summary(), "threshold": threshold, "records": scores.records}
+    targets = {name: {"parts": [part.name for part in of_name]} for name, of_name in parts.items()}
+    for weights in ("student", "teacher"):  # the last one's threshold is kept for later predictions
+        trained = run.load_run(folder, with_weights(config, weights))
+        trained.dataset = own
+        for name, of_name in parts.items():
+            choice = choose_for_parts(trained, of_name)
+            scores, _ = score(choice.predictor, trained.variables, of_name, choice.threshold, show=0)
+            chosen = {"prediction_head": choice.prediction_head, "threshold": choice.threshold}
+            targets[name][weights] = {**scores.summary(), **chosen, "records": scores.records}
     return targets
+
+
+def with_weights(config: ConfigDict, weights: str) -> ConfigDict:
+    config = config.copy_and_resolve_references().unlock()
+    config.predict.weights = weights
+    return config
 
 
 def peak_memory_mib() -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from dualrel_jax import config as config_lib
+from dualrel_jax.data.datasets.appearance import Appearance, appearances
 from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.data.datasets.registry import Dataset, Part, load_dataset
 from dualrel_jax.errors import InputError
@@ -19,7 +20,6 @@ from dualrel_jax.training.checkpoint import Checkpoints, abstract
 from dualrel_jax.training.state import TrainState, abstract_state
 from dualrel_jax.utils import sharding as sharding_lib
 from dualrel_jax.utils.atomic import write_text
-from dualrel_jax.utils.ranges import evenly_spaced
 
 
 @dataclasses.dataclass
@@ -33,44 +33,52 @@ class Run:
     variables: Variables
     step: int
     pixel_nm: tuple[float, float] | None  # training pixel size (y, x)
+    _predictors: dict[str, Predictor] = dataclasses.field(default_factory=dict, repr=False)
 
     @functools.cached_property
     def dataset(self) -> Dataset:
         return load_dataset(self.config.data)
 
-    @functools.cached_property
-    def threshold(self) -> float:
-        """Probability above which a pixel is mitochondrion: `config.predict.threshold`, calibrated where that is 0.
+    def predictor_of(self, prediction_head: str) -> Predictor:
+        """That of the config, unless it is of another head."""
+        if prediction_head == self.config.predict.prediction_head:
+            return self.predictor
+        if prediction_head not in self._predictors:
+            config = self.config.copy_and_resolve_references().unlock()
+            config.predict.prediction_head = prediction_head
+            mesh = sharding_lib.create_mesh(config.train.devices)
+            self._predictors[prediction_head] = Predictor(self.method, config, mesh)
+        return self._predictors[prediction_head]
 
-        With `config.predict.foreground_fraction` the one at which the test volume is covered so far.
+    def calibrated_threshold(self, prediction_head: str) -> float:
+        """The threshold calibrated beside the labelled slices; computed, explained in print and kept the first time.
+
+        Kept in threshold.json, for the training volume may be gone when another is segmented.
         """
-        settings = self.config.predict
-        if settings.foreground_fraction:
-            slices = evenly_spaced([(part, z) for part in self.test_parts() for z in part.zs], threshold.SAMPLE)
-            sample = self.predictor.each(self.variables, (part.image_at(z) for part, z in slices))
-            return threshold.of_share(sample, settings.foreground_fraction)
-        return settings.threshold or self._calibrated()
-
-    def _calibrated(self) -> float:
-        """Kept in threshold.json, for the training volume may be gone when another is segmented."""
         path = self.workdir / "threshold.json"
-        fields = ("weights", "prediction_head", "tile", "overlap", "test_time_augmentation")
-        of = {"step": self.step, **{key: self.config.predict[key] for key in fields}}
+        fields = ("weights", "tile", "overlap", "test_time_augmentation")
+        settings = {key: self.config.predict[key] for key in fields}
+        of = {"step": self.step, **settings, "prediction_head": prediction_head}
         if path.exists():
             kept = json.loads(path.read_text())
             if config_lib.migrate({"predict": kept["of"]})["predict"] == of:
                 return kept["threshold"]
         try:
             partition = Partition.load(self.workdir / "partition.json")
-            calibrated = threshold.calibrate(self.predictor, self.variables, self.dataset.train, partition)
+            predictor = self.predictor_of(prediction_head)
+            calibrated = threshold.calibrate(predictor, self.variables, self.dataset.train, partition)
         except InputError as error:
             print(f"The threshold is {threshold.UNCALIBRATED}, not calibrated on the training volume: {error}")
             return threshold.UNCALIBRATED
         print(threshold.explain(calibrated))
-        found = calibrated or threshold.UNCALIBRATED
+        value = calibrated or threshold.UNCALIBRATED
         if sharding_lib.is_first_host():
-            write_text(path, json.dumps({"threshold": found, "of": of}) + "\n")
-        return found
+            write_text(path, json.dumps({"threshold": value, "of": of}) + "\n")
+        return value
+
+    def appearances(self) -> list[Appearance]:
+        """What the volumes with labels look like, from their files; InputError where they are gone."""
+        return appearances(self.dataset, Partition.load(self.workdir / "partition.json"))
 
     def test_parts(self) -> tuple[Part, ...]:
         """The test set, or the validation set where there is none; InputError if there is neither."""

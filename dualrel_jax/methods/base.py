@@ -28,7 +28,8 @@ Diagnostics = Mapping[str, jax.Array]
 class Method(abc.ABC):
     """Base class of methods; a subclass sets `networks` and writes `loss` and `predict`."""
 
-    elsewhere = "default"  # of the predictions, the one for other data sets than the training's, in a benchmark
+    main_head = "head"  # the name of the prediction that is the default
+    prediction_head_elsewhere = "default"  # the one for volumes that are not like those of the training
     strong_views = 0  # strong views of the unlabelled crops that the loss reads; 0: it reads none of them
     choices: Mapping[str, tuple[str, ...]] = {}  # fields of config.method that are one of some words
 

@@ -18,6 +18,7 @@ class CPS(Method):
     alone, whose labels are those of the clean crops, mixed alike.
     """
 
+    main_head = "left"
     strong_views = 1
 
     def __init__(self, config: ConfigDict):

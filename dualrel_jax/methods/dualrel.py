@@ -85,7 +85,8 @@ class DualRel(Method):
                 f"U-Net of depth {config.model.depth}."
             )
         config_lib.check_scale("method.strong_scale", method.strong_scale)
-        self.elsewhere = method.prediction_head_elsewhere
+        self.main_head = method.prediction_head
+        self.prediction_head_elsewhere = method.prediction_head_elsewhere
         self.strong_views = 2 if method.cross_pseudo_label_weight > 0 else 1  # the second is for CutMix
         bank = PrototypeBank(
             method.num_prototypes, method.num_references, method.dim, method.rectification, method.temperature

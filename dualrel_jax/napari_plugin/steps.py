@@ -12,27 +12,31 @@ from dualrel_jax.data.io.volume import Volume, intensity_range
 from dualrel_jax.data.io.writers import Voxel
 from dualrel_jax.errors import InputError
 
-Steps = Generator[tuple[int, int], None, np.ndarray]  # yields (slices done, slices in all)
+Steps = Generator[tuple[int, int], None, tuple[np.ndarray, float]]  # yields (slices done, slices in all)
 
 
 def segment(folder: Path, volume: Volume) -> Steps:
-    """Probability `z y x` uint8, 255 being 1, by the model of the run in `folder`.
+    """(probability `z y x` uint8, 255 being 1; threshold) by the model of the run in `folder`.
 
-    Where the volume's voxel size is unknown its pixels are taken to be those of the training.
+    Head and threshold are chosen as `predict` does. Where the volume's voxel size is unknown its pixels are taken to be
+    those of the training.
     """
     yield 0, len(volume)
     # Otherwise JAX takes most of a GPU's memory for as long as napari runs, and a training beside it has none.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     from dualrel_jax.inference import z_smoothing
+    from dualrel_jax.inference.choice import choose
     from dualrel_jax.inference.run import load_run
+    from dualrel_jax.inference.threshold import of_share
     from dualrel_jax.inference.volume_predictor import Model
     from dualrel_jax.utils import sharding
 
     sharding.cache_compilations()
     run = load_run(folder)
-    predict = run.config.predict
+    predict, choice = run.config.predict, choose(run, [volume])
+    print(choice.explanation)
     grey = intensity_range(volume)
-    model = Model(run.predictor, run.variables, grey, run.pixel_nm, predict.tile, predict.overlap, side=0)
+    model = Model(choice.predictor, run.variables, grey, run.pixel_nm, predict.tile, predict.overlap, side=0)
     zs, sigma = range(len(volume)), z_smoothing.smoothing_slices(volume, predict.z_smoothing_nm)
     sections = model.sections(volume)
     if sigma:
@@ -42,7 +46,7 @@ def segment(folder: Path, volume: Volume) -> Steps:
         if section is not None:
             found[z] = np.rint(section * 255)
         yield z + 1, len(volume)
-    return found
+    return found, choice.threshold or of_share([found / 255], predict.foreground_fraction)
 
 
 def above(probability: np.ndarray, threshold: float) -> np.ndarray:

@@ -1,7 +1,6 @@
 """The dock widget: a run, an image, and the buttons Segment, Instances and Retrain."""
 
 import functools
-import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -44,7 +43,7 @@ class DualRelWidget(Container):
         self.run = FileEdit(mode="d", label="Trained run", tooltip="The folder a training wrote (--workdir).")
         self.image = self._layer_choice(Image, "Image")
         self.voxel = LineEdit(label="Voxel size, nm", tooltip="z,y,x such as 30,8,8; from the image where it says so.")
-        self.threshold = FloatSpinBox(label="Threshold", value=0.5, min=0, max=1, step=0.05)
+        self.threshold = FloatSpinBox(label="Threshold (0: chosen)", value=0.0, min=0, max=1, step=0.05)
         self.segment = PushButton(text="Segment")
         self.masks = self._layer_choice(Labels, "Labels")
         self.smallest = FloatSpinBox(label="Smallest, um3", value=rules.min_um3, min=0, max=1e3, step=0.001)
@@ -125,9 +124,7 @@ class DualRelWidget(Container):
             config = config_lib.resolve(config_lib.load(Path(self.run.value) / "config.json"))
         except InputError as error:
             return self._say(str(error), wrong=True)
-        kept = Path(self.run.value) / "threshold.json"
-        calibrated = json.loads(kept.read_text())["threshold"] if kept.exists() else 0.5
-        self.steps.value, self.threshold.value = config.train.steps, config.predict.threshold or calibrated
+        self.steps.value, self.threshold.value = config.train.steps, config.predict.threshold
         self._say(f"{config.method.name}, size {config.size}, trained on {config.data.name}.")
 
     def _image_chosen(self, layer: Image | None) -> None:
@@ -167,16 +164,20 @@ class DualRelWidget(Container):
     # ---- Buttons -----------------------------------------------------------------------------------------------------
 
     def _segment(self) -> None:
-        image, threshold = self.image.value, self.threshold.value
+        image, asked = self.image.value, self.threshold.value
 
-        def show(probability: np.ndarray) -> None:
+        def show(segmented: tuple[np.ndarray, float]) -> None:
+            probability, threshold = segmented[0], asked or segmented[1]
             mask, name = steps.above(probability, threshold), f"{image.name} mask"
             look = {"contrast_limits": (0, 255), "colormap": "magma", "blending": "additive", "visible": False}
             self._viewer.add_image(probability, name=f"{image.name} probability", **look, **_place(image))
             self.masks.value = self._viewer.add_labels(
                 mask, name=name, metadata={_PROBABILITY: probability}, **_place(image)
             )
-            self._say(f"Mitochondria fill {100 * mask.mean():.1f} % of {image.name}. Correct {name} with the brush.")
+            self._say(
+                f"Mitochondria fill {100 * mask.mean():.1f} % of {image.name}, above a probability of {threshold:.2f}. "
+                f"Correct {name} with the brush."
+            )
 
         self._start(show, steps.segment, self._run_folder(), self._volume())
 

@@ -1,5 +1,6 @@
 """The work folder of a training: claiming it, and the files that describe the training in it."""
 
+import dataclasses
 import importlib.metadata
 import json
 import platform
@@ -10,6 +11,7 @@ import jax
 from ml_collections import ConfigDict
 
 from dualrel_jax import config as config_lib
+from dualrel_jax.data.datasets.appearance import appearances
 from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.data.datasets.registry import Dataset
 from dualrel_jax.errors import InputError
@@ -35,7 +37,7 @@ def claim_workdir(config: ConfigDict, workdir: Path) -> None:
 
 
 def describe_run(workdir: Path, dataset: Dataset, partition: Partition, mesh: jax.sharding.Mesh) -> None:
-    """Writes partition.json and run.json (pixel size, versions, devices and revision), on the first host.
+    """Writes partition.json and run.json (pixel size, versions, devices, revision, looks of the labelled volumes) on the first host.
 
     InputError if the run was started on other slices.
     """
@@ -54,6 +56,7 @@ def describe_run(workdir: Path, dataset: Dataset, partition: Partition, mesh: ja
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "git_revision": _git_revision(),
+        "labelled_volumes": [dataclasses.asdict(seen) for seen in appearances(dataset, partition)],
     }
     write_text(workdir / "run.json", json.dumps(description, indent=2) + "\n")
 

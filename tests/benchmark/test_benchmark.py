@@ -20,6 +20,7 @@ from dualrel_jax.data.datasets import registry
 from dualrel_jax.data.datasets.labels import fully_labelled
 from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.errors import InputError
+from dualrel_jax.inference.choice import Choice
 from dualrel_jax.main import parse
 
 # Stands in for the training of a cell: writes what it would, from cell.json; the row "broken" in `fail` fails.
@@ -302,24 +303,21 @@ def test_another_data_set_is_scored_whole_and_at_the_training_pixel_size(small_c
         trial.parts_to_score(registry.load_dataset(data), data, ["own"], "validation")
 
 
-@pytest.mark.parametrize(("asked", "own", "foreign"), [("default", "default", "prototypes"), ("mean", "mean", "mean")])
-def test_another_data_set_is_scored_by_the_prediction_meant_for_it(asked, own, foreign, small_config, monkeypatch):
-    seen = {}
+def test_a_trial_scores_each_data_set_as_predict_would_segment_it(small_config, monkeypatch):
+    seen = []
 
-    def score(output, variables, parts, threshold, show):
-        seen[parts[0].name] = (output, threshold)
+    def score(predictor, variables, parts, threshold, show):
+        seen.append((parts[0].name, predictor, threshold))
         return SimpleNamespace(summary=dict, records=[]), []
 
-    monkeypatch.setattr(trial, "Predictor", lambda method, config, mesh: config.predict.prediction_head)
     monkeypatch.setattr(trial, "score", score)
-    monkeypatch.setattr(trial, "calibrate", lambda *_: 0.6)
-    monkeypatch.setattr(trial.Partition, "load", lambda path: None)
-    monkeypatch.setattr(trial.run, "load_state", lambda *_: (0, SimpleNamespace(teacher={}, variables={})))
-    config = small_config()
-    config.predict.prediction_head = asked
+    monkeypatch.setattr(trial.run, "load_run", lambda folder, config: SimpleNamespace(variables={}, config=config))
+    choices = {"own": Choice("default", "by head", 0.6, ""), "fly": Choice("prototypes", "by prototypes", 0.5, "")}
+    monkeypatch.setattr(trial, "choose_for_parts", lambda run, parts: choices[parts[0].name])
     parts = {name: (SimpleNamespace(name=name),) for name in ("own", "fly")}
-    trial.score_parts(Path(), config, SimpleNamespace(train=()), parts)
-    assert seen == {"own": (own, 0.6), "fly": (foreign, 0.5)}
+    targets = trial.score_parts(Path(), small_config(), SimpleNamespace(train=()), parts)
+    assert seen == [("own", "by head", 0.6), ("fly", "by prototypes", 0.5)] * 2
+    assert targets["fly"]["teacher"]["prediction_head"] == "prototypes"
 
 
 def test_the_whole_program(volume_files, tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from dualrel_jax.data.datasets.partition import Partition, make_partition
 from dualrel_jax.data.datasets.registry import load_dataset
 from dualrel_jax.inference import threshold
+from dualrel_jax.inference.choice import choose_for_parts
 from dualrel_jax.inference.run import load_run
 from dualrel_jax.train import train
 
@@ -79,25 +80,26 @@ def test_a_run_keeps_its_threshold_for_when_the_training_volume_is_gone(small_co
     run = load_run(tmp_path / "run", config)
     dataset = load_dataset(config.data)
     chosen = make_partition(dataset.train, config.data)
-    found = run.threshold
+    found = run.calibrated_threshold("default")
     assert found == threshold.calibrate(run.predictor, run.variables, dataset.train, chosen)
     assert "cover as much as the labels do" in capsys.readouterr().out
     with config.unlocked():
         config.predict.threshold = 0.4
-    assert load_run(tmp_path / "run", config).threshold == 0.4
-    with config.unlocked():
-        config.predict.threshold, config.predict.foreground_fraction = 0.0, 0.2
     known = load_run(tmp_path / "run", config)
+    assert choose_for_parts(known, dataset.test).threshold == 0.4
+    known.config.unlock()
+    known.config.predict.threshold, known.config.predict.foreground_fraction = 0.0, 0.2
     found_in_test = [known.predictor(known.variables, part.image_at(z)) for part in dataset.test for z in part.zs]
-    assert (np.stack(found_in_test) > known.threshold).mean() == pytest.approx(0.2, abs=0.01)
+    value = choose_for_parts(known, dataset.test).threshold
+    assert (np.stack(found_in_test) > value).mean() == pytest.approx(0.2, abs=0.01)
 
     gone = load_run(tmp_path / "run")
     gone.config.data.image = str(tmp_path / "gone.tif")
-    assert gone.threshold == found
+    assert gone.calibrated_threshold("default") == found
     (tmp_path / "run" / "threshold.json").unlink()
     again = load_run(tmp_path / "run")
     again.config.data.image = str(tmp_path / "gone.tif")
-    assert again.threshold == 0.5
+    assert again.calibrated_threshold("default") == 0.5
     assert "gone.tif" in capsys.readouterr().out
 
 

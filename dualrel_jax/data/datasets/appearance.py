@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dualrel_jax.data.datasets.registry import training_shape
+from dualrel_jax.data.datasets.partition import Partition
+from dualrel_jax.data.datasets.registry import Dataset, training_shape
 from dualrel_jax.data.io.resample import resample_image
 from dualrel_jax.data.io.volume import Volume, intensity_range, to_uint8
 from dualrel_jax.utils.ranges import central_window, evenly_spaced
@@ -47,7 +48,9 @@ class Appearance:
             return f"its grey values lie {grey_distance:.0%} of the range away"
         detail_factor = max(self.detail, other.detail) / max(min(self.detail, other.detail), 1e-6)
         if detail_factor > DETAIL_FACTOR:
-            return f"its fine detail is {detail_factor:.1f} times as {'strong' if self.detail > other.detail else 'weak'}"
+            return (
+                f"its fine detail is {detail_factor:.1f} times as {'strong' if self.detail > other.detail else 'weak'}"
+            )
         return ""
 
 
@@ -80,6 +83,14 @@ def appearance(
     greys = np.quantile(values, _QUANTILES) / 255
     detail = math.sqrt(squares.mean()) / max(float(values.std()), 1e-6)
     return Appearance(volume.path, volume.voxel_nm, tuple(np.round(greys, 4).tolist()), round(detail, 4))
+
+
+def appearances(dataset: Dataset, partition: Partition) -> list[Appearance]:
+    """Of the training volumes whose labels are learned from."""
+    labelled = {name for name, _ in partition.labelled}
+    return [
+        appearance(part.image, part.pixel_nm, part.zs, part.range) for part in dataset.train if part.name in labelled
+    ]
 
 
 def _sizes(voxel_nm: Sequence[float]) -> str:

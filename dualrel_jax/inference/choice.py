@@ -1,0 +1,123 @@
+"""Which prediction head segments a volume, and above which probability: one rule for every command and table.
+
+| the volume | prediction head | threshold |
+| --- | --- | --- |
+| like one whose labels the model learned from | the method's main one | calibrated beside the labelled slices |
+| another microscope or tissue | the method's for other volumes | UNCALIBRATED, no label says how much to expect |
+
+`config.predict.domain` decides in place of `is_known`; `prediction_head`, `threshold` and `foreground_fraction` set the
+rest.
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from dualrel_jax.data.datasets.appearance import Appearance, appearance
+from dualrel_jax.data.datasets.registry import Part
+from dualrel_jax.data.io.volume import Volume
+from dualrel_jax.errors import InputError
+from dualrel_jax.inference import threshold as threshold_lib
+from dualrel_jax.inference.run import Run
+from dualrel_jax.inference.slice_predictor import Predictor
+from dualrel_jax.inference.threshold import UNCALIBRATED
+from dualrel_jax.utils.ranges import evenly_spaced
+
+DOMAINS = ("auto", "training", "other")
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """How volumes are segmented.
+
+    Attributes:
+        predictor: of the prediction head `prediction_head`.
+        threshold: probability above which a pixel is mitochondrion; 0 where `config.predict.foreground_fraction`
+            leads to one, which only the volume itself tells.
+        explanation: a sentence, with the flags that choose otherwise.
+    """
+
+    prediction_head: str
+    predictor: Predictor
+    threshold: float
+    explanation: str
+
+
+def choose(run: Run, volumes: Sequence[Volume]) -> Choice:
+    """The head and the threshold for `volumes`, which are segmented alike."""
+    settings, name = run.config.predict, volumes[0].path
+    known, reason = is_known(run, volumes)
+    head = settings.prediction_head
+    if head == "default" and not known:
+        head = run.method.prediction_head_elsewhere
+    if settings.foreground_fraction:
+        value, how = 0.0, "the threshold follows from config.predict.foreground_fraction"
+    elif settings.threshold:
+        value, how = settings.threshold, f"the threshold is config.predict.threshold, {settings.threshold:g}"
+    elif known:
+        value = run.calibrated_threshold(head)
+        how = f"the threshold is {value:.2f}, that of the training"
+    else:
+        value, how = UNCALIBRATED, f"the threshold is {UNCALIBRATED:g}"
+    shown = run.method.main_head if head == "default" else head
+    kind = "as a volume of the training" if known else "as a volume of another kind"
+    flags = f"--config.predict.domain={'other' if known else 'training'} chooses otherwise"
+    explanation = (
+        f"{name} is segmented {kind} ({reason}): the prediction head is {shown}, {how}. {flags}; so do "
+        "predict.prediction_head, predict.threshold and predict.foreground_fraction."
+    )
+    return Choice(head, run.predictor_of(head), value, explanation)
+
+
+def choose_for_parts(run: Run, parts: Sequence[Part]) -> Choice:
+    """`choose` for labelled parts; their slices lead to the threshold of `config.predict.foreground_fraction`."""
+    choice = choose(run, [part.image for part in parts])
+    if fraction := run.config.predict.foreground_fraction:
+        slices = evenly_spaced([(part, z) for part in parts for z in part.zs], threshold_lib.SAMPLE)
+        sample = choice.predictor.each(run.variables, (part.image_at(z) for part, z in slices))
+        choice = dataclasses.replace(choice, threshold=threshold_lib.of_share(sample, fraction))
+    return choice
+
+
+def is_known(run: Run, volumes: Sequence[Volume]) -> tuple[bool, str]:
+    """Whether every one of `volumes` is, or looks like, one whose labels the run learned from; and why, in words.
+
+    Of a run that recorded no such volume and whose files are gone nothing speaks against it.
+    """
+    domain = run.config.predict.domain
+    if domain not in DOMAINS:
+        raise InputError(f"config.predict.domain is {domain!r}; expected one of {', '.join(DOMAINS)}.")
+    if domain != "auto":
+        return domain == "training", f"config.predict.domain is {domain}"
+    learned = _learned_from(run)
+    if not learned:
+        return True, "what the training's volumes looked like is not recorded"
+    for volume in volumes:
+        if any(_same_path(volume.path, known.path) for known in learned):
+            continue
+        seen = appearance(volume, run.pixel_nm)
+        differences = [seen.difference(known) for known in learned]
+        if all(differences):
+            return False, f"{differences[0]} as in the training"
+    if all(any(_same_path(volume.path, known.path) for known in learned) for volume in volumes):
+        return True, "its labels were learned"
+    return True, "voxel size, grey values and fine detail are like those of a volume whose labels were learned"
+
+
+def _learned_from(run: Run) -> list[Appearance]:
+    """The volumes with labels in the training, as run.json records them; of an older run, as its files look."""
+    record = json.loads((run.workdir / "run.json").read_text())
+    if "labelled_volumes" in record:
+        return [
+            Appearance(seen["path"], seen["voxel_nm"] and tuple(seen["voxel_nm"]), tuple(seen["greys"]), seen["detail"])
+            for seen in record["labelled_volumes"]
+        ]
+    try:
+        return run.appearances()
+    except InputError:
+        return []
+
+
+def _same_path(path: str, other: str) -> bool:
+    return Path(path).resolve() == Path(other).resolve()

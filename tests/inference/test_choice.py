@@ -1,0 +1,109 @@
+import dataclasses
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import dualrel_jax
+from dualrel_jax.data.datasets.appearance import appearance
+from dualrel_jax.data.io.volume import Volume
+from dualrel_jax.errors import InputError
+from dualrel_jax.inference.choice import choose, choose_for_parts
+
+IMAGE = np.random.default_rng(0).integers(0, 255, (6, 40, 40), np.uint8)
+VOXEL_NM = (30.0, 8.0, 8.0)
+TRAINED = Volume.from_array(IMAGE, VOXEL_NM, "trained.tif")
+ALIKE = Volume.from_array(IMAGE[:, ::-1], VOXEL_NM, "next_block.tif")
+FOREIGN = Volume.from_array(IMAGE, (50.0, 4.0, 4.0), "another.tif")
+
+
+class FakePredictor:
+    def __init__(self, head):
+        self.head = head
+
+    def each(self, variables, images):
+        return (image / 255 for image in images)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A function (fields of config.predict) -> a run with prototypes, trained on TRAINED."""
+
+    def make(**predict):
+        seen = dataclasses.asdict(appearance(TRAINED, (8.0, 8.0)))
+        (tmp_path / "run.json").write_text(json.dumps({"labelled_volumes": [seen]}))
+        config = dualrel_jax.get_config("dualrel:own,all")
+        config.predict.update(predict)
+        return SimpleNamespace(
+            workdir=tmp_path,
+            config=config,
+            method=SimpleNamespace(main_head="head", prediction_head_elsewhere="prototypes"),
+            pixel_nm=(8.0, 8.0),
+            predictor_of=FakePredictor,
+            calibrated_threshold=lambda head: 0.62,
+            appearances=lambda: [appearance(TRAINED, (8.0, 8.0))],
+            variables={},
+        )
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("volume", "head", "threshold", "why"),
+    [
+        (TRAINED, "default", 0.62, "its labels were learned"),
+        (ALIKE, "default", 0.62, "voxel size, grey values and fine detail are like"),
+        (FOREIGN, "prototypes", 0.5, "its voxels are 50 x 4 x 4 nm, not 30 x 8 x 8 nm as in the training"),
+    ],
+)
+def test_the_volume_decides_on_head_and_threshold(run, volume, head, threshold, why):
+    choice = choose(run(), [volume])
+    assert (choice.prediction_head, choice.predictor.head, choice.threshold) == (head, head, threshold)
+    assert why in choice.explanation and volume.path in choice.explanation
+    assert "predict.domain" in choice.explanation and "predict.foreground_fraction" in choice.explanation
+
+
+@pytest.mark.parametrize(
+    ("fields", "volume", "head", "threshold"),
+    [
+        ({"domain": "training"}, FOREIGN, "default", 0.62),
+        ({"domain": "other"}, TRAINED, "prototypes", 0.5),
+        ({"prediction_head": "mean"}, FOREIGN, "mean", 0.5),
+        ({"prediction_head": "mean"}, ALIKE, "mean", 0.62),
+        ({"threshold": 0.4}, FOREIGN, "prototypes", 0.4),
+        ({"threshold": 0.4}, TRAINED, "default", 0.4),
+        ({"foreground_fraction": 0.1}, TRAINED, "default", 0.0),
+    ],
+)
+def test_flags_override_it(run, fields, volume, head, threshold):
+    choice = choose(run(**fields), [volume])
+    assert (choice.prediction_head, choice.threshold) == (head, threshold)
+
+
+def test_one_unlike_volume_among_several_makes_all_of_another_kind(run):
+    assert choose(run(), [TRAINED, FOREIGN]).prediction_head == "prototypes"
+
+
+def test_a_fraction_leads_to_the_threshold_of_labelled_parts(run):
+    part = SimpleNamespace(image=TRAINED, zs=range(6), image_at=lambda z: IMAGE[z])
+    threshold = choose_for_parts(run(foreground_fraction=0.1), [part]).threshold
+    assert np.mean(IMAGE / 255 > threshold) == pytest.approx(0.1, abs=0.01)
+
+
+def test_a_run_without_a_record_compares_with_its_files_or_with_nothing(run):
+    old = run()
+    (old.workdir / "run.json").write_text("{}")
+    assert choose(old, [FOREIGN]).prediction_head == "prototypes"
+
+    def gone():
+        raise InputError("gone")
+
+    old.appearances = gone
+    choice = choose(old, [FOREIGN])
+    assert choice.prediction_head == "default" and "not recorded" in choice.explanation
+
+
+def test_an_unknown_domain_is_refused(run):
+    with pytest.raises(InputError, match="predict.domain is 'mine'; expected one of auto, training, other"):
+        choose(run(domain="mine"), [TRAINED])
