@@ -109,10 +109,7 @@ def _learned_from(run: Run) -> list[Appearance]:
     """The volumes with labels in the training, as run.json records them; of an older run, as its files look."""
     record = json.loads((run.workdir / "run.json").read_text())
     if "labelled_volumes" in record:
-        return [
-            Appearance(seen["path"], seen["voxel_nm"] and tuple(seen["voxel_nm"]), tuple(seen["greys"]), seen["detail"])
-            for seen in record["labelled_volumes"]
-        ]
+        return [Appearance.from_json(seen) for seen in record["labelled_volumes"]]
     try:
         return run.appearances()
     except InputError:

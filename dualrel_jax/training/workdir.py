@@ -17,6 +17,7 @@ from dualrel_jax.data.datasets.registry import Dataset
 from dualrel_jax.errors import InputError
 from dualrel_jax.utils import sharding
 from dualrel_jax.utils.atomic import write_text
+from dualrel_jax.utils.jsonl import without_nan
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -37,7 +38,9 @@ def claim_workdir(config: ConfigDict, workdir: Path) -> None:
 
 
 def describe_run(workdir: Path, dataset: Dataset, partition: Partition, mesh: jax.sharding.Mesh) -> None:
-    """Writes partition.json and run.json (pixel size, versions, devices, revision, looks of the labelled volumes) on the first host.
+    """Writes partition.json and run.json on the first host.
+
+    run.json: pixel size, versions, devices, revision, and what the volumes look like whose labels are learned from.
 
     InputError if the run was started on other slices.
     """
@@ -58,7 +61,7 @@ def describe_run(workdir: Path, dataset: Dataset, partition: Partition, mesh: ja
         "git_revision": _git_revision(),
         "labelled_volumes": [dataclasses.asdict(seen) for seen in appearances(dataset, partition)],
     }
-    write_text(workdir / "run.json", json.dumps(description, indent=2) + "\n")
+    write_text(workdir / "run.json", json.dumps(without_nan(description), indent=2) + "\n")
 
 
 def _git_revision() -> str | None:

@@ -37,6 +37,12 @@ class Appearance:
     greys: tuple[float, ...]
     detail: float
 
+    @classmethod
+    def from_json(cls, record: dict) -> "Appearance":
+        """From `dataclasses.asdict`, in which JSON has null for nan."""
+        voxel_nm = record["voxel_nm"] and tuple(math.nan if size is None else size for size in record["voxel_nm"])
+        return cls(record["path"], voxel_nm, tuple(record["greys"]), record["detail"])
+
     def difference(self, other: "Appearance") -> str:
         """How this volume differs from `other`, as a part of a sentence; empty if it looks alike."""
         if self.voxel_nm and other.voxel_nm:
