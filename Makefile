@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/demo
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs address clean
 
 demo: .venv/installed
 	$(BIN)/dualrel --config configs/dualrel.py:phantom,1/32 --workdir $(DEMO) --config.train.steps=600
@@ -17,6 +17,15 @@ test: .venv/installed-dev
 lint: .venv/installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+docs: .venv/installed-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "The site is in build/site/index.html."
+
+# make address URL=https://...: where the repository is, for the site and the notebooks.
+address:
+	sed -i 's|^repo_url: "[^"]*"|repo_url: "$(URL)"|' mkdocs.yml
+	sed -i 's|repository = \\"[^"\\]*\\"|repository = \\"$(URL)\\"|' colab/*.ipynb
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -1,7 +1,8 @@
-"""README and guides: links lead somewhere, fields exist, commands are understood, and the path for own volumes runs."""
+"""README, guides and results: they fit a page, links lead somewhere, and commands are understood and run."""
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,26 @@ from dualrel_jax import main
 from dualrel_jax.benchmark import __main__ as benchmark
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-PAGES += [ROOT / "perf" / "README.md", *sorted((ROOT / "results").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "perf" / "README.md"]
+PAGES += sorted((ROOT / "docs").glob("*.md")) + sorted((ROOT / "results").rglob("*.md"))
+MAX_LINES = {"README.md": 120, "results/README.md": 150, "results/performance.md": 150}
+
+
+def name_of(page):
+    return str(page.relative_to(ROOT))
+
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
+
+
+def lines_outside_code(page):
+    return re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL).splitlines()
+
+
+def anchors(page):
+    """Anchors of the headings as GitHub makes them."""
+    headings = [line.lstrip("#").strip() for line in lines_outside_code(page) if re.match(r"#+ ", line)]
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def commands(page):
@@ -26,42 +45,80 @@ def commands(page):
                 yield words
 
 
-def flags_of(module):
-    """What the pages' commands give to the program of this module."""
-    for page in PAGES:
-        for words in commands(page):
-            if words[0] == "dualrel":
-                words = ["python", "-m", "dualrel_jax.main", *words[1:]]
-            if words[:3] == ["python", "-m", module]:
-                yield words[3:]
+def program(words):
+    """(module or program, its arguments) of a command."""
+    if words[0] == "dualrel":
+        return "dualrel_jax.main", words[1:]
+    if words[:2] == ["python", "-m"]:
+        return words[2], words[3:]
+    return words[0], words[1:]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
-        assert re.match(r"https?://", target) or (page.parent / target).exists(), target
+@each_page
+def test_a_page_fits(page):
+    lines = page.read_text().splitlines()
+    assert len(lines) <= MAX_LINES.get(name_of(page), 400)
+    assert [line for line in lines if len(line) > 100] == []
+    assert [line for line in lines if line != line.rstrip()] == []
+    rows = [line.replace(r"\|", "") for line in lines if line.startswith("|")]
+    assert [row for row in rows if row.count("|") > 7] == [], "a table has at most six columns"
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if "log" not in page.parts], ids=lambda page: page.name)
+@each_page
+def test_links_and_anchors_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)]+)\)", "\n".join(lines_outside_code(page))):
+        if re.match(r"https?://", target):
+            continue
+        path, _, anchor = target.partition("#")
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.exists() or linked.name == "configuration.md", target
+        assert not anchor or anchor in anchors(linked), target
+
+
+@pytest.mark.parametrize("path", [*PAGES, *sorted((ROOT / "colab").glob("*.ipynb"))], ids=name_of)
+def test_no_placeholder_of_an_address_is_left(path):
+    assert not re.search(r"<owner>|OWNER|example\.com|YOUR_NAME", path.read_text())
+
+
+@each_page
 def test_fields_exist(page):
+    if name_of(page).startswith("results/log/"):  # fields of their own revision
+        return
     config = dualrel_jax.get_config("dualrel:phantom")
     for section, field in re.findall(r"--config\.(\w+)\.(\w+)=", page.read_text().replace("config.base.", "config.")):
         assert section == "rows" or field in config[section], f"--config.{section}.{field}"
 
 
-def test_commands_are_understood(tmp_path, monkeypatch):
+@each_page
+def test_commands_are_understood(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    seen = list(flags_of("dualrel_jax.main"))
-    assert len(seen) > 12
-    for argv in seen:
-        workdir = next((word for flag, word in zip(argv, argv[1:], strict=False) if flag == "--workdir"), "none")
-        Path(workdir).mkdir(parents=True, exist_ok=True)
-        config_lib.save(config_lib.resolve(dualrel_jax.get_config("dualrel:phantom")), Path(workdir, "config.json"))
-        main.parse(argv)
-    comparisons = list(flags_of("dualrel_jax.benchmark"))
-    assert len(comparisons) > 1
-    for argv in comparisons:
-        benchmark.parse(argv)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for words in commands(page):
+        name, arguments = program(words)
+        if name == "dualrel_jax.main":
+            workdir = next((word for flag, word in zip(words, words[1:], strict=False) if flag == "--workdir"), "none")
+            Path(workdir).mkdir(parents=True, exist_ok=True)
+            config_lib.save(config_lib.resolve(dualrel_jax.get_config("dualrel:phantom")), Path(workdir, "config.json"))
+            if "--help" not in arguments:
+                main.parse(arguments)
+        elif name == "dualrel_jax.benchmark":
+            benchmark.parse(arguments)
+        elif name in ("pip", "pip3"):
+            assert all(extra in extras for extra in re.findall(r"\[(\w+)\]", " ".join(arguments)))
+        elif name == "make":
+            assert arguments and set(arguments) <= set(targets)
+        elif "." in name or name == "perf":
+            path = ROOT.joinpath(*name.split("."))
+            assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), name
+        else:
+            assert name in ("python3", "napari", "taskset", "pytest", "ruff", "git", "gcloud", "dask"), words
+
+
+def test_the_files_that_contributing_names_exist():
+    table = re.findall(r"^\| .+ \| `(\S+?)`", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    assert len(table) > 5
+    assert [path for path in table if not (ROOT / path).exists()] == []
 
 
 @pytest.mark.slow
@@ -77,7 +134,7 @@ def test_the_readmes_path_for_an_own_volume_runs(tmp_path, monkeypatch, volume_f
     page = tmp_path / "page.md"
     page.write_text(section)
     for words in commands(page):
-        small = ["train.steps=4", "train.crop_px=32", "model.width=4", "model.depth=2", "train.optimizer=adamw"]
+        small = ["train.steps=4", "train.patch=32", "model.width=4", "model.depth=2", "train.optimizer=adamw"]
         small += ["data.pixel_nm=0"]  # the volume is 0.4 µm wide
         small = [f"--config.{field}" for field in small] if "--config" in words else []
         assert main.main([*words[1:], *small]) == 0, words

@@ -59,7 +59,7 @@ def tables_with_scores(page):
         yield sources, [dict(zip(heading, line, strict=True)) for line in lines]
 
 
-@pytest.mark.parametrize(("page", "count"), [("results/README.md", 3)])
+@pytest.mark.parametrize(("page", "count"), [("README.md", 1), ("results/README.md", 3)])
 def test_numbers_of_tables_equal_their_files(page, count):
     checked = list(tables_with_scores(page))
     assert len(checked) == count
