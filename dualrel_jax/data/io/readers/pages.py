@@ -1,6 +1,7 @@
 """Decode single pages of TIFF files, by tifffile or else by Pillow, into the grey values that are displayed."""
 
 import contextlib
+import io
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
-from PIL import Image, TiffImagePlugin
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 from tifffile import PHOTOMETRIC
 
 from dualrel_jax.data.io.readers.base import as_grey
@@ -17,6 +18,7 @@ from dualrel_jax.errors import InputError
 _LOCK = threading.Lock()
 _users = 0
 _limit: int | None = None
+_kinds_by_pillow: dict[tuple, bool] = {}
 
 
 @contextlib.contextmanager
@@ -56,37 +58,48 @@ class Pages:
         tif.filehandle.set_lock(True)
         self._pages, self._path = pages, path
         self._display = displayed(pages[0].keyframe, path)
-        self._by_pillow = False
-        if compression(pages[0]) != "none":
-            self._choose_decoder()
+        self._by_pillow = _needs_pillow(pages[0], path)
 
     def slice(self, z: int) -> np.ndarray:
         """Page z `y x` as displayed."""
         page, name = self._pages[z], f"{self._path}, page {z}"
         if not self._by_pillow:
             return as_grey(self._display(page.asarray()), name)
-        image, inverted = _decode_by_pillow(self._path, page)
-        return as_grey(image if inverted else self._display(image), name)
+        return as_grey(self._display(_decode_by_pillow(self._path, page)), name)
 
-    def _choose_decoder(self) -> None:
-        page = self._pages[0]
-        try:
-            page.asarray()
-            return
-        except Exception as error:  # damage as well; a missing decoder is an error of several types
-            if not _is_missing_decoder(error):
-                return  # the page is damaged, which its reader reports
-        try:
-            _decode_by_pillow(self._path, page)
-            self._by_pillow = True
-        except Exception as error:  # each decoder has its own
-            if _pillow_decodes(page.keyframe.compression):
-                self._by_pillow = True
-                return
+
+def _needs_pillow(page: tifffile.TiffPage | tifffile.TiffFrame, path: Path) -> bool:
+    """Whether Pillow decodes pages of this kind, not tifffile; found out once for each kind."""
+    kept = page.keyframe
+    kind = (kept.compression, kept.predictor, kept.photometric, kept.dtype, kept.bitspersample)
+    if kind not in _kinds_by_pillow:
+        _kinds_by_pillow[kind] = not _tifffile_decodes(page) and _check_pillow(page, path)
+    return _kinds_by_pillow[kind]
+
+
+def _tifffile_decodes(page: tifffile.TiffPage | tifffile.TiffFrame) -> bool:
+    if page.keyframe.compression == 1:
+        return True
+    try:
+        page.asarray()
+    except Exception as error:  # a missing decoder is an error of several types; a damaged page has a decoder
+        text = str(error)
+        return not (isinstance(error, ImportError) or "requires the" in text or "codec" in text)
+    return True
+
+
+def _check_pillow(page: tifffile.TiffPage | tifffile.TiffFrame, path: Path) -> bool:
+    """True; raises InputError where Pillow has no decoder either."""
+    try:
+        _decode_by_pillow(path, page)
+    except Exception as error:  # each decoder has its own
+        unknown = isinstance(error, UnidentifiedImageError | InputError)
+        if unknown or not _pillow_decodes(page.keyframe.compression):
             raise InputError(
-                f"{self._path}: no decoder for its compression {compression(page)} is installed; expected none, "
-                "deflate or LZW: run `pip install imagecodecs`, or save it with one of these"
+                f"{path}: no decoder for its compression {compression(page)} of type {page.keyframe.dtype} is "
+                "installed; expected none, deflate or LZW: run `pip install imagecodecs`, or save it with one of these"
             ) from error
+    return True
 
 
 def compression(page: tifffile.TiffPage | tifffile.TiffFrame) -> str:
@@ -132,30 +145,28 @@ def is_inverted(page: tifffile.TiffPage) -> bool:
     return page.photometric == PHOTOMETRIC.MINISWHITE and not by_tifffile
 
 
-def _decode_by_pillow(path: Path, page: tifffile.TiffPage) -> tuple[np.ndarray, bool]:
-    """(values, whether Pillow has inverted them already)."""
+def _decode_by_pillow(path: Path, page: tifffile.TiffPage) -> np.ndarray:
+    """Values as they are stored, in the type that the file states; colours `y x c`."""
     with any_size(), Image.open(path) as image:
         image.seek(page.index)
-        raw = str(image.tile[0][3][0] if isinstance(image.tile[0][3], tuple) else image.tile[0][3])
+        options = image.tile[0][3]
+        stored_as = str(options[0] if isinstance(options, tuple) else options)
         values = np.asarray(image)
-    inverted = "I" in raw.partition(";")[2]
-    dtype = page.keyframe.dtype
-    if values.dtype != dtype and values.ndim == 2:
-        if values.dtype.itemsize != dtype.itemsize or values.dtype.kind not in "iu" or dtype.kind not in "iu":
-            raise InputError(f"{path}: Pillow reads it as {values.dtype}, not {dtype}")
-        values = values.astype(dtype)
-    return values, inverted
-
-
-def _is_missing_decoder(error: Exception) -> bool:
-    text = str(error)
-    return isinstance(error, ImportError) or "imagecodecs" in text or "requires the" in text or "codec" in text
+    keyframe = page.keyframe
+    if values.ndim == 2 and "I" in stored_as.partition(";")[2]:  # Pillow has inverted 1 and 8 bit, and no others
+        values = ~values if values.dtype.kind in "bu" else values
+    if values.ndim == 2 and values.dtype != keyframe.dtype:
+        kinds = values.dtype.kind + keyframe.dtype.kind
+        same_bits = values.dtype.itemsize == keyframe.dtype.itemsize
+        converted = values.astype(keyframe.dtype)
+        if not (set(kinds) <= set("iu") and (same_bits or np.array_equal(converted, values))):
+            raise InputError(f"{path}: is read as {values.dtype}, expected {keyframe.dtype}: save it uncompressed")
+        values = converted
+    return values
 
 
 def _pillow_decodes(code: int) -> bool:
     """Whether Pillow's libtiff has this codec: it then has an encoder, too, for one of grey and one bit."""
-    import io
-
     name = TiffImagePlugin.COMPRESSION_INFO.get(int(code))
     for mode in ("L", "1") if name else ():
         with contextlib.suppress(Exception):  # each codec has its own
