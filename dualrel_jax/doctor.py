@@ -12,15 +12,9 @@ import jax
 from ml_collections import ConfigDict
 
 from dualrel_jax import config as config_lib
-from dualrel_jax.data.checks.rules import (
-    Finding,
-    check_image,
-    check_kinds,
-    check_labels,
-    check_view,
-    list_words,
-    places,
-)
+from dualrel_jax.data.checks.finding import Finding, list_words, places
+from dualrel_jax.data.checks.labels import check_labels
+from dualrel_jax.data.checks.rules import check_image, check_kinds, check_view
 from dualrel_jax.data.datasets.partition import make_partition
 from dualrel_jax.data.datasets.registry import Dataset, load_dataset
 from dualrel_jax.data.pipeline import create, crops, resident

@@ -15,9 +15,11 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from dualrel_jax.data.checks.volume import check_prediction_input
 from dualrel_jax.data.datasets.own import parse_voxel, split_paths
 from dualrel_jax.data.io.volume import Volume, intensity_range, open_volume, to_uint8
-from dualrel_jax.data.io.writers import VolumeWriter, open_writer, remove
+from dualrel_jax.data.io.voxel import check_likely
+from dualrel_jax.data.io.writers import VolumeWriter, check_outputs, open_writer, remove
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference import threshold as threshold_lib
 from dualrel_jax.inference import z_smoothing
@@ -55,6 +57,9 @@ def predict(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, 
             f"{volume.path} does not say its voxel size: its pixels are taken to be those of the training, "
             f"{run.pixel_nm[0]:g} x {run.pixel_nm[1]:g} nm; --config.predict.voxel_nm=z,y,x sets them."
         )
+    check_likely(volume.voxel_nm, volume.path, "predict.voxel_nm")
+    for finding in check_prediction_input(volume):
+        print(finding)
     choice = choose(run, [volume])
     settings.prediction_head, settings.threshold = choice.prediction_head, choice.threshold
     print(choice.explanation)
@@ -151,6 +156,7 @@ def predict_volume(
 
 
 def _check(volume: Volume, settings: ConfigDict) -> None:
+    check_likely(volume.voxel_nm, volume.path, "predict.voxel_nm")
     if settings.orthogonal_planes:
         z_smoothing.check_isotropic(volume)
     if settings.window_px < 0:
@@ -162,9 +168,8 @@ def _writers(volume: Volume, region: Region, output: Path, settings: ConfigDict)
     paths = {"mask": output}
     if settings.probability:
         paths["probability"] = output.with_name(f"{output.stem}_probability{output.suffix}")
-    for path in paths.values():
-        if path.exists() and path.resolve() == Path(volume.path).resolve():
-            raise InputError(f"config.predict.output is {output}, the volume itself; choose another name for the mask.")
+    beside = [output.with_name(f"{output.stem}{suffix}") for suffix in (".png", ".json")]
+    check_outputs([*paths.values(), *beside], [volume.path], "config.predict.output")
     kept = {"offset": tuple(part.start for part in region), "keep": True}
     reductions = {"mask": "majority", "probability": "mean"}
     return {

@@ -9,7 +9,8 @@ from ml_collections import ConfigDict
 
 from dualrel_jax.data.datasets.own import parse_voxel
 from dualrel_jax.data.io.volume import Volume, intensity_range, open_volume, to_uint8
-from dualrel_jax.data.io.writers import Voxel, open_writer
+from dualrel_jax.data.io.voxel import Voxel, check_likely
+from dualrel_jax.data.io.writers import check_outputs, open_writer
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference.windows import parse_region
 from dualrel_jax.instances import morphometry
@@ -160,6 +161,7 @@ def _open_probability(workdir: Path, config: ConfigDict) -> Volume:
             f"{volume.path} does not say its voxel size, which volumes and lengths need; set "
             "--config.predict.voxel_nm=z,y,x in nm, such as 30,8,8."
         )
+    check_likely(volume.voxel_nm, volume.path, "predict.voxel_nm")
     return volume
 
 
@@ -208,3 +210,5 @@ def _check_output(output: Path, *inputs: str) -> None:
     open_writer(output, (1, 1, 1), np.uint16)
     if output.exists() and any(output.resolve() == Path(path).resolve() for path in inputs if path):
         raise InputError(f"config.instances.output is {output}, one of the inputs; choose another name.")
+    beside = [output.with_suffix(suffix) for suffix in (".csv", ".json", ".png")]
+    check_outputs([output, *beside], inputs, "config.instances.output")

@@ -126,10 +126,10 @@ def tissue():
 
 def test_voxel_sizes_and_shapes(tissue, looks):
     image, label = tissue
-    assert "does not say its voxel size" in looks(image, label)
-    assert "a unit may be wrong" in looks(image, label, voxel_nm="0.03,0.008,0.008")
-    with pytest.raises(InputError, match="pixels are said to be of 0.005 x 0.005 nm.*set data.voxel_nm=z,y,x in nm.$"):
-        looks(image, label, voxel_nm="0.005,0.005,0.005", pixel_nm=20.0)
+    assert "does not state its voxel size" in looks(image, label)
+    for sizes in ("0.03,0.008,0.008", "30000,10000,10000", "30,8,800", "5000,8,8"):
+        with pytest.raises(InputError, match="voxel_nm=.* nm .z y x.; expected .* 0.5 to 100 nm.*a unit may be wrong"):
+            looks(image, label, voxel_nm=sizes)
     assert "not known; training does without" in looks(image, label, voxel_nm="?,10,10")
     deep = (np.tile(array[:, :, :20], (6, 1, 1)) for array in tissue)
     assert "its axes are not z y x" in looks(*deep, voxel_nm="8,8,8")
@@ -188,7 +188,8 @@ def test_blank_slices_around_the_only_labelled_one_break_nothing(tissue, looks):
 def test_labels_scaled_otherwise_than_said(tissue, looks):
     image, label = tissue
     assert "data.label_kind" in looks(image, label, voxel_nm="8,8,8", label_kind="grey")
-    assert "data.label_kind" in looks(image, 40 + 200 * label, voxel_nm="8,8,8", label_kind="instances")
+    with pytest.raises(InputError, match="marks every pixel .* data.label_kind"):
+        looks(image, 40 + 200 * label, voxel_nm="8,8,8", label_kind="instances")
 
 
 def test_the_whole_lucchi_and_vnc(tmp_path):

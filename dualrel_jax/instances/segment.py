@@ -13,15 +13,36 @@ from tqdm import tqdm
 
 from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.data.io.voxel import Voxel
+from dualrel_jax.errors import InputError
 from dualrel_jax.instances import morphometry
+
+_ROUNDING = 1e-3  # real numbers may leave 0..1 by this
+_MASK = 0.001  # fraction of ones in a mask; a probability of 1/255 is rarer where all are that low
 
 
 def above(probability: Volume, threshold: float) -> np.ndarray:
-    """`z y x` bool: probability above `threshold`. The values 0..255 or 0..1 (float) of the volume mean 0..1."""
+    """`z y x` bool: probability above `threshold`. The values 0..255 or 0..1 (float) of the volume mean 0..1.
+
+    Raises:
+        InputError: real numbers outside 0..1, or a mask of 0 and 1 where 0..255 are expected.
+    """
     limit = threshold * morphometry.full_scale(probability)
     mask = np.empty(probability.shape, bool)
-    for row, slice_yx in zip(mask, probability, strict=True):
+    highest, ones = 0.0, 0
+    for z, (row, slice_yx) in enumerate(zip(mask, probability, strict=True)):
         np.greater(slice_yx, limit, out=row)
+        low, high = slice_yx.min(), slice_yx.max()
+        if probability.dtype.kind == "f" and not -_ROUNDING <= low <= high <= 1 + _ROUNDING:
+            raise InputError(
+                f"{probability.path}: slice {z} holds values from {low:g} to {high:g}; expected probabilities as real "
+                "numbers from 0 to 1, or as uint8 from 0 to 255: save it as 8 bit, or divide it by its full scale"
+            )
+        highest, ones = max(highest, float(high)), ones + np.count_nonzero(slice_yx)
+    if probability.dtype == np.uint8 and highest == 1 and ones > _MASK * mask.size:
+        raise InputError(
+            f"{probability.path}: holds nothing but 0 and 1 as uint8; expected probabilities from 0 to 255: multiply "
+            "it by 255 if it is a mask"
+        )
     return mask
 
 

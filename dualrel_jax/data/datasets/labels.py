@@ -21,9 +21,9 @@ class LabelRule:
 
     Attributes:
       kind: "binary" (equal to `foreground`), "instances" (> 0) or "grey" (> 127).
-      ignore_value: native value of pixels to leave out; -1: none (unsigned labels never hold it).
+      ignore_value: native value of pixels to leave out; -1: none.
       index: image z -> slice of the label volume; its keys are the labelled slices.
-      foreground: the foreground value of "binary" labels, found by `check_binary`.
+      foreground: the foreground value of "binary" labels, as `check_values` returns it.
     """
 
     kind: str
@@ -37,6 +37,8 @@ class LabelRule:
             mask = native == self.foreground
         else:
             mask = native > (127 if self.kind == "grey" else 0)
+        if self.ignore_value < 0:
+            return mask.astype(np.uint8)
         return np.where(native == self.ignore_value, np.uint8(IGNORE), mask.astype(np.uint8))
 
 
@@ -89,36 +91,73 @@ def check_kind(kind: str) -> None:
         raise InputError(f"data.label_kind={kind} is unknown; expected one of {', '.join(KINDS)}.")
 
 
-def check_binary(slices: Iterable[np.ndarray], ignore_value: int, path: str) -> float | None:
-    """The foreground value of labels that should hold two values; None where every pixel is background.
+def check_values(slices: Iterable[np.ndarray], kind: str, ignore_value: int, path: str) -> float | None:
+    """Checks the values of labels; returns the foreground value of binary ones, None where they hold none.
 
-    Background is 0; where 0 is the ignore value it is the lower of the two.
+    Background is 0; in binary labels in which 0 is the ignore value it is the lower of the two values.
 
     Raises:
-      InputError: more than two values, or NaN.
+      InputError: NaN, negative values, nothing but foreground, or more than two values of binary labels.
     """
     values: set[float] = set()
+    only_foreground = True
     for native in slices:
-        if native.dtype.kind == "f" and np.isnan(native).any():
-            raise InputError(
-                f"{path} holds NaN; expected numbers: give these pixels a value of their own (numpy.nan_to_num(label, "
-                "nan=255)) and name it with data.ignore_value."
-            )
-        # Striking out one value after another is far cheaper than sorting the pixels of every slice.
-        rest = native[~np.isin(native, [*values, ignore_value])] if native.size else native
-        while rest.size and len(values) < _LISTED:
-            values.add(rest[0].item())
-            rest = rest[rest != rest[0]]
+        _check_numbers(native, path)
+        if kind == "binary":
+            values = _add_values(values, native, ignore_value)
+        else:
+            only_foreground &= bool((native > (127 if kind == "grey" else 0)).all())
+        only_foreground &= not (native == ignore_value).any()
     background = min(values, default=0) if ignore_value == 0 else 0
     foreground = sorted(values - {background})
     if len(foreground) > 1:
+        raise InputError(_too_many_values(values, background, path))
+    if only_foreground and (kind != "binary" or (foreground and background not in values)):
         raise InputError(
-            f"{path} holds the label values {', '.join(f'{value:g}' for value in sorted(values))}"
-            f"{' and more' if len(values) >= _LISTED else ''}, but data.label_kind=binary means {background:g} and one "
-            "other value; set data.label_kind=instances (every value above 0 is a mitochondrion) or grey (above 127), "
-            "or data.ignore_value to the value of pixels to leave out."
+            f"{path} marks every pixel of its labelled slices as mitochondrion (data.label_kind={kind}); expected "
+            "background as well: save background as 0, or set data.label_kind or data.ignore_value."
         )
     return foreground[0] if foreground else None
+
+
+def _check_numbers(native: np.ndarray, path: str) -> None:
+    """Raises InputError for NaN and for negative values, to which no kind of labels gives a meaning."""
+    if native.dtype.kind == "f" and np.isnan(native).any():
+        raise InputError(
+            f"{path} holds NaN; expected numbers: give these pixels a value of their own (numpy.nan_to_num(label, "
+            "nan=255)) and name it with data.ignore_value."
+        )
+    if native.dtype.kind in "fi" and native.size and native.min() < 0:
+        raise InputError(
+            f"{path} holds the negative value {native.min():g}; expected labels of 0 and above: save background as 0, "
+            "and pixels that are not labelled as a value of their own, such as 255, named by data.ignore_value=255."
+        )
+
+
+def _add_values(values: set[float], native: np.ndarray, ignore_value: int) -> set[float]:
+    """`values` and those of a slice, up to `_LISTED`, without `ignore_value`."""
+    values = set(values)
+    # Striking out one value after another is far cheaper than sorting the pixels of every slice.
+    rest = native[~np.isin(native, [*values, ignore_value])] if native.size else native
+    while rest.size and len(values) < _LISTED:
+        values.add(rest[0].item())
+        rest = rest[rest != rest[0]]
+    return values
+
+
+def _too_many_values(values: set[float], background: float, path: str) -> str:
+    listed = ", ".join(f"{value:g}" for value in sorted(values)) + (" and more" if len(values) >= _LISTED else "")
+    classes = ""
+    if values <= {0, 1, 2} and background == 0:
+        classes = (
+            "data.ignore_value=0 if these are classes as in ilastik, Labkit and napari (0 not labelled, 1 background, "
+            "2 mitochondrion), "
+        )
+    return (
+        f"{path} holds the label values {listed}, but data.label_kind=binary means {background:g} and one other value; "
+        f"set {classes}data.label_kind=instances (every value above 0 is a mitochondrion) or grey (above 127), or "
+        "data.ignore_value to the value of pixels to leave out."
+    )
 
 
 def number_in(path: str | Path) -> int | None:

@@ -10,14 +10,14 @@ from ml_collections import ConfigDict
 from dualrel_jax.data.datasets.labels import (
     LabelRule,
     Source,
-    check_binary,
     check_kind,
     check_shapes,
+    check_values,
     number_in,
     numbers_in,
 )
 from dualrel_jax.data.io.volume import Volume, open_volume
-from dualrel_jax.data.io.voxel import Voxel, is_voxel
+from dualrel_jax.data.io.voxel import Voxel, check_likely, is_voxel
 from dualrel_jax.errors import InputError
 
 
@@ -106,7 +106,7 @@ def parse_voxel(text: str, key: str) -> Voxel | None:
     """'30,8,8' -> (30.0, 8.0, 8.0); '?,8,8' -> (nan, 8.0, 8.0); None for an empty text.
 
     Raises:
-      InputError: not three positive numbers.
+      InputError: not three numbers, or none that electron microscopy has.
     """
     if not text:
         return None
@@ -119,6 +119,7 @@ def parse_voxel(text: str, key: str) -> Voxel | None:
             f"{key}={text} is not understood; expected the voxel size z,y,x in nm, such as 30,8,8, or ?,8,8 where z is "
             "unknown."
         )
+    check_likely(sizes, f"{key}={text}", key)
     return sizes
 
 
@@ -140,9 +141,8 @@ def _rule(config: ConfigDict, label: Volume, index: dict[int, int]) -> LabelRule
     check_kind(config.label_kind)
     if not index:
         raise InputError(f"{label.path} holds no labelled slice; label some slices of the volume, a handful is enough.")
-    foreground = None
-    if config.label_kind == "binary":
-        foreground = check_binary((label[i] for i in index.values()), config.ignore_value, label.path)
+    slices = (label[i] for i in index.values())
+    foreground = check_values(slices, config.label_kind, config.ignore_value, label.path)
     return LabelRule(config.label_kind, config.ignore_value, index, foreground)
 
 

@@ -12,10 +12,10 @@ from dualrel_jax.data.datasets.own import read_own, read_test
 from dualrel_jax.data.datasets.public import LAYOUTS, read_layout
 from dualrel_jax.data.io.resample import resample_image, resample_label
 from dualrel_jax.data.io.volume import Volume, intensity_range, to_uint8
+from dualrel_jax.data.io.voxel import PIXEL_NM, check_likely
 from dualrel_jax.data.phantom import phantom
 from dualrel_jax.errors import InputError
 
-PIXEL_NM = (0.5, 100.0)  # likely for EM; 4.6 to 10 in the public data sets
 GAP = 4  # slices left out between training and validation, because neighbours look alike
 
 
@@ -106,6 +106,8 @@ def load_dataset(config: ConfigDict) -> Dataset:
     if config.test_image or config.test_label:
         sources["test"] = read_test(config)
     sources.update(_unlabelled_elsewhere(config))
+    for split, source in sources.items():
+        check_likely(source.image.voxel_nm, source.image.path, f"data.{'test_' if split == 'test' else ''}voxel_nm")
     train_zs, validation_zs = _blocks(config, raw)
     pixel_nm = _training_pixel(config, sources)
     ranges = {split: intensity_range(source.image, source.zs) for split, source in sources.items()}
@@ -283,9 +285,10 @@ def _last_fifth(source: Source) -> tuple[int, ...]:
 
 def _training_pixel(config: ConfigDict, sources: dict[str, Source]) -> tuple[float, float] | None:
     """(y, x) nm of training, `config.pixel_nm` or that of the training volume, the larger; None where none is known."""
-    if not 0 <= config.pixel_nm < math.inf:
+    if config.pixel_nm != 0 and not PIXEL_NM[0] <= config.pixel_nm <= PIXEL_NM[1]:
         raise InputError(
-            f"data.pixel_nm={config.pixel_nm} is not a pixel size; expected nm above 0, or 0 for the volume's."
+            f"data.pixel_nm={config.pixel_nm} is not a pixel size of electron microscopy; expected {PIXEL_NM[0]:g} to "
+            f"{PIXEL_NM[1]:g} nm, or 0 for that of the volume."
         )
     unknown = [name for name, source in sources.items() if source.image.voxel_nm is None]
     if len(unknown) == len(sources):
@@ -293,7 +296,7 @@ def _training_pixel(config: ConfigDict, sources: dict[str, Source]) -> tuple[flo
     if unknown:
         key = "data.test_voxel_nm" if unknown[0] == "test" else "data.voxel_nm"
         raise InputError(
-            f"{sources[unknown[0]].image.path} does not say its voxel size, which is needed to bring all volumes to "
+            f"{sources[unknown[0]].image.path} does not state its voxel size, which is needed to bring all volumes to "
             f"one pixel size; set {key}=z,y,x in nm, such as 30,8,8."
         )
     return tuple(max(size, config.pixel_nm) for size in sources["train"].image.voxel_nm[1:])

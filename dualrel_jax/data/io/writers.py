@@ -6,13 +6,14 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import tifffile
 
 from dualrel_jax.data.io import ome_zarr
+from dualrel_jax.data.io.volume import split_inner
 from dualrel_jax.data.io.voxel import Voxel
 from dualrel_jax.errors import InputError
 
@@ -212,12 +213,33 @@ def open_writer(
         raise InputError(
             f"{path}: is of no type that can be written; expected {', '.join(SUFFIXES)}: rename the output"
         )
+    if ":" in path.name:
+        raise InputError(
+            f"{path}: has a colon in its name, which names what is inside a file (FILE:NAME); expected none: rename "
+            "the output"
+        )
     if path.is_dir() and not ome_zarr.is_ours(path):
         raise InputError(f"{path}: is a folder that dualrel_jax did not write; expected a free name: choose another")
     about = (path, shape_zyx, np.dtype(dtype), voxel_nm)
     if path.suffix.lower() == ".zarr":
         return _ZarrWriter(*about, offset=offset, reduction=reduction, keep=keep)
     return _TiffWriter(*about)
+
+
+def check_outputs(outputs: Iterable[Path], inputs: Iterable[str | Path], key: str) -> None:
+    """Checks that nothing to be written replaces an input or lies among its slices or chunks; empty inputs pass.
+
+    Raises:
+        InputError: such an output; `key` is the config field that names it.
+    """
+    files = [split_inner(path)[0].resolve() for path in inputs if path]
+    for output in outputs:
+        place = output.expanduser().resolve()
+        for file in files:
+            if place == file and file.exists():
+                raise InputError(f"{key}: {output} would replace the volume itself; choose another name.")
+            if file.is_dir() and place.is_relative_to(file):
+                raise InputError(f"{key}: {output} lies in {file}, the volume itself; choose another folder.")
 
 
 def remove(path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dualrel_jax.constants import IGNORE
-from dualrel_jax.data.datasets.registry import PIXEL_NM, Part
+from dualrel_jax.data.datasets.registry import Part
 from dualrel_jax.errors import InputError
 
 DRAWS = 5  # uniform numbers in [0, 1) a crop needs
@@ -36,13 +36,6 @@ def check_fits(slices: list[SliceOf], crop_px: int) -> None:
         y, x = part.shape_at_training
         if min(y, x) >= crop_px:
             continue
-        voxel_nm = part.image.voxel_nm
-        if voxel_nm and min(voxel_nm[1:]) < PIXEL_NM[0]:
-            raise InputError(
-                f"The slices of {part.name} are smaller than a crop, {y} x {x} pixels at the training pixel size, for "
-                f"their own pixels are said to be of {voxel_nm[1]:g} x {voxel_nm[2]:g} nm; expected {PIXEL_NM[0]:g} to "
-                f"{PIXEL_NM[1]:g} nm: set data.voxel_nm=z,y,x in nm."
-            )
         raise InputError(
             f"A crop of {crop_px} x {crop_px} pixels (config.train.crop_px) is larger than the slices of {part.name}, "
             f"{y} x {x} pixels at the training pixel size; lower --config.train.crop_px or --config.data.pixel_nm."

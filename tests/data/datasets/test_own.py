@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import config, volume, write_slices, write_test_volume
 
-from dualrel_jax.data.datasets.labels import LabelRule, check_binary
+from dualrel_jax.data.datasets.labels import LabelRule, check_values
 from dualrel_jax.data.datasets.partition import make_partition
 from dualrel_jax.data.datasets.registry import GAP, load_dataset
 from dualrel_jax.errors import InputError
@@ -130,7 +130,7 @@ def test_label_kinds(own):
     assert np.array_equal(load_dataset(own(grey, label_kind="grey")).train[0].native_label_at(9), MASK[9])
 
 
-@pytest.mark.parametrize("background, foreground, ignore", [(0, 1, 255), (0, 255, 7), (1, 2, 0), (0, 1, -1)])
+@pytest.mark.parametrize("background, foreground, ignore", [(0, 1, 255), (0, 255, 7), (1, 2, 0)])
 def test_ignored_pixels(own, background, foreground, ignore):
     label = np.where(MASK > 0, foreground, background).astype(np.int16)
     label[:, :10] = ignore
@@ -141,18 +141,51 @@ def test_ignored_pixels(own, background, foreground, ignore):
     assert (decoded[:10] == 255).all() and np.array_equal(decoded[10:], MASK[4, 10:])
 
 
-@given(values=st.lists(st.integers(-5, 300), min_size=1, max_size=12), ignore=st.integers(-1, 5))
+@given(values=st.lists(st.integers(-1, 300) | st.integers(0, 3), min_size=1, max_size=12), ignore=st.integers(-1, 5))
 def test_binary_means_at_most_one_value_beside_background_and_ignored(values, ignore):
     slices = [np.array([values], np.int32), np.array([values[:1]], np.int32)]
     kept = set(values) - {ignore}
     background = 0 if ignore else min(kept, default=0)
-    if len(kept - {background}) > 1:
+    if min(values) < 0:
+        with pytest.raises(InputError, match="label holds the negative value"):
+            check_values(slices, "binary", ignore, "label")
+    elif len(kept - {background}) > 1:
         with pytest.raises(InputError, match="label_kind=instances"):
-            check_binary(slices, ignore, "label")
+            check_values(slices, "binary", ignore, "label")
+    elif kept and background not in kept and ignore not in values:
+        with pytest.raises(InputError, match="label marks every pixel"):
+            check_values(slices, "binary", ignore, "label")
     else:
-        foreground = check_binary(slices, ignore, "label")
+        foreground = check_values(slices, "binary", ignore, "label")
         decoded = LabelRule("binary", ignore, {}, foreground).decode(slices[0])[0]
         assert list(decoded) == [255 if value == ignore else int(value != background) for value in values]
+
+
+@pytest.mark.parametrize("kind", ["binary", "instances", "grey"])
+@pytest.mark.parametrize(
+    ("decoded", "message"),
+    [
+        (
+            MASK + 1,
+            {"binary": "1, 2, but .*set data.ignore_value=0 if these are classes.*0 not labelled, 1 background"},
+        ),
+        (np.where(MASK, 1, -1), "negative value -1; expected .*data.ignore_value=255"),
+        (np.where(MASK, 255, -1.0), "negative value -1; expected .*data.ignore_value=255"),
+        (np.where(MASK, 254, 250), {"binary": "250, 254", "instances": "every pixel", "grey": "every pixel"}),
+        (np.full_like(MASK, 255), "every pixel"),
+    ],
+)
+def test_values_that_have_no_meaning_are_refused(own, kind, decoded, message):
+    message = message if isinstance(message, str) else message.get(kind)
+    data = own(decoded.astype(np.float32 if decoded.dtype.kind == "f" else np.int16), label_kind=kind)
+    if message:
+        with pytest.raises(InputError, match=message):
+            load_dataset(data)
+
+
+def test_classes_with_nothing_left_unlabelled(own):
+    part = load_dataset(own(MASK + 1, ignore_value=0, validation_slices="none")).train[0]
+    assert np.array_equal(part.label_at(4), MASK[4])
 
 
 def test_further_volumes_join_without_labels(own, tmp_path):
@@ -297,7 +330,7 @@ def test_a_test_volume_needs_its_labels(own, tmp_path):
 
 def test_a_test_volume_with_labels_on_some_slices(own, tmp_path):
     fields = write_test_volume(tmp_path)
-    write_slices(tmp_path / "some", np.ones((2, 80, 96), np.uint8), ["t1.png", "t3.png"])
+    write_slices(tmp_path / "some", np.eye(80, 96, dtype=np.uint8)[None].repeat(2, 0), ["t1.png", "t3.png"])
     dataset = load_dataset(own(MASK, **{**fields, "test_label": str(tmp_path / "some")}))
     assert dataset.test[0].labelled_zs == (1, 3)
     tifffile.imwrite(tmp_path / "short.tif", np.ones((2, 80, 96), np.uint8))
@@ -305,10 +338,16 @@ def test_a_test_volume_with_labels_on_some_slices(own, tmp_path):
         load_dataset(own(MASK, **{**fields, "test_label": str(tmp_path / "short.tif")}))
 
 
-@pytest.mark.parametrize("pixel_nm, shape", [(0.0, (40, 48)), (16.0, (20, 24)), (4.0, (40, 48)), (1e6, (1, 1))])
+@pytest.mark.parametrize("pixel_nm, shape", [(0.0, (40, 48)), (16.0, (20, 24)), (4.0, (40, 48)), (80.0, (4, 5))])
 def test_the_training_pixel_size_is_never_below_that_of_the_volume(own, pixel_nm, shape):
     part = load_dataset(own(MASK, voxel_nm="30,8,8", pixel_nm=pixel_nm)).train[0]
     assert part.shape_at_training == part.image_at(3).shape == part.label_at(3).shape == shape
+
+
+@pytest.mark.parametrize("pixel_nm", [-1.0, 0.2, 1e6, np.inf, np.nan])
+def test_a_training_pixel_size_that_is_not_of_electron_microscopy(own, pixel_nm):
+    with pytest.raises(InputError, match="data.pixel_nm=.*expected 0.5 to 100 nm, or 0"):
+        load_dataset(own(MASK, voxel_nm="30,8,8", pixel_nm=pixel_nm))
 
 
 def test_unknown_voxel_sizes(own):

@@ -163,7 +163,7 @@ def test_public_training_and_validation_may_not_overlap(tmp_path):
 def test_a_test_volume_replaces_that_of_a_public_data_set(tmp_path):
     write_layout("lucchi", tmp_path)
     fields = write_test_volume(tmp_path)
-    with pytest.raises(InputError, match="test.tif does not say.*data.test_voxel_nm"):
+    with pytest.raises(InputError, match="test.tif does not state.*data.test_voxel_nm"):
         load_dataset(config("lucchi", dir=str(tmp_path), **fields))
     (test,) = load_dataset(config("lucchi", dir=str(tmp_path), test_voxel_nm="5,2.5,2.5", **fields)).test
     assert (test.image.path, test.shape_at_training) == (fields["test_image"], (40, 48))

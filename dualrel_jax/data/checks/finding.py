@@ -1,0 +1,25 @@
+"""One sentence of a check for the user, and the words its sentences share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence for the user; with `look`, something that seems wrong, and its remedy."""
+
+    text: str
+    look: bool = False
+
+    def __str__(self) -> str:
+        return f"{'look:' if self.look else 'ok:  '} {self.text}"
+
+
+def places(zs: Sequence[int]) -> str:
+    """[3, 40] -> "z = 3, 40"; of many, from where to where."""
+    return f"z = {list_words(zs)}" if len(zs) <= 8 else f"z = {zs[0]} to {zs[-1]}"
+
+
+def list_words(words: Sequence) -> str:
+    """[3, 40] -> "3, 40"; "none" where there are none."""
+    return ", ".join(map(str, words)) or "none"

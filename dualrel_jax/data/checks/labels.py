@@ -1,0 +1,65 @@
+"""Checks of labels: the foreground fraction, empty masks, and whether they lie where the image shows outlines."""
+
+from collections.abc import Iterator
+
+from dualrel_jax.constants import IGNORE
+from dualrel_jax.data.checks.alignment import misplacement
+from dualrel_jax.data.checks.finding import Finding, list_words, places
+from dualrel_jax.data.datasets.registry import Part
+from dualrel_jax.utils.ranges import evenly_spaced
+
+_SLICES = 24  # looked at in a volume, evenly spaced over z
+_FOREGROUND = (0.002, 0.6)  # fraction of labelled pixels: 0.05 to 0.07, of a single slice 0.015 to 0.15
+
+
+def check_labels(part: Part) -> Iterator[Finding]:
+    """Their foreground fraction, and whether they lie where the image shows outlines."""
+    zs = evenly_spaced(part.labelled_zs, _SLICES)
+    labels = {z: part.native_label_at(z) for z in zs}
+    foreground = {z: int((label == 1).sum()) for z, label in labels.items()}
+    known = sum(int((label != IGNORE).sum()) for label in labels.values())
+    fraction = sum(foreground.values()) / max(known, 1)
+    native = part.label[part.rule.index[zs[0]]]
+    source = f"{part.label.path} ({part.rule.kind}, values {native.min():g} to {native.max():g} in slice {zs[0]})"
+    if fraction > _FOREGROUND[1]:
+        yield Finding(
+            f"{source} marks {fraction:.0%} of the pixels as mitochondrion, expected less than {_FOREGROUND[1]:.0%}: "
+            "invert it (Fiji: Edit > Invert) if background and mitochondria are exchanged, or set data.label_kind.",
+            look=True,
+        )
+    elif fraction < _FOREGROUND[0]:
+        yield Finding(
+            f"{source} marks {fraction:.2%} of the pixels as mitochondrion, expected at least {_FOREGROUND[0]:.1%}: "
+            "check data.label_kind (grey counts values above 127), or label more.",
+            look=True,
+        )
+    else:
+        yield Finding(
+            f"{part.label.path}: {len(part.labelled_zs)} labelled slices ({places(part.labelled_zs)}), {fraction:.1%} "
+            "of their pixels mitochondrion."
+        )
+    yield from _check_empty(part)
+    # The four with most to see, whose neighbours in z can be compared with.
+    inner = [z for z in zs if 0 < z < len(part.image) - 1] or zs
+    wrong = misplacement(part, sorted(inner, key=lambda z: -foreground[z])[:4])
+    if wrong:
+        yield Finding(
+            f"The labels {part.label.path} of {part.image.path} {wrong}: check that both are exported the same way, "
+            "that slices count from 0, and that they belong together.",
+            look=True,
+        )
+
+
+def _check_empty(part: Part) -> Iterator[Finding]:
+    """An empty mask in a folder of some slices is a label, or one that is still to be drawn."""
+    label = part.label
+    if not (part.name.startswith("own/") and label.names and len(label) < len(part.image)):
+        return
+    empty = [label.names[i] for i in part.rule.index.values() if not part.rule.decode(label[i]).any()]
+    if empty:
+        more = f" (and so {'are' if len(empty) > 2 else 'is'} {list_words(empty[1:6])})" if empty[1:] else ""
+        yield Finding(
+            f"{label.path}/{empty[0]} is empty{more} and counts as a slice without mitochondria: move it away if it is "
+            "not labelled yet.",
+            look=True,
+        )

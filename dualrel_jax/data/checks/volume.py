@@ -1,0 +1,128 @@
+"""Checks that concern an image volume alone: gaps in a folder, blank slices, order of axes, inverted contrast."""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+import numpy as np
+from scipy import ndimage
+
+from dualrel_jax.data.checks.finding import Finding, list_words
+from dualrel_jax.data.datasets.labels import number_in
+from dualrel_jax.data.io.volume import Volume
+from dualrel_jax.utils.ranges import central_window, evenly_spaced
+
+_WINDOW = 1024  # side of the central part of a slice that is looked at, pixels
+_SLICES = 24  # looked at in a volume, evenly spaced over z
+# Measured on Lucchi, VNC, a fly brain, a muscle and the two phantoms.
+_CORRELATION_GAP = 0.1  # correlation of neighbours along z minus that along y or x: at most 0.01; axes swapped, 0.24+
+# Skewness of the Laplacian of Gaussian: dark membranes make it positive, 0.16 to 0.76 (of one slice 0.06 or more).
+_INVERTED, _SIGMA = -0.1, 2.0
+LABELS = 0.9  # fraction of pixels equal to their right neighbour: 0.02 to 0.03 in EM, above 0.99 in labels
+
+
+def check_volume(image: Volume, zs: Sequence[int], labelled: bool = False) -> Iterator[Finding]:
+    """What seems wrong with the slices `zs` of an image; `labelled`: for a training with labels of it."""
+    yield from _check_numbers(image, labelled)
+    zs = evenly_spaced(zs, _SLICES)
+    constant = [z for z in zs if np.ptp(central_slice(image, z).astype(float)) == 0]
+    if constant:
+        remedy = "data.train_slices=a:b" if labelled else "predict.region=a:b,,"
+        yield Finding(
+            f"{len(constant)} of {len(zs)} slices looked at of {image.path} hold one grey value only (z = "
+            f"{list_words(constant[:6])}): leave them out ({remedy}), or export the volume again.",
+            look=True,
+        )
+    others = evenly_spaced([z for z in zs if z not in constant], 8)
+    yield from _check_axes(image, others)
+    yield from _check_contrast(image, others)
+
+
+def check_prediction_input(image: Volume) -> Iterator[Finding]:
+    """`check_volume`, and whether the volume looks like labels instead of an image."""
+    yield from check_volume(image, range(len(image)))
+    if flatness(image) > LABELS:
+        yield Finding(
+            f"{image.path} looks like labels, not like an image (neighbouring pixels are equal in "
+            f"{flatness(image):.0%} of places): name the image with predict.input.",
+            look=True,
+        )
+
+
+def _check_contrast(image: Volume, zs: Sequence[int]) -> Iterator[Finding]:
+    """Membranes are thin and dark in EM as it is usually shown."""
+    skews = []
+    for z in zs:
+        edges = ndimage.gaussian_laplace(central_slice(image, z).astype(np.float32), _SIGMA)
+        edges -= edges.mean()
+        skews.append((edges**3).mean() / max(float(edges.std()) ** 3, 1e-9))
+    if skews and np.median(skews) < _INVERTED:
+        yield Finding(
+            f"{image.path} seems inverted: its thin lines, the membranes, are brighter than what is around them. "
+            "Invert it (Fiji: Edit > Invert), unless all volumes of the training look like this.",
+            look=True,
+        )
+
+
+def _check_numbers(image: Volume, labelled: bool) -> Iterator[Finding]:
+    """Whether each file of a folder is numbered one after the last, or at least has a number of its own."""
+    numbers = [number_in(name) for name in image.names]
+    if None in numbers:
+        return
+    names: dict[int, str] = {}
+    for number, name in zip(numbers, image.names, strict=True):
+        if number in names:
+            masks = ", so masks are taken to be named by the place of a file, counted from 0" if labelled else ""
+            yield Finding(
+                f"{names[number]} and {name} of {image.path} end in the same number{masks}: move one of them away, or "
+                "number the files anew.",
+                look=True,
+            )
+            return
+        names[number] = name
+    steps = [(b - a, a) for a, b in pairwise(sorted(numbers))]
+    usual = min(steps, default=(0, 0))[0]
+    if gaps := [a for step, a in steps if step > usual]:
+        masks = ", and name masks by the numbers of the image's files, not by their place" if labelled else ""
+        yield Finding(
+            f"Number {gaps[0] + usual} is missing between the files of {image.path}: export that slice again if it is "
+            f"lost{masks}.",
+            look=True,
+        )
+
+
+def _check_axes(image: Volume, zs: Sequence[int]) -> Iterator[Finding]:
+    """Neighbours along z are farther apart, or as far, as along y and x; so they are no more alike."""
+    windows = [(central_slice(image, z), central_slice(image, z + 1)) for z in zs if z + 1 < len(image)]
+    shifted = [(a, b, a[1:], a[:-1], a[:, 1:], a[:, :-1]) for a, b in windows if np.ptp(b.astype(float)) > 0]
+    if shifted:
+        alike = [np.median([_correlation(*pair[i : i + 2]) for pair in shifted]) for i in (0, 2, 4)]
+        if alike[0] > min(alike[1:]) + _CORRELATION_GAP:
+            yield Finding(
+                f"Slices of {image.path} are more alike ({alike[0]:.2f}) than neighbouring rows ({alike[1]:.2f}) or "
+                f"columns ({alike[2]:.2f}): its axes may not be z y x; reorder them in image and labels (Fiji: Image > "
+                "Stacks > Reslice).",
+                look=True,
+            )
+            return
+    z, *yx = image.shape
+    if z > 2 * min(yx):
+        yield Finding(
+            f"{image.path} has {z} slices of only {yx[0]} x {yx[1]} pixels: if that is not so, its axes are not z y x; "
+            "reorder them in image and labels (Fiji: Image > Stacks > Reslice).",
+            look=True,
+        )
+
+
+def flatness(volume: Volume) -> float:
+    """Fraction of pixels that equal their right neighbour."""
+    windows = [central_slice(volume, z) for z in evenly_spaced(range(len(volume)), 8)]
+    return float(np.mean([(window[:, 1:] == window[:, :-1]).mean() for window in windows]))
+
+
+def central_slice(volume: Volume, z: int) -> np.ndarray:
+    """The middle of slice z, at most `_WINDOW` pixels wide: y x, native."""
+    return volume[z, *central_window(volume.shape[1:], _WINDOW)]
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
