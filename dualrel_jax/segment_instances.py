@@ -14,7 +14,7 @@ from dualrel_jax.data.io.writers import check_outputs, open_writer
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference.windows import parse_region
 from dualrel_jax.instances import morphometry
-from dualrel_jax.instances.segment import above, label_instances, true_instances
+from dualrel_jax.instances.segment import label_instances, mask_above, true_instances
 from dualrel_jax.metrics import instances
 from dualrel_jax.training import memory
 from dualrel_jax.utils.atomic import write_text
@@ -24,94 +24,53 @@ from dualrel_jax.visualization import overlays
 
 BYTES_PER_VOXEL = 12  # at the peak, measured on Lucchi; up to 56 where one connected network fills the volume
 LABEL_KINDS = ("binary", "instances")
-_NUMBERED = 25  # instances of a slice that bear their number in the picture
 
 
 def segment_instances(workdir: str | Path, config: ConfigDict) -> dict[str, Path]:
-    """Turns a probability volume into numbered mitochondria; -> name -> path of what was written.
+    """Turns a probability volume into numbered mitochondria; -> name -> path of each file written.
 
-    `config.instances.input` becomes a label volume (1 is the largest instance), beside it `<stem>.csv` (see
-    `instance_measures.measure`), `<stem>.json` (the settings, and the scores of `instance_metrics` if
-    `config.instances.label` is given) and `<stem>.png`.
+    Writes the label volume `config.instances.output` (1 is the largest instance) and beside it `<stem>.csv` (the
+    measures of `morphometry.measure`), `<stem>.json` (settings, totals and, with `config.instances.label`, the scores
+    of `metrics.instances.compare`) and `<stem>.png`.
 
     Raises:
-        InputError: a missing or unfit volume, no voxel size or too little memory.
+        InputError: a volume is missing or does not fit, its voxel size is unknown, or memory is too small.
     """
     workdir, settings = Path(workdir), config.instances
     probability = _open_probability(workdir, config)
     voxel_nm, output = probability.voxel_nm, Path(settings.output or workdir / "instances" / "instances.tif")
     _check_memory(probability)
     _check_output(output, probability.path, settings.image, settings.label)
-    if settings.image:
-        image = _open_like(probability, settings.image, "instances.image")
-    else:
-        image = probability if settings.input else _segmented(workdir, probability)
+    image = _open_image(workdir, probability, settings)
     truth = _open_truth(probability, settings) if settings.label else None
     threshold = settings.threshold or _threshold_of_mask(Path(probability.path))
-    labels = label_instances(above(probability, threshold), voxel_nm, settings)
+    labels = label_instances(mask_above(probability, threshold), voxel_nm, settings)
     rows = morphometry.measure(labels, probability, voxel_nm)
-    about = {"input": probability.path, "voxel_nm": voxel_nm, "settings": settings.to_dict(), **summary(rows)}
-    about["settings"]["threshold"] = threshold
+    result = {
+        "input": probability.path,
+        "voxel_nm": voxel_nm,
+        "settings": settings.to_dict() | {"threshold": threshold},
+        **total_volumes(rows),
+    }
     if truth is not None:
         confidence = np.array([row["mean_probability"] for row in rows])
-        found = instances.overlaps(true_instances(truth, voxel_nm, settings), labels)
-        about["scores"] = instances.compare(found, confidence)
+        pairs = instances.overlaps(true_instances(truth, voxel_nm, settings), labels)
+        result["scores"] = instances.compare(pairs, confidence)
     paths = {"instances": output} | {name: output.with_suffix(f".{name}") for name in ("csv", "json", "png")}
     with open_writer(output, labels.shape, labels.dtype, voxel_nm) as writer:
         for z, slice_yx in enumerate(labels):
             writer.write(z, slice_yx)
     morphometry.write_csv(rows, paths["csv"])
-    write_text(paths["json"], json.dumps(about, indent=2, allow_nan=False) + "\n")
-    draw(labels, image, paths["png"], voxel_nm)
-    print(in_words(about))
+    write_text(paths["json"], json.dumps(result, indent=2, allow_nan=False) + "\n")
+    draw_instances(labels, image, voxel_nm, paths["png"])
+    print(describe_instances(result))
     for name, path in paths.items():
         print(f"  {name}: {path}")
     return paths
 
 
-def _threshold_of_mask(probability: Path) -> float:
-    """That which `--mode=predict` noted beside this probability, mask.json; 0.5 where it did not."""
-    about = probability.with_name(f"{probability.stem.removesuffix('_probability')}.json")
-    return json.loads(about.read_text()).get("config.predict.threshold", 0.5) if about.is_file() else 0.5
-
-
-def colours(n: int) -> np.ndarray:
-    """`n + 1 rgb` in 0..1 for the labels 0..n, always the same ones; neighbours in number differ most in hue."""
-    from matplotlib.colors import hsv_to_rgb
-
-    i = np.arange(n + 1)
-    # Multiples of the golden ratio spread evenly however many are drawn.
-    return hsv_to_rgb(np.stack([i * 0.618034 % 1, 1 - 0.2 * (i % 3), 1 - 0.15 * (i % 2)], axis=1))
-
-
-def draw(labels: np.ndarray, image: Volume, path: Path, voxel_nm: Voxel) -> Path:
-    """Four slices of `image` under the instances, each in its own colour, the largest with their numbers."""
-    from matplotlib.patheffects import withStroke
-
-    zs = evenly_spaced(range(len(labels)), 4)
-    size = overlays.fit((labels.shape[1] * voxel_nm[1], labels.shape[2] * voxel_nm[2]), (620, 520))
-    columns, step = min(len(zs), 2), (size[0] + overlays.GAP, size[1] + overlays.CAPTION + overlays.GAP)
-    figure = overlays.new_figure(columns * step[0] + overlays.GAP, math.ceil(len(zs) / 2) * step[1] + overlays.GAP)
-    rgb, grey = colours(int(labels.max())), intensity_range(image)
-    outline = [withStroke(linewidth=1.5, foreground="black")]
-    text = {"color": "white", "fontsize": 7, "ha": "center", "va": "center", "path_effects": outline}
-    for at, z in enumerate(zs):
-        corner = overlays.GAP + at % 2 * step[0], overlays.CAPTION + at // 2 * step[1]
-        found = np.unique(labels[z][labels[z] > 0])
-        axes = overlays.panel(figure, corner, size, f"z = {z}, {len(found)} instances")
-        overlays.grey(axes, to_uint8(image[z], grey))
-        overlay = np.concatenate([rgb[labels[z]], 0.5 * (labels[z] > 0)[..., None]], axis=-1)
-        axes.imshow(overlay, aspect="auto", interpolation="nearest")
-        for i in found[:_NUMBERED]:  # ascending ids are descending volumes
-            y, x = np.nonzero(labels[z] == i)
-            middle = np.argmin(np.hypot(y - y.mean(), x - x.mean()))  # in it even where it is bent
-            axes.text(x[middle], y[middle], str(i), **text)
-        overlays.scale_bar(axes, labels.shape[1:], voxel_nm[2])
-    return overlays.save(figure, path)
-
-
-def summary(rows: list[dict]) -> dict:
-    """Numbers of all instances together; volumes are None without any."""
+def total_volumes(rows: list[dict]) -> dict:
+    """Number of instances, their total and median volume; volumes are None without any instance."""
     volumes = [row["volume_um3"] for row in rows]
     return {
         "instances": len(rows),
@@ -121,30 +80,44 @@ def summary(rows: list[dict]) -> dict:
     }
 
 
-def in_words(about: dict) -> str:
-    """What a person wants to know first."""
-    if not about["instances"]:
-        return f"{about['input']}: no instance; lower --config.instances.threshold or --config.instances.min_um3."
-    words = f"{about['input']}: {about['instances']} instances, {about['cut_by_border']} of them cut by the border; "
-    words += f"volume in total {about['total_um3']:.4g} um3, median {about['median_um3']:.3g} um3."
-    if "scores" in about:
-        scores = about["scores"]
+def draw_instances(labels: np.ndarray, image: Volume, voxel_nm: Voxel, path: Path) -> Path:
+    """Draws four slices of `image` under `labels`, both `z y x`."""
+    limits, panels = intensity_range(image), []
+    for z in evenly_spaced(range(len(labels)), 4):
+        n = len(np.unique(labels[z][labels[z] > 0]))
+        panels.append((to_uint8(image[z], limits), labels[z], f"slice z = {z}, {n} instances"))
+    return overlays.instance_sheet(panels, voxel_nm, path)
+
+
+def describe_instances(result: dict) -> str:
+    """The totals and, where there are any, the scores of the JSON file in two or three sentences."""
+    if not result["instances"]:
+        return f"{result['input']}: no instance; lower --config.instances.threshold or --config.instances.min_um3."
+    text = f"{result['input']}: {result['instances']} instances, {result['cut_by_border']} of them cut by the border; "
+    text += f"total volume {result['total_um3']:.4g} um3, median {result['median_um3']:.3g} um3."
+    if "scores" in result:
+        scores = result["scores"]
         ap = {iou: scores[f"iou_{iou:g}"]["average_precision"] for iou in instances.AP_IOUS}
         if None not in (*ap.values(), scores["panoptic_quality"]):
-            words += "".join(f" AP at IoU {iou:g}: {value:.3f}." for iou, value in ap.items())
-            words += f" Panoptic quality {scores['panoptic_quality']:.3f}."
-        words += f" {scores['true_instances']} true instances, {scores['splits']} splits, {scores['merges']} merges."
-    return words
+            text += "".join(f" AP at IoU {iou:g}: {value:.3f}." for iou, value in ap.items())
+            text += f" Panoptic quality {scores['panoptic_quality']:.3f}."
+        text += f" {scores['true_instances']} true instances, {scores['splits']} splits, {scores['merges']} merges."
+    return text
 
 
-def _predicted(workdir: Path) -> Path:
-    """The probability that --mode=predict wrote last."""
+# ---------------------------------------------------------------------------------------------------------------------
+# Inputs
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _last_prediction(workdir: Path) -> Path:
+    """The newest probability volume that --mode=predict wrote."""
     paths = [workdir / "prediction" / f"mask_probability{suffix}" for suffix in (".tif", ".zarr")]
     return max((path for path in paths if path.exists()), key=lambda path: path.stat().st_mtime, default=paths[0])
 
 
 def _open_probability(workdir: Path, config: ConfigDict) -> Volume:
-    path = config.instances.input or _predicted(workdir)
+    path = config.instances.input or _last_prediction(workdir)
     if not config.instances.input and not path.exists():
         raise InputError(
             f"{path} does not exist; segment a volume first with --mode=predict, or name a probability volume with "
@@ -158,32 +131,34 @@ def _open_probability(workdir: Path, config: ConfigDict) -> Volume:
         )
     if volume.voxel_nm is None or math.isnan(volume.voxel_nm[0]):
         raise InputError(
-            f"{volume.path} does not say its voxel size, which volumes and lengths need; set "
+            f"{volume.path} has no voxel size, which volumes and lengths need; set "
             "--config.predict.voxel_nm=z,y,x in nm, such as 30,8,8."
         )
     check_likely(volume.voxel_nm, volume.path, "predict.voxel_nm")
     return volume
 
 
-def _segmented(workdir: Path, probability: Volume) -> Volume:
-    """The EM that --mode=predict segmented last, or the probability where that is not to be had any more."""
+def _open_image(workdir: Path, probability: Volume, settings: ConfigDict) -> Volume:
+    """The EM to draw on: `config.instances.image`, else the volume of the last prediction, else the probability."""
+    if settings.image:
+        return _open_like(probability, settings.image, "instances.image")
+    if settings.input:
+        return probability
     try:
-        about = json.loads((workdir / "prediction" / "mask.json").read_text())
-        volume = open_volume(about["volume"], verbose=False)
-        image = volume.crop(*parse_region(about["config.predict.region"], volume.shape))
+        record = json.loads((workdir / "prediction" / "mask.json").read_text(encoding="utf-8"))
+        volume = open_volume(record["volume"], verbose=False)
+        image = volume.crop(*parse_region(record["config.predict.region"], volume.shape))
     except (OSError, InputError):
         return probability
     return image if image.shape == probability.shape else probability
 
 
-def _check_memory(volume: Volume) -> None:
-    """InputError where the volume does not fit; an unknown size of memory counts as enough."""
-    have, need = memory.machine_bytes(), math.prod(volume.shape) * BYTES_PER_VOXEL
-    if have is not None and need > have:
-        raise InputError(
-            f"{volume.path} takes {need / 2**30:.0f} GiB of memory ({BYTES_PER_VOXEL} bytes a voxel), but this machine "
-            f"has {have / 2**30:.0f} GiB; cut the volume into blocks, or use a machine with more memory."
-        )
+def _threshold_of_mask(probability: Path) -> float:
+    """The threshold in the record mask.json that `--mode=predict` wrote beside this probability; 0.5 without one."""
+    record = probability.with_name(f"{probability.stem.removesuffix('_probability')}.json")
+    if not record.is_file():
+        return 0.5
+    return json.loads(record.read_text(encoding="utf-8")).get("config.predict.threshold", 0.5)
 
 
 def _open_like(probability: Volume, path: str, key: str) -> Volume:
@@ -201,12 +176,25 @@ def _open_truth(probability: Volume, settings: ConfigDict) -> Volume:
         raise InputError(f"instances.label_kind={settings.label_kind}; expected one of {', '.join(LABEL_KINDS)}.")
     label = _open_like(probability, settings.label, "instances.label")
     if settings.label_kind == "instances" and label.dtype.kind not in "iu":
-        raise InputError(f"{label.path} holds values of type {label.dtype}; expected whole numbers: one an instance.")
+        raise InputError(
+            f"{label.path} holds values of type {label.dtype}; expected whole numbers: one per instance, 0 for "
+            "background."
+        )
     return label
 
 
+def _check_memory(volume: Volume) -> None:
+    """InputError where the volume does not fit into memory; an unknown size of memory counts as enough."""
+    have, need = memory.machine_bytes(), math.prod(volume.shape) * BYTES_PER_VOXEL
+    if have is not None and need > have:
+        raise InputError(
+            f"{volume.path} takes {need / 2**30:.0f} GiB of memory ({BYTES_PER_VOXEL} bytes per voxel), but this "
+            f"machine has {have / 2**30:.0f} GiB; cut the volume into parts, or use a machine with more memory."
+        )
+
+
 def _check_output(output: Path, *inputs: str) -> None:
-    """InputError for a name that cannot be written or is that of an input, before minutes of work."""
+    """InputError, before minutes of work, for a name that cannot be written or is that of an input."""
     open_writer(output, (1, 1, 1), np.uint16)
     if output.exists() and any(output.resolve() == Path(path).resolve() for path in inputs if path):
         raise InputError(f"config.instances.output is {output}, one of the inputs; choose another name.")

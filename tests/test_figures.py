@@ -5,7 +5,6 @@ import json
 import jax
 import numpy as np
 import pytest
-from matplotlib.colors import to_rgb
 from PIL import Image
 
 from dualrel_jax import config as config_lib
@@ -16,7 +15,6 @@ from dualrel_jax.methods import create_method
 from dualrel_jax.training.checkpoint import Checkpoints
 from dualrel_jax.training.state import abstract_state
 from dualrel_jax.training.workdir import claim_workdir
-from dualrel_jax.visualization import paper_figures, prototype_analysis
 
 OF_SLICES = {"confusion", "masks"}
 OF_PROTOTYPES = {"reliability", "activations", "references", "reliability_at_borders", "diversity"}
@@ -32,10 +30,6 @@ def read(path):
 
 def names(folder):
     return {path.stem for path in folder.glob("*.png")}
-
-
-def close_to(pixels, rgb):
-    return (np.abs(pixels - np.multiply(rgb, 255)) < 6).all(-1)
 
 
 @pytest.fixture
@@ -98,33 +92,3 @@ def test_runs_on_other_slices_are_refused(finished, capsys):
         figures.load_runs([run, run], None)
     with pytest.raises(InputError, match="no finished or started run"):
         figures.load_runs([run, run / "nothing"], None)
-
-
-def test_outcomes_have_the_colours_of_the_legend(tmp_path):
-    image = np.zeros((40, 40), np.uint8)
-    label, mask = np.zeros((40, 40), np.uint8), np.zeros((40, 40), bool)
-    label[:, 20:], mask[10:], label[30:] = 1, True, 255
-    paper_figures.masks([(image, label, {"run": mask}, "z = 0")], tmp_path / "masks", (10.0, 10.0))
-    pixels = read(tmp_path / "masks.png").astype(float)
-    areas = [close_to(pixels, np.multiply(to_rgb(color), 0.6)).sum() for color in paper_figures.OUTCOMES.values()]
-    assert areas[0] == pytest.approx(areas[1], rel=0.1)  # 400 pixels of the slice each, and 200 false negatives
-    assert areas[2] == pytest.approx(areas[0] / 2, rel=0.1)
-
-
-def test_confusion_is_brightest_where_it_is_largest(tmp_path):
-    image, label = np.full((40, 40), 100, np.uint8), np.zeros((40, 40), np.uint8)
-    label[10:30, 10:30] = 1
-    probability = np.where(np.arange(40) < 20, 1.0 - label, label)  # wrong in the left half
-    counts = [prototype_analysis.confusion_counts(probability, label, (1.0, 1.0))]
-    numbers = {
-        "runs": {"run": {"confusion": prototype_analysis.confusion_summary(counts)}},
-        "pixel": (1.0, 1.0),
-        "unit": "pixels",
-    }
-    maps = {"run": prototype_analysis.confusion(probability, label)}
-    paper_figures.confusion(image, label, maps, numbers, "z = 0", tmp_path / "confusion")
-    pixels = read(tmp_path / "confusion.png").astype(int)
-    bright = (pixels[..., 0] - pixels[..., 2] > 60) & (pixels[..., 1] > 150)
-    rows = np.flatnonzero(bright.sum(1) > 100)
-    columns = np.flatnonzero(bright[rows].mean(0) > 0.8)
-    assert len(rows) == pytest.approx(2 * len(columns), rel=0.1)  # the left half of a square slice

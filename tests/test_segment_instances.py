@@ -7,102 +7,14 @@ import numpy as np
 import pytest
 import tifffile
 from dualrel_jax.configs import base
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from ml_collections import ConfigDict
-from scipy import ndimage
-from shapes import ball, blobs
-from skimage import morphology
+from shapes import ball
 
 from dualrel_jax.data.io.volume import open_volume
 from dualrel_jax.data.io.writers import open_writer
 from dualrel_jax.errors import InputError
-from dualrel_jax.instances import segment
 from dualrel_jax.instances.morphometry import COLUMNS
-from dualrel_jax.segment_instances import colours, segment_instances
-
-FACES = ndimage.generate_binary_structure(3, 1)
-
-
-def rules(**changed):
-    return ConfigDict({"hole_um3": 0.0, "seed_depth_nm": 0.0, "min_um3": 0.0} | changed)
-
-
-# From a mask to numbers
-
-
-def test_two_balls_that_touch_are_parted_unless_the_neck_is_wide():
-    shape, voxel_nm = (12, 60, 100), (30, 10, 10)
-    pair = ball(shape, voxel_nm, (180, 300, 300), 140) | ball(shape, voxel_nm, (180, 300, 540), 140)
-    assert segment.label_instances(pair, voxel_nm, rules()).max() == 1
-    parted = segment.label_instances(pair, voxel_nm, rules(seed_depth_nm=30.0))
-    assert parted.max() == 2
-    left, right = parted[6, 30, 30], parted[6, 30, 54]
-    assert left != right and ((parted > 0) == pair).all()
-    assert (parted[..., :40] != right).all() and (parted[..., 44:] != left).all()
-    # The neck's radius is 72 nm, that of the balls 140 nm.
-    assert segment.label_instances(pair, voxel_nm, rules(seed_depth_nm=90.0)).max() == 1
-
-
-@settings(max_examples=25, deadline=None)
-@given(st.integers(0, 10**6), st.sampled_from([3.3, 7.7, 12.1]), st.sampled_from([(5, 5, 5), (23, 7, 6)]))
-def test_as_many_parts_as_h_maxima(seed, depth_nm, voxel_nm):
-    """Reference: extended maxima of the distance by grey reconstruction."""
-    components, n = ndimage.label(blobs(seed))
-    inside = np.pad(components == 1 + seed % n, 1)
-    distance_nm = ndimage.distance_transform_edt(inside, sampling=voxel_nm).astype(np.float32)
-    filled = morphology.reconstruction(np.maximum(distance_nm - depth_nm, 0), distance_nm, footprint=FACES)
-    peaks = morphology.local_maxima(filled, connectivity=1) & (filled > 0)
-    parts = segment.split(inside, voxel_nm, depth_nm)
-    assert parts.max() == max(ndimage.label(peaks)[1], 1)
-    assert ((parts > 0) == inside).all()
-    assert all(ndimage.label(parts == i)[1] == 1 for i in range(1, parts.max() + 1))
-
-
-def test_what_the_volume_cuts_is_not_narrow_there():
-    """A rod through the whole volume is one piece however deep seeds may be."""
-    rod = np.zeros((30, 40, 40), bool)
-    rod[:, 10:30, 10:30] = True
-    assert segment.label_instances(rod, (5, 5, 5), rules(seed_depth_nm=1.0)).max() == 1
-    assert segment.label_instances(np.ones((4, 4, 4), bool), (5, 5, 5), rules(seed_depth_nm=1.0)).max() == 1
-
-
-def test_contact_by_a_corner_joins_nothing():
-    mask = np.zeros((4, 4, 4), bool)
-    mask[:2, :2, :2] = mask[2:, 2:, 2:] = True
-    assert segment.label_instances(mask, (5, 5, 5), rules()).max() == 2
-
-
-def test_holes_are_filled_up_to_their_size():
-    voxel_nm = (20, 10, 10)  # 2e-6 um3
-    mask = np.ones((9, 20, 20), bool)
-    mask[4, 5, 5], mask[3:6, 10:14, 10:14] = False, False  # 1 and 48 voxels
-    filled = segment.label_instances(mask, voxel_nm, rules(hole_um3=20e-6))
-    assert filled[4, 5, 5] == 1 and not filled[3:6, 10:14, 10:14].any()
-    assert segment.label_instances(mask, voxel_nm, rules(hole_um3=200e-6)).all()
-    assert not mask[4, 5, 5], "the mask that was given must stay as it was"
-
-
-def test_what_is_open_to_a_face_of_the_volume_is_no_hole():
-    mask = np.ones((9, 20, 20), bool)
-    mask[:2, 5, 5] = mask[4:6, 9, 9] = False
-    filled = segment.label_instances(mask, (10, 10, 10), rules(hole_um3=200e-6))
-    assert not filled[:2, 5, 5].any() and filled[4:6, 9, 9].all()
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10**6), st.integers(0, 60))
-def test_numbers_follow_size(seed, smallest):
-    labels = np.random.default_rng(seed).integers(0, 9, (3, 6, 7)).astype(np.uint32) * 3
-    numbered = segment.number_by_size(labels, smallest)
-    sizes = {i: int((labels == i).sum()) for i in np.unique(labels[labels > 0])}
-    kept = sorted((i for i, size in sizes.items() if size >= smallest), key=lambda i: (-sizes[i], i))
-    assert numbered.dtype == np.uint16 and numbered.max() == len(kept)
-    for number, i in enumerate(kept, start=1):
-        assert ((numbered == number) == (labels == i)).all()
-
-
-# The whole mode
+from dualrel_jax.segment_instances import segment_instances
 
 
 @pytest.fixture
@@ -133,7 +45,7 @@ def test_the_picture_shows_the_em_that_was_segmented(config, tmp_path, monkeypat
     (tmp_path / "prediction" / "mask.json").write_text(json.dumps(about))
     drawn = []
     monkeypatch.setattr(
-        sys.modules["dualrel_jax.segment_instances"], "draw", lambda labels, image, *_: drawn.append(image[:])
+        sys.modules["dualrel_jax.segment_instances"], "draw_instances", lambda labels, image, *_: drawn.append(image[:])
     )
     segment_instances(tmp_path, config)
     expected = em[3:17] if there else open_volume(tmp_path / "prediction" / "mask_probability.tif")[:]
@@ -196,13 +108,13 @@ def test_real_numbers_mean_the_same_as_bytes(config, tmp_path):
     ("change", "message"),
     [
         ({"input": "{}/truth.tif"}, "values of type uint16; expected probabilities"),
-        ({"input": "{}/flat.tif"}, "does not say its voxel size.*predict.voxel_nm"),
+        ({"input": "{}/flat.tif"}, "has no voxel size.*predict.voxel_nm"),
         ({"input": "{}/none.tif"}, "none.tif: does not exist"),
         ({"label": "{}/truth.tif", "label_kind": "grey"}, "instances.label_kind=grey; expected one of binary, inst"),
         ({"label": "{}/flat.tif"}, "instances.label=.*2 x 3 x 4 voxels.*14 x 40 x 60; expected the same"),
         ({"image": "{}/flat.tif"}, "instances.image=.*expected the same"),
         ({"output": "{}/prediction/mask_probability.tif"}, "one of the inputs; choose another name"),
-        ({"label": "{}/real.tif", "label_kind": "instances"}, "type float32; expected whole numbers: one an instance"),
+        ({"label": "{}/real.tif", "label_kind": "instances"}, "type float32; expected whole numbers: one per instance"),
         ({"output": "{}/out.png"}, "is of no type that can be written"),
     ],
 )
@@ -220,10 +132,3 @@ def test_no_prediction_yet_and_too_large_a_volume(config, tmp_path, monkeypatch)
     monkeypatch.setattr(sys.modules["dualrel_jax.segment_instances"], "BYTES_PER_VOXEL", 10**9)
     with pytest.raises(InputError, match="GiB of memory .* this machine has"):
         segment_instances(tmp_path, config)
-
-
-def test_colours_are_stable_and_differ():
-    rgb = colours(50)
-    assert (rgb[:21] == colours(20)).all()
-    far = np.abs(rgb[1:, None] - rgb[None, 1:]).max(-1) + np.eye(50)
-    assert far.min() > 0.02 and np.abs(np.diff(rgb[1:], axis=0)).max(-1).min() > 0.3

@@ -1,8 +1,7 @@
-"""What to label next: the numbers behind it, and the command on a run."""
+"""Which slices to label next: the choice by disagreement and novelty, and the command on a run."""
 
 import csv
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -11,7 +10,7 @@ from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.data.datasets.registry import Part
 from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.errors import InputError
-from dualrel_jax.suggest import Region, choose, disagreement, regions_of
+from dualrel_jax.suggest import Region, choose, regions_of
 from dualrel_jax.train import train
 
 
@@ -20,33 +19,21 @@ def part(name="a", shape=(40, 50, 70), step_nm=30.0):
     return Part(name, volume, None, tuple(range(shape[0])), (), None, (10.0, 10.0), (0, 255))
 
 
-def whole(z, uncertainty=0.0, of=None):
-    return Region(of or part(), z, (0, 50), (0, 70), uncertainty)
+def whole(z, disagreement=0.0, of=None):
+    return Region(of or part(), z, (0, 50), (0, 70), disagreement)
 
 
-def test_opinions_that_agree_leave_nothing_to_learn_however_unsure_they_are():
-    unsure = jnp.full((4, 3, 3), 0.5)
-    np.testing.assert_allclose(disagreement(unsure), 0, atol=1e-6)
-    opposed = jnp.stack([jnp.zeros((3, 3)), jnp.ones((3, 3))])
-    np.testing.assert_allclose(disagreement(opposed), 1, atol=1e-3)  # one bit
-    rng = np.random.default_rng(0)
-    p = rng.uniform(0.01, 0.99, (5, 7))
-    both = np.stack([p, 1 - p])
-    conditional = (both * np.log2(both / both.mean(axis=1, keepdims=True))).sum(axis=0).mean(axis=0)
-    np.testing.assert_allclose(disagreement(jnp.asarray(p)), conditional, atol=1e-5)
-
-
-def test_the_next_slice_is_uncertain_and_far_from_the_labelled_and_chosen_ones():
+def test_the_next_slice_has_disagreement_and_is_far_from_labelled_and_chosen_ones():
     slices = [whole(z, 1.0 if z in (19, 20, 21) else 0.5) for z in range(40) if z != 22]
     picks = choose(slices, [whole(22)], 3)
-    # Evenly spread, four slices would lie 39 / 4 apart: within that, uncertainty counts in proportion.
+    # Evenly spaced, four slices would lie 39 / 4 apart: within that, novelty is the distance in proportion.
     assert [pick.region.z for pick in picks] == [0, 10, 32]
     assert [pick.novelty for pick in picks] == [1, 1, 1]
     unknown = part(step_nm=float("nan"))
     apart = {pick.region.z for pick in choose([whole(z, 0.5, unknown) for z in range(40)], [whole(22, of=unknown)], 3)}
     assert len(apart) == 3 and min(abs(z - other) for z in apart for other in apart - {z}) > 5
     (beside,) = choose([whole(20, 1.0), whole(30, 0.1)], [whole(22)], 1)
-    assert beside.region.z == 20 and beside.novelty == pytest.approx(0.4)  # 2 slices of a reach of 5
+    assert beside.region.z == 20 and beside.novelty == pytest.approx(0.4)  # 2 slices, where even spacing has 5
 
 
 def test_a_labelled_slice_is_known_everywhere_and_a_labelled_box_only_there():
@@ -59,23 +46,23 @@ def test_a_labelled_slice_is_known_everywhere_and_a_labelled_box_only_there():
     assert [pick.region.z for pick in choose([beside, far], [box], 1)] == [21]
 
 
-def test_without_labels_nearby_uncertainty_alone_decides():
+def test_without_labels_in_the_volume_disagreement_alone_decides():
     picks = choose([whole(z, z / 40) for z in range(40)], [whole(0, of=part("another volume"))], 1)
     assert picks[0].region.z == 39 and picks[0].novelty == 1
 
 
 def test_boxes_cover_a_slice_once_and_find_the_disagreement_in_it():
-    unsure = np.zeros((25, 35))  # half the pixels of the volume's 50 x 70
-    unsure[15:20, 5:10] = 1
-    boxes = list(regions_of(part(), 3, unsure, 20))
+    disagreement = np.zeros((25, 35))  # half the pixels of the volume's 50 x 70
+    disagreement[15:20, 5:10] = 1
+    boxes = list(regions_of(part(), 3, disagreement, 20))
     covered = np.zeros((50, 70))
     for box in boxes:
         covered[slice(*box.y), slice(*box.x)] += 1
     assert (covered == 1).all()
-    most = max(boxes, key=lambda box: box.uncertainty)
+    most = max(boxes, key=lambda box: box.disagreement)
     assert most.y == (20, 40) and most.x == (0, 20)
-    (slice_,) = regions_of(part(), 3, unsure, 0)
-    assert slice_.uncertainty == pytest.approx(unsure.mean())
+    (slice_,) = regions_of(part(), 3, disagreement, 0)
+    assert slice_.disagreement == pytest.approx(disagreement.mean())
 
 
 def test_a_run_suggests_slices_that_a_training_takes_in(small_config, tmp_path):

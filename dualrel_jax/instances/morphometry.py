@@ -1,4 +1,4 @@
-"""Size, shape, place and certainty of every instance of a label volume, as a table."""
+"""Size, shape, position and mean probability of every instance of a label volume, as a table."""
 
 import csv
 import io
@@ -18,29 +18,30 @@ from dualrel_jax.utils.atomic import write_text
 COLUMNS = ("id", "volume_um3", "surface_um2", "length_um", "mean_probability", "touches_border")
 COLUMNS += ("centroid_z_nm", "centroid_y_nm", "centroid_x_nm")
 COLUMNS += tuple(f"{axis}_{end}{unit}" for unit in ("", "_nm") for axis in "zyx" for end in ("start", "stop"))
-_MARGIN = 3  # voxels around an instance in which its surface is smoothed
+_MARGIN = 3  # voxels around an instance that the smoothing of its surface needs
 
 
 def measure(labels: np.ndarray, probability: Volume, voxel_nm: Voxel) -> list[dict]:
-    """A row an instance of `labels`, `z y x` numbered 1, 2, ...; positions count from the volume's first corner.
+    """One row per instance of `labels`, `z y x` numbered 1, 2, ...; positions count from the volume's first corner.
 
-    volume_um3: its voxels. surface_um2, length_um: see `surface_nm2`, `length_nm`. mean_probability: over its voxels.
-    touches_border: it has a voxel on a face of the volume, so it may go on outside. centroid_*_nm: mean of its voxels'
-    centres. *_start, *_stop: bounding box in voxels, `stop` being the first one outside; *_nm: the same in nm.
+    volume_um3: voxels times the volume of one. surface_um2, length_um: see `surface_nm2`, `length_nm`.
+    mean_probability: over its voxels. touches_border: has a voxel on a face of the volume, so it may continue outside.
+    centroid_*_nm: mean of the centres of its voxels. *_start, *_stop: bounding box in voxels, `stop` being the first
+    one outside; *_nm: the same in nm.
     """
-    found = cc3d.statistics(labels)
-    mean = mean_probability(labels, probability, len(found["voxel_counts"]))
-    rows, boxes = [], list(enumerate(found["bounding_boxes"]))[1:]
+    statistics = cc3d.statistics(labels)
+    mean = mean_probability(labels, probability, len(statistics["voxel_counts"]))
+    rows, boxes = [], list(enumerate(statistics["bounding_boxes"]))[1:]
     for i, box in tqdm(boxes, desc="measure", unit="instance", mininterval=2):
         ends = np.array([(side.start, side.stop) for side in box])
         values = (
             i,
-            int(found["voxel_counts"][i]) * math.prod(voxel_nm) / 1e9,
+            int(statistics["voxel_counts"][i]) * math.prod(voxel_nm) / 1e9,
             surface_nm2(labels, i, box, voxel_nm) / 1e6,
             length_nm(labels[box] == i, voxel_nm) / 1e3,
             mean[i],
             bool((ends[:, 0] == 0).any() or (ends[:, 1] == labels.shape).any()),
-            *(found["centroids"][i] + 0.5) * voxel_nm,
+            *(statistics["centroids"][i] + 0.5) * voxel_nm,
             *ends.ravel().tolist(),
             *(ends * np.array(voxel_nm)[:, None]).ravel(),
         )
@@ -67,14 +68,14 @@ def surface_nm2(labels: np.ndarray, i: int, box: tuple[slice, ...], voxel_nm: Vo
     slanted rods in voxels of 5 x 5 x 5 to 50 x 4.6 x 4.6 nm. On the mask itself marching cubes finds 1.08 to 1.29,
     because it keeps the steps.
     """
-    # Beyond a face of the volume the instance goes on as it is there.
+    # Beyond a face of the volume the instance is continued by its outermost voxels.
     wide = tuple(slice(max(side.start - _MARGIN, 0), side.stop + _MARGIN) for side in box)
     inside = labels[wide] == i
-    lack = [
+    missing = [
         (max(_MARGIN - side.start, 0), max(side.stop + _MARGIN - length, 0))
         for side, length in zip(box, labels.shape, strict=True)
     ]
-    inside = np.pad(inside, lack, mode="edge")
+    inside = np.pad(inside, missing, mode="edge")
     if inside.all():
         return 0.0
     signed_nm = ndimage.distance_transform_edt(inside, sampling=voxel_nm)
@@ -83,9 +84,9 @@ def surface_nm2(labels: np.ndarray, i: int, box: tuple[slice, ...], voxel_nm: Vo
     # An instance one voxel thin would vanish.
     field_nm = smooth_nm if smooth_nm.max() > 0 else signed_nm
     vertices_nm, faces, _, _ = marching_cubes(field_nm, 0, spacing=tuple(voxel_nm))
-    # There the mesh ends half a voxel behind the centre of the last one: what is beyond falls into one plane.
-    first = np.array([before for before, _ in lack]) - 0.5
-    last = np.array([n - after for n, (_, after) in zip(inside.shape, lack, strict=True)]) - 0.5
+    # Clipped to the volume, half a voxel beyond its outer centres: the mesh outside collapses into a plane of no area.
+    first = np.array([before for before, _ in missing]) - 0.5
+    last = np.array([n - after for n, (_, after) in zip(inside.shape, missing, strict=True)]) - 0.5
     return float(mesh_surface_area(vertices_nm.clip(first * voxel_nm, last * voxel_nm), faces))
 
 
@@ -109,5 +110,5 @@ def write_csv(rows: list[dict], path: Path) -> None:
 
 
 def full_scale(probability: Volume) -> float:
-    """What a probability of 1 is in the volume's values."""
+    """The volume's value for a probability of 1: 255 for uint8, else 1."""
     return 255.0 if probability.dtype == np.uint8 else 1.0

@@ -16,12 +16,12 @@ from dualrel_jax.data.io.voxel import Voxel
 from dualrel_jax.errors import InputError
 from dualrel_jax.instances import morphometry
 
-_ROUNDING = 1e-3  # real numbers may leave 0..1 by this
-_MASK = 0.001  # fraction of ones in a mask; a probability of 1/255 is rarer where all are that low
+_ROUNDING = 1e-3  # real numbers may lie outside 0..1 by this much
+_MASK_FRACTION = 0.001  # more voxels of 1 than this, and none above: a mask, not probabilities of 1/255
 
 
-def above(probability: Volume, threshold: float) -> np.ndarray:
-    """`z y x` bool: probability above `threshold`. The values 0..255 or 0..1 (float) of the volume mean 0..1.
+def mask_above(probability: Volume, threshold: float) -> np.ndarray:
+    """`z y x` bool: probability above `threshold`, 0..1. Values are 0..255 (uint8) or 0..1 (float).
 
     Raises:
         InputError: real numbers outside 0..1, or a mask of 0 and 1 where 0..255 are expected.
@@ -38,7 +38,7 @@ def above(probability: Volume, threshold: float) -> np.ndarray:
                 "numbers from 0 to 1, or as uint8 from 0 to 255: save it as 8 bit, or divide it by its full scale"
             )
         highest, ones = max(highest, float(high)), ones + np.count_nonzero(slice_yx)
-    if probability.dtype == np.uint8 and highest == 1 and ones > _MASK * mask.size:
+    if probability.dtype == np.uint8 and highest == 1 and ones > _MASK_FRACTION * mask.size:
         raise InputError(
             f"{probability.path}: holds nothing but 0 and 1 as uint8; expected probabilities from 0 to 255: multiply "
             "it by 255 if it is a mask"
@@ -47,16 +47,16 @@ def above(probability: Volume, threshold: float) -> np.ndarray:
 
 
 def label_instances(mask: np.ndarray, voxel_nm: Voxel, settings: ConfigDict) -> np.ndarray:
-    """Instances of a `z y x` bool mask: uint16 or, beyond 65535 of them, uint32; 1 is the largest, 0 background.
+    """Numbers the instances of a `z y x` bool mask: uint16, or uint32 beyond 65535; 1 is the largest, 0 background.
 
-    Voxels are connected by their faces: noise that meets another mitochondrion at an edge or a corner joins nothing.
+    Voxels are connected by their faces only: noise that touches at an edge or a corner joins no mitochondria.
 
     Args:
         settings: `hole_um3`, `seed_depth_nm`, `min_um3`; see configs/base.py.
     """
     voxel_um3 = math.prod(voxel_nm) / 1e9
     if settings.hole_um3 > 0:
-        # Background all around: what is open to a face of the volume is no hole.
+        # One voxel of background all around: a pocket that is open to a face of the volume is no hole.
         pockets = np.pad(~mask, 1, constant_values=True)
         pockets = cc3d.dust(pockets, settings.hole_um3 / voxel_um3, connectivity=26, in_place=True)
         mask = ~pockets[1:-1, 1:-1, 1:-1]
@@ -67,36 +67,36 @@ def label_instances(mask: np.ndarray, voxel_nm: Voxel, settings: ConfigDict) -> 
 
 
 def split_touching(labels: np.ndarray, voxel_nm: Voxel, depth_nm: float) -> None:
-    """Gives each part of a `z y x` uint32 component (see `split`) but the first a new number, in place."""
+    """Splits components, `z y x` uint32, in place: each part (see `split`) but the first gets a new number."""
     boxes = ndimage.find_objects(labels)
     top = len(boxes)
     for i, box in enumerate(tqdm(boxes, desc="split", unit="component", mininterval=2), start=1):
-        # Background all around, except where the volume ends: what is cut there goes on.
-        around = labels[tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box)]
-        parts = split(around == i, voxel_nm, depth_nm)
+        # One voxel of background all around, except where the volume ends: an instance that is cut there continues.
+        window = labels[tuple(slice(max(side.start - 1, 0), side.stop + 1) for side in box)]
+        parts = split(window == i, voxel_nm, depth_nm)
         new = parts > 1
-        around[new] = parts[new] + (top - 1)
+        window[new] = parts[new] + (top - 1)
         top += max(int(parts.max()) - 1, 0)
 
 
 def split(inside: np.ndarray, voxel_nm: Voxel, depth_nm: float) -> np.ndarray:
-    """Parts 1, 2, ... of one component `z y x` bool, joined only by necks.
+    """Numbers the parts 1, 2, ... of one component `z y x` bool that only narrow necks join.
 
-    The distance to the background, in nm, is flooded from its maxima (watershed); two basins are one part where the
-    pass between them lies less than `depth_nm` below the lower maximum. The maxima that remain are those of the
-    h-maxima transform (Soille, Morphological Image Analysis, 2003, chapter 6; skimage.morphology.h_maxima), which takes
-    ten times longer.
+    A watershed floods the distance to the background, in nm, from its maxima. Two basins are one part if the highest
+    pass between them lies less than `depth_nm` below the lower maximum. The remaining maxima are those of the
+    h-maxima transform (Soille, Morphological Image Analysis, 2003, chapter 6); skimage.morphology.h_maxima takes ten
+    times longer.
     """
     distance_nm = ndimage.distance_transform_edt(inside, sampling=voxel_nm).astype(np.float32)
     if inside.all() or distance_nm.max() < depth_nm:
         return inside.astype(np.uint32)
     seeds = cc3d.connected_components(local_maxima(distance_nm, connectivity=1) & inside, connectivity=6)
     basins = watershed(-distance_nm, seeds, connectivity=1, mask=inside)
-    return _join(basins, distance_nm, depth_nm)[basins]
+    return _merge_basins(basins, distance_nm, depth_nm)[basins]
 
 
-def _join(basins: np.ndarray, distance_nm: np.ndarray, depth_nm: float) -> np.ndarray:
-    """Basin -> part, both numbered from 1; 0 stays 0."""
+def _merge_basins(basins: np.ndarray, distance_nm: np.ndarray, depth_nm: float) -> np.ndarray:
+    """Part of each basin, both numbered from 1: array from basin to part, 0 stays 0."""
     passes_nm, pairs = [], []
     for axis in range(3):
         here, there = ((slice(None),) * axis + (side,) for side in (slice(1, None), slice(None, -1)))
@@ -110,20 +110,20 @@ def _join(basins: np.ndarray, distance_nm: np.ndarray, depth_nm: float) -> np.nd
     peaks_nm = np.append(0, ndimage.maximum(distance_nm, basins, np.arange(1, n + 1)))
     root = np.arange(n + 1)
     for at in order[np.sort(highest)]:
-        low, high = sorted((_find(root, i) for i in pairs[at]), key=lambda i: peaks_nm[i])
+        low, high = sorted((_root_of(root, i) for i in pairs[at]), key=lambda i: peaks_nm[i])
         if peaks_nm[low] - passes_nm[at] < depth_nm:
             root[low] = high
-    return np.unique([_find(root, i) for i in range(n + 1)], return_inverse=True)[1].astype(np.uint32)
+    return np.unique([_root_of(root, i) for i in range(n + 1)], return_inverse=True)[1].astype(np.uint32)
 
 
-def _find(root: np.ndarray, i: int) -> int:
+def _root_of(root: np.ndarray, i: int) -> int:
     while root[i] != i:
         i = root[i]
     return i
 
 
 def number_by_size(labels: np.ndarray, smallest_voxels: float) -> np.ndarray:
-    """Labels `z y x` numbered anew from the largest, 1, to the smallest; those below `smallest_voxels` become 0."""
+    """Renumbers labels `z y x` from the largest, 1, to the smallest; labels below `smallest_voxels` become 0."""
     voxels = cc3d.statistics(labels)["voxel_counts"].astype(np.int64)
     voxels[0] = 0
     order = np.argsort(-voxels, kind="stable")
@@ -137,9 +137,9 @@ def number_by_size(labels: np.ndarray, smallest_voxels: float) -> np.ndarray:
 
 
 def true_instances(label: Volume, voxel_nm: Voxel, settings: ConfigDict) -> Iterable[np.ndarray]:
-    """Slices of the true instances: the numbers in `label`, or those found in a binary one as in a prediction.
+    """Slices of the true instances: the numbers in `label`; a binary label is split into instances as a prediction is.
 
-    Components alone would not do: in the labels of the VNC stack 13 mitochondria touch and make 6 components.
+    Connected components are not enough: in the labels of the VNC stack 13 mitochondria touch and make 6 components.
     """
     if settings.label_kind == "instances":
         return label

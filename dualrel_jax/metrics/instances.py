@@ -1,4 +1,4 @@
-"""How well predicted instances match true ones: average precision, panoptic quality, splits and merges."""
+"""Scores of predicted against true instances: average precision, panoptic quality, splits and merges."""
 
 import math
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ class Overlaps:
 
     Attributes:
         truth_voxels: `n`; predicted_voxels: `m`.
-        truth, predicted, voxels: `k` each, the pairs that share voxels and how many.
+        truth, predicted, voxels: `k` each: the pairs that share voxels, and the number of shared voxels.
     """
 
     truth_voxels: np.ndarray
@@ -36,15 +36,15 @@ def overlaps(truth: Iterable[np.ndarray], predicted: Iterable[np.ndarray]) -> Ov
     """Counts two label volumes `z y x` of whole numbers, slice by slice; 0 is background."""
     counts: dict[tuple[int, int], int] = {}
     for truth_yx, predicted_yx in zip(truth, predicted, strict=True):
-        somewhere = (truth_yx > 0) | (predicted_yx > 0)
-        rows, row = np.unique(truth_yx[somewhere], return_inverse=True)
-        columns, column = np.unique(predicted_yx[somewhere], return_inverse=True)
+        foreground = (truth_yx > 0) | (predicted_yx > 0)
+        rows, row = np.unique(truth_yx[foreground], return_inverse=True)
+        columns, column = np.unique(predicted_yx[foreground], return_inverse=True)
         pairs, voxels = np.unique(row * len(columns) + column, return_counts=True)
         for pair, n in zip(pairs.tolist(), voxels.tolist(), strict=True):
             key = int(rows[pair // len(columns)]), int(columns[pair % len(columns)])
             counts[key] = counts.get(key, 0) + n
     voxels = np.fromiter(counts.values(), np.int64, len(counts))
-    # Background comes first and takes part until sizes are counted.
+    # Index 0 is background; it is dropped once the sizes are counted.
     _, i = np.unique([0, *(key[0] for key in counts)], return_inverse=True)
     _, j = np.unique([0, *(key[1] for key in counts)], return_inverse=True)
     sizes = [np.bincount(index[1:], voxels, index.max() + 1)[1:].astype(np.int64) for index in (i, j)]
@@ -52,47 +52,47 @@ def overlaps(truth: Iterable[np.ndarray], predicted: Iterable[np.ndarray]) -> Ov
     return Overlaps(*sizes, i[1:][both] - 1, j[1:][both] - 1, voxels[both])
 
 
-def compare(found: Overlaps, confidence: np.ndarray) -> dict:
-    """Every score, ready for JSON; None where it is undefined (nothing to find, or nothing found).
+def compare(pairs: Overlaps, confidence: np.ndarray) -> dict:
+    """All scores, ready for JSON; None where one is undefined: no true or no predicted instance.
 
     Args:
-        found: from `overlaps`.
-        confidence: `m`, of each predicted instance; any increasing scale.
+        pairs: from `overlaps`.
+        confidence: `m`, of each predicted instance, on any increasing scale.
     """
-    scores = {"true_instances": len(found.truth_voxels), "predicted_instances": len(found.predicted_voxels)}
+    scores = {"true_instances": len(pairs.truth_voxels), "predicted_instances": len(pairs.predicted_voxels)}
     for threshold in AP_IOUS:
-        hits = matches(found, threshold)
+        hits = matches(pairs, threshold)
         scores[f"iou_{threshold:g}"] = {
-            "average_precision": average_precision(hits > 0, confidence, len(found.truth_voxels)),
+            "average_precision": average_precision(hits > 0, confidence, len(pairs.truth_voxels)),
             "true_positives": int((hits > 0).sum()),
             "false_positives": int((hits == 0).sum()),
-            "false_negatives": len(found.truth_voxels) - int((hits > 0).sum()),
+            "false_negatives": len(pairs.truth_voxels) - int((hits > 0).sum()),
         }
-    scores |= panoptic_quality(found) | {"splits": splits(found), "merges": merges(found)}
+    scores |= panoptic_quality(pairs) | {"splits": splits(pairs), "merges": merges(pairs)}
     return without_nan(scores)
 
 
-def matches(found: Overlaps, threshold: float) -> np.ndarray:
-    """`m`: intersection over union of each predicted instance with the true one it matches, 0 where it matches none.
+def matches(pairs: Overlaps, threshold: float) -> np.ndarray:
+    """`m`: IoU of each predicted instance with the true instance it matches, 0 where it matches none.
 
-    A pair matches where its intersection over union is above `threshold` >= 0.5: then no instance has two matches
+    A pair matches if its intersection over union (IoU) is above `threshold` >= 0.5: then no instance has two matches
     (Kirillov et al., Panoptic Segmentation, CVPR 2019, section 4.1).
     """
-    iou, hits = found.iou, np.zeros(len(found.predicted_voxels))
-    hits[found.predicted[iou > threshold]] = iou[iou > threshold]
+    iou, hits = pairs.iou, np.zeros(len(pairs.predicted_voxels))
+    hits[pairs.predicted[iou > threshold]] = iou[iou > threshold]
     return hits
 
 
 def average_precision(is_hit: np.ndarray, confidence: np.ndarray, truths: int) -> float:
-    """Area under the curve of precision against recall, over all limits of confidence; NaN without a true instance.
+    """Area under the curve of precision against recall over all confidence limits; NaN without a true instance.
 
-    Precision at a recall is the best at that or a greater recall (Everingham et al., IJCV 111, 2015). At an overlap of
-    0.75 it is the score of MitoEM (Wei et al., MICCAI 2020). Instances of equal confidence enter together: their order
-    means nothing.
+    Precision at a recall is the highest at that or a greater recall (Everingham et al., IJCV 111, 2015). At an IoU of
+    0.75 it is the score of MitoEM (Wei et al., MICCAI 2020). Instances of equal confidence are added together, because
+    their order carries no information.
 
     Args:
-        is_hit: `m` bool, matches a true instance.
-        confidence: `m`.
+        is_hit: `m` bool, whether the predicted instance matches a true one.
+        confidence: `m`, of each predicted instance.
         truths: number of true instances.
     """
     if truths == 0:
@@ -104,14 +104,14 @@ def average_precision(is_hit: np.ndarray, confidence: np.ndarray, truths: int) -
     return float(np.diff(hits, prepend=0) @ best / truths)
 
 
-def panoptic_quality(found: Overlaps) -> dict[str, float]:
+def panoptic_quality(pairs: Overlaps) -> dict[str, float]:
     """Panoptic quality and its factors, segmentation and recognition quality (Kirillov et al., CVPR 2019, equation 1).
 
-    PQ = (sum of IoU over matches) / (TP + FP / 2 + FN / 2) = (mean IoU of matches) x (F1 of detection), matches being
-    pairs of an intersection over union above 0.5.
+    PQ = (sum of IoU over matches) / (TP + FP / 2 + FN / 2) = (mean IoU of matches) x (F1 of detection), where matches
+    are pairs with an IoU above 0.5.
     """
-    hits = matches(found, 0.5)
-    true_positives, instances = (hits > 0).sum(), len(found.truth_voxels) + len(found.predicted_voxels)
+    hits = matches(pairs, 0.5)
+    true_positives, instances = (hits > 0).sum(), len(pairs.truth_voxels) + len(pairs.predicted_voxels)
     return {
         "panoptic_quality": 2 * hits.sum() / instances if instances else math.nan,
         "segmentation_quality": hits.sum() / true_positives if true_positives else math.nan,
@@ -119,21 +119,21 @@ def panoptic_quality(found: Overlaps) -> dict[str, float]:
     }
 
 
-def merges(found: Overlaps) -> int:
-    """Number of cuts that would part true instances lying in one predicted instance.
+def merges(pairs: Overlaps) -> int:
+    """Number of cuts needed to separate true instances that lie in the same predicted instance.
 
-    A true instance lies in the predicted one that holds more than half of it; one that holds k of them needs k - 1 cuts
-    (vertex splitting operations of Matula et al., PLoS ONE 10(12), 2015).
+    A true instance lies in the predicted one that contains more than half of its voxels. A predicted instance that
+    contains k true ones needs k - 1 cuts (vertex splitting operations of Matula et al., PLoS ONE 10(12), 2015).
     """
-    return _surplus(found.predicted[2 * found.voxels > found.truth_voxels[found.truth]])
+    return _surplus(pairs.predicted[2 * pairs.voxels > pairs.truth_voxels[pairs.truth]])
 
 
-def splits(found: Overlaps) -> int:
-    """Number of joins that would make one of predicted instances lying in one true instance.
+def splits(pairs: Overlaps) -> int:
+    """Number of joins needed to unite predicted instances that lie in the same true instance.
 
-    `merges` with the roles exchanged: a predicted instance lies in the true one that holds more than half of it.
+    `merges` with the roles exchanged: a predicted instance lies in the true one that contains more than half of it.
     """
-    return _surplus(found.truth[2 * found.voxels > found.predicted_voxels[found.predicted]])
+    return _surplus(pairs.truth[2 * pairs.voxels > pairs.predicted_voxels[pairs.predicted]])
 
 
 def _surplus(holders: np.ndarray) -> int:

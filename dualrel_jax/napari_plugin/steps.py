@@ -53,7 +53,7 @@ def above(probability: np.ndarray, threshold: float) -> np.ndarray:
     """`z y x` uint8: 1 where the probability, 0..255, is above `threshold`, 0..1."""
     from dualrel_jax.instances import segment
 
-    return segment.above(Volume.from_array(probability), threshold).view(np.uint8)
+    return segment.mask_above(Volume.from_array(probability), threshold).view(np.uint8)
 
 
 def number(

@@ -88,8 +88,8 @@ def borders(mask: np.ndarray) -> list[np.ndarray]:
     return [line - 1 for line in contour_generator(z=padded).lines(0.5)]
 
 
-def scale_bar(axes, shape_yx: tuple[int, int], pixel_nm: float) -> None:
-    """A bar of 1, 2 or 5 x 10^n nm, the longest below a quarter of the slice's width."""
+def scale_bar(axes, shape_yx: tuple[int, int], pixel_nm: float) -> tuple[float, float]:
+    """A bar of 1, 2 or 5 x 10^n nm, the longest below a quarter of the slice's width; -> its corner (x, y)."""
     from matplotlib.patches import Rectangle
     from matplotlib.patheffects import withStroke
 
@@ -106,3 +106,4 @@ def scale_bar(axes, shape_yx: tuple[int, int], pixel_nm: float) -> None:
     outline = [withStroke(linewidth=2.5, foreground="black")]
     at = left + length / 2, top - thickness / 2
     axes.text(*at, text, color="white", fontsize=9, ha="center", va="bottom", path_effects=outline)
+    return left - margin, top - 2 * CAPTION / zoom

@@ -127,13 +127,15 @@ def instance_sheet(
         axes = panel(figure, (GAP + i % 2 * width, CAPTION + i // 2 * height), size, title)
         grey(axes, image)
         overlay(axes, np.concatenate([rgb[labels], 0.5 * (labels > 0)[..., None]], axis=-1), "nearest")
-        _draw_numbers(axes, labels)
-        scale_bar(axes, labels.shape, voxel_nm[2])
+        _draw_numbers(axes, labels, scale_bar(axes, labels.shape, voxel_nm[2]))
     return save(figure, path)
 
 
-def _draw_numbers(axes, labels: np.ndarray) -> None:
-    """The number of each of the NUMBERED largest instances, on the pixel of it that is nearest to its centroid."""
+def _draw_numbers(axes, labels: np.ndarray, bar: tuple[float, float]) -> None:
+    """The number of each of the NUMBERED largest instances, on the pixel of it that is nearest to its centroid.
+
+    bar: corner (x, y) of the scale bar; a number beside its text would be read as part of that, and is left out.
+    """
     from matplotlib.patheffects import withStroke
 
     outline = [withStroke(linewidth=1.5, foreground="black")]
@@ -141,7 +143,8 @@ def _draw_numbers(axes, labels: np.ndarray) -> None:
     for i in np.unique(labels[labels > 0])[:NUMBERED]:  # ascending ids are descending volumes
         y, x = np.nonzero(labels == i)
         nearest = np.argmin(np.hypot(y - y.mean(), x - x.mean()))  # in the instance even where that is bent
-        axes.text(x[nearest], y[nearest], str(i), **style)
+        if x[nearest] < bar[0] or y[nearest] < bar[1]:
+            axes.text(x[nearest], y[nearest], str(i), **style)
 
 
 class HeatPanel(NamedTuple):

@@ -1,6 +1,7 @@
 """Training curves as a PNG file."""
 
 import math
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -65,8 +66,11 @@ def _series(records) -> dict[str, tuple[list, list]]:
 
 
 def _readable(name: str) -> str:
-    words = name.partition("/")[2] or name
-    return words.replace("_", " ").replace("jac", "JAC").replace("dsc", "DSC")
+    """`validation/jac_per_slice_mean` -> `JAC, mean of slices`; `train/loss_diversity` -> `loss, diversity`."""
+    text = name.partition("/")[2] or name
+    for part, readable in (("jac", "JAC"), ("dsc", "DSC"), ("_per_slice_mean", ", mean of slices"), ("_pooled", "")):
+        text = text.replace(part, readable)
+    return re.sub("^loss_", "loss, ", text).replace("_", " ")
 
 
 def _group(axes, title, group, is_loss) -> None:
@@ -90,7 +94,7 @@ def _group(axes, title, group, is_loss) -> None:
         axes.set_ylim(0, 1.01)
         axes.set_ylabel("score, 0 to 1", fontsize=9)
     axes.set_title(title, loc="left", fontsize=11)
-    axes.legend(fontsize=8, framealpha=0.8)
+    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1), borderaxespad=0)
 
 
 def _curve(axes, points, **style) -> None:

@@ -7,7 +7,14 @@ from PIL import Image
 from pixels import GREY, bounds, read, slice_area, where
 
 from dualrel_jax.visualization.canvas import PREDICTED, TRUE
-from dualrel_jax.visualization.overlays import mask_outlines, mask_sheet
+from dualrel_jax.visualization.overlays import (
+    HeatPanel,
+    heat_sheet,
+    instance_colours,
+    instance_sheet,
+    mask_outlines,
+    mask_sheet,
+)
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -120,3 +127,38 @@ def test_real_slice(picture):
     mask_outlines(image, np.roll(true, 4, axis=1), true, picture, "VNC, slice 0", pixel_nm=4.6)
     pixels = read(picture)
     assert where(pixels, TRUE).sum() > 2000 and where(pixels, PREDICTED).sum() > 2000
+
+
+def test_colours_are_stable_and_differ():
+    rgb = instance_colours(50)
+    assert (rgb[:21] == instance_colours(20)).all()
+    far = np.abs(rgb[1:, None] - rgb[None, 1:]).max(-1) + np.eye(50)
+    assert far.min() > 0.02 and np.abs(np.diff(rgb[1:], axis=0)).max(-1).min() > 0.3
+
+
+def test_instances_have_their_colours_and_the_scale_bar_its_place(tmp_path):
+    """A number under the scale bar would be read as part of its length."""
+    image, labels = np.zeros((40, 60), np.uint8), np.zeros((40, 60), np.uint16)
+    labels[5:15, 5:15], labels[20:30, 5:15] = 1, 2
+    pixels = read(instance_sheet([(image, labels, "z = 0")] * 2, (30.0, 10.0, 10.0), tmp_path / "a.png"))
+    for rgb in instance_colours(2)[1:]:
+        assert (np.abs(pixels - 0.5 * 255 * rgb) < 4).all(-1).sum() > 1000
+    labels[35:39, 48:58] = 3
+    blank = labels * (labels < 3)
+    with_bar, without = (
+        read(instance_sheet([(image, values, "z = 0")], (30.0, 10.0, 10.0), tmp_path / f"{name}.png")).min(-1) > 250
+        for name, values in (("with", labels), ("without", blank))
+    )
+    assert (with_bar == without).all()  # white: the text and the numbers 1 and 2
+
+
+def test_heat_has_one_scale_for_all_slices_and_boxes_a_frame(picture):
+    image, values = np.full((40, 60), GREY, np.uint8), np.zeros((20, 30))
+    values[5:10, 5:10] = 0.2
+    box = (30.0, 10.0, 20.0, 20.0)
+    heat_sheet([HeatPanel(image, values, "1. low"), HeatPanel(image, 5 * values, "2. high", box)], "bits", picture)
+    pixels = read(picture)
+    width, height = 430, 287  # of a panel, from (14, 24) and from (458, 24)
+    low, high = (pixels[24 + height * 3 // 8, left + width // 4].astype(int) for left in (14, 458))
+    assert high[0] > 190 and np.abs(low - GREY).max() < 30 and (low != GREY).any()
+    assert not where(pixels[:, :440], TRUE, 25).any() and where(pixels[:, 460:], TRUE, 25).sum() > 300

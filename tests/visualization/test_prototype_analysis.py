@@ -1,97 +1,12 @@
-"""The numbers behind the figures, against slow references and cases whose answer is known."""
+"""The numbers of prototypes against slow references and cases whose answer is known."""
 
 import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import stats
 
-from dualrel_jax.visualization import prototype_analysis
-
-LABELS = st.integers(0, 2**32 - 1).map(
-    lambda seed: np.random.default_rng(seed).choice([0, 1, 255], (9, 12), p=[0.6, 0.35, 0.05]).astype(np.uint8)
-)
-PIXELS = st.sampled_from([(1.0, 1.0), (10.0, 10.0), (4.0, 9.0)])
-
-
-def slow_distance(label, pixel):
-    """By looking at every pair of pixels."""
-    found = np.full(label.shape, np.inf)
-    for at in np.ndindex(*label.shape):
-        for other in np.ndindex(*label.shape):
-            if label[other] == (0 if label[at] == 1 else 1):
-                found[at] = min(found[at], math.hypot(*((a - b) * p for a, b, p in zip(at, other, pixel, strict=True))))
-    return np.where(label == 1, -1, 1) * (found - math.sqrt(pixel[0] * pixel[1]) / 2)
-
-
-@settings(max_examples=15, deadline=None)
-@given(LABELS, PIXELS)
-def test_distances_are_those_to_the_nearest_pixel_of_the_other_side(label, pixel):
-    np.testing.assert_allclose(prototype_analysis.signed_distance(label, pixel), slow_distance(label, pixel))
-
-
-def test_a_slice_without_a_border_is_infinitely_far_from_one():
-    assert (prototype_analysis.signed_distance(np.zeros((4, 5), np.uint8)) == np.inf).all()
-    assert (prototype_analysis.signed_distance(np.ones((4, 5), np.uint8)) == -np.inf).all()
-    assert not prototype_analysis.near_border(np.zeros((4, 5), np.uint8)).any()
-
-
-def test_near_is_three_pixels_on_either_side_at_any_pixel_size():
-    label = np.zeros((5, 20), np.uint8)
-    label[:, 10:] = 1
-    label[0] = 255
-    expected = np.zeros((5, 20), bool)
-    expected[1:, 7:13] = True
-    for size in (1.0, 10.0, 4.6):
-        np.testing.assert_array_equal(prototype_analysis.near_border(label, (size, size)), expected)
-
-
-@settings(max_examples=15, deadline=None)
-@given(st.lists(LABELS, min_size=1, max_size=3), st.integers(0, 100), PIXELS)
-def test_confusion_of_slices_adds_up(labels, seed, pixel):
-    probabilities = np.random.default_rng(seed).random((len(labels), 9, 12))
-    counts = [prototype_analysis.confusion_counts(p, y, pixel) for p, y in zip(probabilities, labels, strict=True)]
-    found = prototype_analysis.confusion_summary(counts)
-    value, distance = [], []
-    for p, y in zip(probabilities, labels, strict=True):
-        for at in zip(*np.nonzero(y != 255), strict=True):
-            value.append(1 - p[at] if y[at] else p[at])
-        distance.extend(slow_distance(y, pixel)[y != 255] / math.sqrt(pixel[0] * pixel[1]))
-    value, distance = np.array(value), np.array(distance)
-    near = np.abs(distance) < 3
-    assert found["confusion_density"] == pytest.approx(value.mean())
-    assert found["share_of_confusion_near_border"] == pytest.approx(value[near].sum() / value.sum())
-    assert found["share_of_pixels_near_border"] == pytest.approx(near.mean())
-    assert found["histogram_share_of_pixels"].sum() == pytest.approx(1)
-    curve, edges = found["confusion_density_by_distance"], found["distance_edges_px"]
-    for i in np.flatnonzero(found["pixels_by_distance"]):
-        here = (distance >= edges[i]) & (distance < edges[i + 1])
-        assert curve[i] == pytest.approx(value[here].mean())
-
-
-def test_confusion_at_borders_alone_is_found_there():
-    label = np.zeros((40, 40), np.uint8)
-    label[10:30, 10:30] = 1
-    at_border = np.where(prototype_analysis.near_border(label), 0.5, label)
-    everywhere = np.full(label.shape, 0.5)
-    found = [
-        prototype_analysis.confusion_summary([prototype_analysis.confusion_counts(p, label, (5.0, 5.0))])
-        for p in (at_border, everywhere)
-    ]
-    assert found[0]["share_of_confusion_near_border"] == 1
-    assert found[0]["slices_denser_near_border"] == 1
-    assert found[1]["share_of_confusion_near_border"] == pytest.approx(found[1]["share_of_pixels_near_border"])
-    assert found[1]["slices_denser_near_border"] == 0
-
-
-def test_a_perfect_prediction_has_no_share_of_confusion():
-    label = np.eye(8, dtype=np.uint8)
-    found = prototype_analysis.confusion_summary(
-        [prototype_analysis.confusion_counts(label.astype(float), label, (1.0, 1.0))]
-    )
-    assert found["confusion_density"] == 0 and math.isnan(found["share_of_confusion_near_border"])
+from dualrel_jax.visualization import border_analysis, prototype_analysis
 
 
 def test_shares_are_those_of_maps_enlarged_to_the_pixels_of_the_label():
@@ -106,7 +21,7 @@ def test_border_preference_does_not_depend_on_size():
     for size in (12, 24):
         label = np.zeros((48, 48), np.uint8)
         label[:size, :size] = 1
-        near = prototype_analysis.near_border(label)
+        near = border_analysis.near_border(label)
         weights = np.stack([label, 1.0 - label, near, 0.5 + near, ~near])  # two blobs, border alone, mostly, never
         found = prototype_analysis.border_preference(weights, label, near)
         np.testing.assert_allclose(found[2:], [1, 0.75, 0])
@@ -144,7 +59,7 @@ def test_correlations_tell_the_groups_of_an_image_from_all():
 def found_in(label, reliability, at_border):
     """`activations` of 4 prototypes, of which each has so much of its logits at the border."""
     k, size = len(reliability), label.shape[0] // 2
-    near = prototype_analysis.block_mean(prototype_analysis.near_border(label), (size, size))
+    near = prototype_analysis.block_mean(border_analysis.near_border(label), (size, size))
     foreground = prototype_analysis.block_mean(label == 1, (size, size))
     own = np.stack([foreground, foreground, 1 - foreground, 1 - foreground])
     maps = 20 * own * (1 - near) + 10 * np.multiply.outer(at_border, near)
@@ -178,63 +93,3 @@ def test_prototypes_that_shun_borders_and_are_reliable_bear_the_claim_out():
     assert found["mean_agreement"] > 0.8
     cosine = found["mean_pairwise_cosine"]
     assert min(cosine["foreground"], cosine["background"]) > cosine["all"]
-
-
-def numbers(spearman, with_prototypes=True):
-    confusion = {
-        "confusion_density": 0.02,
-        "share_of_confusion_near_border": 0.4,
-        "share_of_pixels_near_border": 0.1,
-        "slices": 2,
-        "slices_denser_near_border": 2,
-    }
-    correlation = dict.fromkeys(
-        (
-            *("spearman", "pearson", "spearman_of_means"),
-            *("spearman_within_images_foreground", "spearman_within_images_background"),
-        ),
-        spearman,
-    )
-    group = {"foreground": 0.5, "background": 0.6}
-    runs = {}
-    for name, weight, cosine in (("with", 0.1, 0.3), ("without", 0.0, 0.7)):
-        runs[name] = {"confusion": confusion, "jac": [math.nan, 0.7]}
-        if with_prototypes:
-            runs[name]["prototypes"] = {
-                "diversity_weight": weight,
-                "images": 2,
-                "prototypes": 4,
-                "reliability_with_share_near_border": correlation,
-                "reliability_with_border_preference": correlation,
-                "reliability_with_agreement": correlation,
-                "mean_agreement": 0.8,
-                "mean_pairwise_cosine": {**group, "all": cosine},
-                "direct_attention_on_own_class": group,
-                "rectified_attention_on_own_class": group,
-                **{
-                    f"share_of_{what}_{where}": 0.2
-                    for what in ("references", "pixels")
-                    for where in ("on_foreground", "near_border")
-                },
-            }
-    return {
-        "part": ["own/test"],
-        "z": [3, 9],
-        "pixel": (10.0, 10.0),
-        "unit": "nm",
-        "near_px": 3,
-        "runs": runs,
-        "with_and_without_diversity": [("with", "without")],
-    }
-
-
-def test_words_say_for_and_against():
-    text = prototype_analysis.in_words(numbers(-0.4))
-    assert "40% of the confusion lies at the border, with 10% of the pixels: 4.0 times" in text
-    assert "Spearman -0.40 and Pearson -0.40: for the claim" in text
-    assert "with 0.300 with the loss, without 0.700 without: for the claim" in text
-    assert text.count("z = 9") == 1 and "z = 3" not in text
-    assert "+0.40: against the claim" in prototype_analysis.in_words(numbers(0.4))
-    assert "-0.02: neither for nor against the claim" in prototype_analysis.in_words(numbers(-0.02))
-    assert "cannot be tested" in prototype_analysis.in_words(numbers(math.nan))
-    assert "prototype" not in prototype_analysis.in_words(numbers(0, with_prototypes=False))

@@ -1,0 +1,54 @@
+"""Disagreement between a model's predictions, per pixel, in the place of its probability."""
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from dualrel_jax.data.pipeline import augment
+from dualrel_jax.methods.base import Method
+
+STRONG_VIEWS = 2  # beside the slice without augmentation
+
+
+class DisagreementMethod:
+    """A method whose prediction is the disagreement between the predictions of another, `b y x` in bits.
+
+    The predictions are those of every output of `method` (head and prototypes, or both networks) for the slice itself
+    and for strongly augmented views of it. Their disagreement is the entropy of their mean minus the mean of their
+    entropies (BALD, Houlsby et al. 2011): zero at a border that all predict equally unclear, high at one that they
+    predict at different places.
+
+    Args:
+        settings: `config.augment`.
+    """
+
+    def __init__(self, method: Method, settings: ConfigDict):
+        self._method, self._settings = method, settings
+
+    def predict(self, variables, image: jax.Array) -> dict[str, jax.Array]:
+        grey = image[..., 0] * 0.25 + 0.5
+
+        def strong_view(i):
+            keys = jax.random.split(jax.random.key(i), len(grey))
+            views = jax.vmap(lambda k, x: augment.photometric(k, x, self._settings, 1.0))(keys, grey)
+            return augment.normalise(views)[..., None]
+
+        views = [image, *map(strong_view, range(STRONG_VIEWS))]
+        probabilities = [
+            probability
+            for view in views
+            for name, probability in self._method.predict(variables, view).items()
+            if name not in ("default", "mean")
+        ]
+        return {"default": disagreement(jnp.stack(probabilities))}
+
+
+def disagreement(probabilities: jax.Array) -> jax.Array:
+    """Mutual information of class and prediction, bits: predictions `n ...` -> `...` in [0, 1]."""
+    return binary_entropy(probabilities.mean(axis=0)) - binary_entropy(probabilities).mean(axis=0)
+
+
+def binary_entropy(p: jax.Array) -> jax.Array:
+    """Entropy of a probability, bits."""
+    p = jnp.clip(p, 1e-6, 1 - 1e-6)
+    return -(p * jnp.log2(p) + (1 - p) * jnp.log2(1 - p))
