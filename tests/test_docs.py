@@ -1,7 +1,10 @@
 """README, guides and results: they fit a page, links lead somewhere, and commands are understood and run."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -121,24 +124,87 @@ def test_the_files_that_contributing_names_exist():
     assert [path for path in table if not (ROOT / path).exists()] == []
 
 
-@pytest.mark.slow
-def test_the_readmes_path_for_an_own_volume_runs(tmp_path, monkeypatch, volume_files):
-    """Its commands one after the other, as they stand but for the size of the training."""
+# What makes the commands of the pages quick; the tiny volume is 0.4 µm wide.
+SMALL = ("train.steps=4", "train.crop_px=32", "model.width=4", "model.depth=2", "model.dtype=float32")
+SMALL += ("train.optimizer=adamw", "train.batch_labelled=4", "train.batch_unlabelled=4", "profile.start_step=2")
+SMALL_BENCHMARK = ("--config.only=supervised", "--config.seeds=1", "--config.labelled=1/32", "--config.bounds=False")
+NOT_RUN = ("--mode=download", "--coordinator", "gcloud")  # needs a network, or several machines
+QUICK = ("--help", "--mode=doctor")  # of any page, in the default tests
+
+
+def made_small(words):
+    """A command as it stands on a page -> the program and its arguments, with a training of four steps."""
+    name, arguments = program(words)
+    if name == "dualrel_jax.main" and "--config" in arguments:
+        own = ["data.pixel_nm=0"] if any(":own" in word for word in arguments) else []
+        arguments = [*arguments, *(f"--config.{field}" for field in (*SMALL, *own))]
+    if name == "dualrel_jax.benchmark":
+        arguments = [*arguments, *SMALL_BENCHMARK, *(f"--config.base.{field}" for field in SMALL)]
+    return name, arguments
+
+
+def run(words):
+    name, arguments = made_small(words)
+    if name == "dualrel_jax.main":
+        assert main.main(arguments) == 0, words
+    elif name in ("dualrel_jax.benchmark", "dualrel_jax.data.phantom", "dualrel_jax.training.profiling"):
+        subprocess.run(
+            [sys.executable, "-m", name, *arguments], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        )
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch, volume_files):
+    """A working directory with the files that the pages name."""
     monkeypatch.chdir(tmp_path)
     image, label = (tifffile.imread(volume_files[f"train_{kind}"]) for kind in ("image", "label"))
     tifffile.imwrite("volume.tif", image)
+    for name in ("test_mask.tif", "true_mask.tif"):
+        tifffile.imwrite(name, label)
+    tifffile.imwrite("test.tif", image)
     Path("masks").mkdir()
     for z in (1, 4, 7, 10):
         tifffile.imwrite(f"masks/{z:04d}.tif", label[z])
+    return tmp_path
+
+
+def test_quick_commands_of_all_pages_run(desk, capsys):
+    seen = {tuple(made_small(words)[1]) for page in PAGES for words in commands(page) if set(QUICK) & set(words)}
+    assert len(seen) > 1
+    for arguments in sorted(seen):
+        if not any("phantom" in word for word in arguments):
+            assert main.main(list(arguments)) == 0, arguments
+    assert "labelled slices" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in PAGES if page.parent.name == "docs"], ids=name_of)
+def test_commands_of_a_guide_run(page, desk):
+    """One after the other, as they stand but for the size of the training; the runs they start from are trained."""
+    words = list(commands(page))
+    started = {
+        program(w)[1][program(w)[1].index("--workdir") + 1] for w in words if "--config" in w and "--workdir" in w
+    }
+    text = page.read_text()
+    for folder, data in (("runs/mine", "own"), ("runs/demo", "phantom")):
+        if folder in text and folder not in started:
+            files = "" if data == "phantom" else "--config.data.image=volume.tif --config.data.label=masks"
+            run(shlex.split(f"dualrel --config configs/dualrel.py:{data},4 --workdir {folder} {files}"))
+        if "--mode=instances" in text and folder == "runs/mine" and folder not in started:
+            run(shlex.split(f"dualrel --workdir {folder} --mode=predict --config.predict.input=volume.tif"))
+    for command in words:
+        if not any(part in word for word in command for part in NOT_RUN):
+            run(command)
+
+
+@pytest.mark.slow
+def test_the_readmes_path_for_an_own_volume_runs(desk):
     section = (ROOT / "README.md").read_text().partition("## Your own volume")[2].partition("\n## ")[0]
-    page = tmp_path / "page.md"
+    page = desk / "page.md"
     page.write_text(section)
     for words in commands(page):
-        small = ["train.steps=4", "train.patch=32", "model.width=4", "model.depth=2", "train.optimizer=adamw"]
-        small += ["data.pixel_nm=0"]  # the volume is 0.4 µm wide
-        small = [f"--config.{field}" for field in small] if "--config" in words else []
-        assert main.main([*words[1:], *small]) == 0, words
-    run = tmp_path / "runs" / "mine"
-    for left in ("prediction/mask.tif", "instances/instances.csv", "report.html", "suggestions/suggestions.csv"):
-        assert (run / left).stat().st_size > 0
-    assert tifffile.imread(run / "prediction" / "mask.tif").shape == image.shape
+        run(words)
+    left = desk / "runs" / "mine"
+    for name in ("prediction/mask.tif", "instances/instances.csv", "report.html", "suggestions/suggestions.csv"):
+        assert (left / name).stat().st_size > 0
+    assert tifffile.imread(left / "prediction" / "mask.tif").shape == tifffile.imread("volume.tif").shape
