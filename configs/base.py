@@ -1,9 +1,12 @@
-"""Every field that all methods share, once, with its unit. A method's config adds `config.method`.
+"""Every field that all methods share, once, with its meaning, unit and range. A method's config adds `config.method`.
 
-A field that is `None` here is filled from the preset `SIZES[config.size]`, unless the command line sets it.
+`preset` fields are filled from `SIZES[config.size]`, unless the command line sets them.
 """
 
-from ml_collections import ConfigDict, config_dict
+from ml_collections import ConfigDict
+
+from dualrel_jax.config import text_forms
+from dualrel_jax.config.schema import Tree, defaults, field, preset
 
 SIZES = {
     # 2 CPU cores, minutes.
@@ -40,173 +43,270 @@ SIZES = {
         "train.batch_unlabelled": 8,
     },
 }
+DATASETS = ("phantom", "phantom_b", "lucchi", "lucchi_pp", "mitoem_r", "mitoem_h", "vnc", "own")
+LABEL_KINDS = ("binary", "instances", "grey")
+LARGEST_SEED = 2**31 - 1
+MOST_STEPS = 100_000_000
+FRACTION = {"minimum": 0, "maximum": 1}
+PROBABILITY = {"minimum": 0, "below": 1}
 
 
-def get_config(arg: str = "phantom,1/32") -> ConfigDict:
-    """`arg` is `data set[,labelled share]`: `lucchi,1/32`, `own,5`, `vnc,all`."""
+def get_config(arg: str = "phantom,1/32", method: Tree | None = None) -> ConfigDict:
+    """`arg` is `data set[,labelled slices]`: `lucchi,1/32`, `own,5`, `vnc,all`. `method`: the fields of a method."""
     name, _, labelled = arg.partition(",")
-    config = ConfigDict()
-    config.size = "tiny"  # preset: tiny, small or base (see SIZES)
-    config.seed = 0  # every random number derives from it
-    config.data = _data(name, labelled or "1/32")
-    config.augment = _augment()
-    config.model = _model()
-    config.train = _train()
-    config.predict = _predict()
-    config.instances = _instances()
-    config.suggest = _suggest()
-    config.profile = _profile()
+    config = defaults(FIELDS if method is None else {**FIELDS, "method": method})
+    config.data.name, config.data.labelled = name, labelled or config.data.labelled
     return config
 
 
-def _data(name: str, labelled: str) -> ConfigDict:
-    return ConfigDict(
-        {
-            "name": name,  # phantom, phantom_b, lucchi, lucchi_pp, mitoem_r, mitoem_h, vnc or own
-            "dir": "data",  # folder that holds the public data sets, one folder each (data/lucchi, ...)
-            "labelled": labelled,  # share of the training slices whose labels are used: 1/32, 1/2, all, or a count
-            "partition": "uniform",  # how labelled slices are chosen: uniform (in z) or random
-            "partition_seed": 0,  # for partition = random
-            "partition_file": "",  # a partition.json of an earlier run, used as it is
-            "train_slices": "",  # z range of the training block, "0:128"; empty: the data set's own
-            "validation_slices": "",  # z range of the validation block, "133:165", or none; empty: the data set's own
-            # In-plane pixel size for training, nm; a training volume of larger pixels keeps its own. 0: always its own.
-            "pixel_nm": config_dict.placeholder(float),
-            "image": "",  # own: path of the volume; several, separated by commas
-            "label": "",  # own: path of its labels, a stack or a folder of some slices; of several, in the same order
-            # own: z of each label slice, "3,40"; several volumes: "3,40;5"; empty: from file names, or non-empty slices
-            "labelled_slices": "",
-            "unlabelled": "",  # own: further volumes without labels, separated by commas
-            "unlabelled_from": "",  # other data sets whose training slices join the unlabelled ones: vnc, vnc+lucchi
-            "voxel_nm": "",  # own: voxel size "z,y,x" in nm, instead of what the file says; or one a volume, "a;b"
-            "label_kind": "binary",  # own, test_label: binary (two values), instances (> 0) or grey (> 127)
-            "ignore_value": -1,  # own, test_label: label value of pixels to leave out; -1: none
-            "test_image": "",  # any labelled volume to test on, by path
-            "test_label": "",  # its labels
-            "test_voxel_nm": "",  # its voxel size "z,y,x" in nm, instead of what the file says
-            "source": "files",  # files, or tfds (a data set made by `tfds build`)
-            "tfds_dir": "",  # where tfds keeps its data sets; empty: its default
-            "pipeline": "auto",  # resident (volume on the device), tf (tf.data), or auto: resident if it fits
-            "resident_limit_mib": 4096,  # auto: largest volume kept on the device, MiB
-            "cache_mib": 1024,  # tf: decoded slices kept in memory, MiB
-            "foreground_crop_fraction": 0.2,  # fraction of labelled crops that must show a mitochondrion
-        }
-    )
+DATA = {
+    "name": field("phantom", "data set; own: your files", choices=DATASETS),
+    "dir": field("data", "folder of the public data sets, one folder each, such as data/lucchi"),
+    "labelled": field("1/32", "which training slices keep their labels", form=text_forms.LABELLED),
+    "partition": field(
+        "uniform", "how they are chosen: evenly spaced in z, or at random", choices=("uniform", "random")
+    ),
+    "partition_seed": field(0, "seed of a random choice", minimum=0, maximum=LARGEST_SEED),
+    "partition_file": field("", "a partition.json of an earlier run, whose choice is used instead"),
+    "train_slices": field("", "training block", form=text_forms.SLICES, special="the block of the data set"),
+    "validation_slices": field(
+        "", "validation block", form=text_forms.SLICES_OR_NONE, special="the block of the data set"
+    ),
+    "pixel_nm": preset(
+        float,
+        "in-plane pixel size of the training; a training volume of larger pixels keeps its own",
+        unit="nm",
+        minimum=0,
+        maximum=100,
+        special="the size of the training volume",
+    ),
+    "image": field("", "path of your volume, or of several, separated by commas (data.name=own)"),
+    "label": field("", "path of its labels, a stack or a folder of some slices; of several volumes in the same order"),
+    "labelled_slices": field(
+        "",
+        "slices that your labels belong to",
+        form=text_forms.SLICE_LIST,
+        special="by file names or, in a full stack, those that are not empty",
+    ),
+    "unlabelled": field("", "paths of further volumes without labels, separated by commas (data.name=own)"),
+    "unlabelled_from": field(
+        "",
+        "other data sets whose training slices join the unlabelled ones",
+        form=text_forms.names_joined(DATASETS),
+        special="none",
+    ),
+    "voxel_nm": field("", "voxel size of your volumes", unit="nm", form=text_forms.VOXELS, special="that of the files"),
+    "label_kind": field(
+        "binary",
+        "how your labels are read: two values, a number per instance (> 0), or grey (> 127)",
+        choices=LABEL_KINDS,
+    ),
+    "ignore_value": field(
+        -1, "value of your labels at pixels that count nowhere; -1: none", minimum=-1, maximum=2**32 - 1
+    ),
+    "test_image": field("", "path of a labelled volume to test on, instead of the test volume of the data set"),
+    "test_label": field("", "path of its labels"),
+    "test_voxel_nm": field("", "its voxel size", unit="nm", form=text_forms.VOXEL, special="that of the file"),
+    "source": field("files", "files, or data sets prepared with `tfds build`", choices=("files", "tfds")),
+    "tfds_dir": field("", "folder of the prepared data sets", special="the default of tensorflow_datasets"),
+    "pipeline": field(
+        "auto",
+        "slices on the device (resident), read by tf.data (tf), or on the device where they fit",
+        choices=("auto", "resident", "tf"),
+    ),
+    "resident_limit_mib": field(
+        4096, "largest volume that `auto` keeps on the device", unit="MiB", minimum=0, maximum=2**24
+    ),
+    "cache_mib": field(1024, "memory for decoded slices, with tf.data", unit="MiB", minimum=0, maximum=2**24),
+    "foreground_crop_fraction": field(0.2, "fraction of labelled crops that must show a mitochondrion", **FRACTION),
+}
 
+AUGMENT = {
+    "flips": field(True, "mirror and turn every crop, by quarter turns"),
+    "scale": field(
+        (1.0, 1.0),
+        "zoom, drawn log-uniformly; (1.0, 1.0): none; (0.7, 1.4): for other microscopes",
+        minimum=0.1,
+        maximum=10,
+    ),
+    "elastic_px": field(
+        0.0, "standard deviation of the displacement of control points", unit="px", minimum=0, maximum=64, special="off"
+    ),
+    "elastic_grid_px": field(32, "largest distance of these points", unit="px", minimum=4, maximum=4096),
+    # Photometric, on intensities of 0..1.
+    "weak": field(0.0, "strength of the weak view relative to the strong view", **FRACTION),
+    "brightness": field(0.25, "largest offset, uniform in both directions", **FRACTION),
+    "contrast": field(0.5, "c: factor around the mean, log-uniform in 1/(1 + c) to 1 + c", minimum=0, maximum=10),
+    "gamma": field(0.5, "g: exponent, log-uniform in 1/(1 + g) to 1 + g", minimum=0, maximum=10),
+    "blur_px": field(1.5, "largest standard deviation of a Gaussian blur", unit="px", minimum=0, maximum=16),
+    "noise": field(0.1, "largest standard deviation of Gaussian noise", **FRACTION),
+    "probability": field(0.6, "probability of each photometric change", **FRACTION),
+}
 
-def _augment() -> ConfigDict:
-    return ConfigDict(
-        {
-            "flips": True,  # mirror and quarter turns, every crop
-            "scale": (1.0, 1.0),  # zoom drawn log-uniformly from this range; (1, 1): off; (0.7, 1.4): other microscopes
-            "elastic_px": 0.0,  # standard deviation of the displacement of control points, pixels; 0: off
-            "elastic_grid_px": 32,  # largest spacing of these points, between which displacements vary smoothly, pixels
-            # Photometric, on an intensity range of 0..1. Weak views use `weak` times these strengths.
-            "weak": 0.0,  # strength of the weak view relative to the strong one
-            "brightness": 0.25,  # added offset, uniform in +-
-            "contrast": 0.5,  # factor around the mean, log-uniform in [1/(1 + c), 1 + c]
-            "gamma": 0.5,  # exponent, log-uniform in [1/(1 + g), 1 + g]
-            "blur_px": 1.5,  # largest standard deviation of a Gaussian blur, pixels
-            "noise": 0.1,  # largest standard deviation of added Gaussian noise
-            "probability": 0.6,  # chance that each photometric change is applied
-        }
-    )
+MODEL = {
+    "width": preset(int, "channels at full resolution, doubled at each level", minimum=1, maximum=1024),
+    "depth": preset(int, "levels of the U-Net, the bottom included", minimum=2, maximum=8),
+    "norm": field("group", "normalisation: of groups of channels, or of the batch", choices=("group", "batch")),
+    "dtype": preset(str, "type of the computation; parameters and losses are float32", choices=("float32", "bfloat16")),
+}
 
+TRAIN = {
+    "steps": preset(int, "optimiser steps", minimum=1, maximum=MOST_STEPS),
+    "crop_px": preset(int, "side of a square crop", unit="px", minimum=4, maximum=8192),
+    "batch_labelled": preset(int, "labelled crops per step, over all devices", minimum=1, maximum=65536),
+    "batch_unlabelled": preset(int, "unlabelled crops per step, over all devices", minimum=1, maximum=65536),
+    "optimizer": field("muon", "optimiser", choices=("muon", "adamw")),
+    "learning_rate": field(
+        1e-2, "peak learning rate; a step changes a parameter by about a fifth of it", above=0, maximum=1
+    ),
+    "warmup_steps": field(
+        50, "steps of the linear rise to the peak, before the cosine decay to 0", minimum=0, maximum=MOST_STEPS
+    ),
+    "weight_decay": field(1e-4, "decoupled weight decay, a factor of the learning rate", **FRACTION),
+    "clip_norm": field(1.0, "largest global norm of the gradient", above=0, maximum=1e9),
+    "ema_fraction": field(
+        0.03, "memory of the teacher, an exponential moving average, as a fraction of all steps", **FRACTION
+    ),
+    "ramp_fraction": field(
+        1.0, "fraction of the steps over which the weights of unlabelled terms rise to their values", **FRACTION
+    ),
+    "log_every_steps": field(20, "steps between scalars in the logs", minimum=1, maximum=MOST_STEPS),
+    "eval_every_steps": field(250, "steps between validations, with pictures", minimum=1, maximum=MOST_STEPS),
+    "eval_slices": field(
+        8, "validation slices scored while training, evenly spaced", minimum=0, maximum=1_000_000, special="all"
+    ),
+    "checkpoint_every_steps": field(
+        250, "steps between checkpoints, from which a stopped training continues", minimum=1, maximum=MOST_STEPS
+    ),
+    "steps_per_call": field(
+        1, "steps in one call of the device, which then waits less for the host", minimum=1, maximum=10_000
+    ),
+    "keep_checkpoints": field(
+        2, "newest checkpoints that are kept, beside the best by validation", minimum=1, maximum=10_000
+    ),
+    "devices": field(0, "number of devices used", minimum=0, maximum=1_000_000, special="all"),
+}
 
-def _model() -> ConfigDict:
-    return ConfigDict(
-        {
-            "width": config_dict.placeholder(int),  # channels at full resolution, doubled at each level
-            "depth": config_dict.placeholder(int),  # levels, the bottom included
-            "norm": "group",  # group or batch
-            "dtype": config_dict.placeholder(str),  # of the computation; parameters and losses are float32
-        }
-    )
+PREDICT = {
+    "input": field("", "path of the volume to segment", special="the test volume of the data set"),
+    "output": field("", "path of the mask, .tif or .zarr", special="WORKDIR/prediction/mask.tif"),
+    "voxel_nm": field("", "voxel size of the input", unit="nm", form=text_forms.VOXEL, special="that of the file"),
+    "region": field("", "part of the volume to segment", form=text_forms.REGION, special="all of it"),
+    "intensity_range": field(
+        "",
+        "intensities that become black and white",
+        form=text_forms.INTENSITIES,
+        special="from a sample of the volume",
+    ),
+    "probability": field(True, "also write the probability, 8-bit, beside the mask"),
+    "threshold": field(
+        0.0,
+        "probability above which a pixel is a mitochondrion",
+        special="calibrated or 0.5, by the domain",
+        **PROBABILITY,
+    ),
+    "foreground_fraction": field(
+        0.0,
+        "known fraction of the volume that is mitochondrion, such as 0.05, from which the threshold follows",
+        special="not known",
+        **PROBABILITY,
+    ),
+    "weights": field(
+        "teacher", "weights: averaged (teacher) or of the last step (student)", choices=("teacher", "student")
+    ),
+    "domain": field(
+        "auto",
+        "whether the volume is like those whose labels were learned, which sets the head and the threshold where these "
+        "are left open: yes (training), no (other), or by its voxel size, intensities and detail (auto)",
+        choices=("auto", "training", "other"),
+    ),
+    "prediction_head": field(
+        "default",
+        "prediction of the method; default: by the domain. Others: PREDICTION_HEADS of its config",
+        choices=("default",),
+    ),
+    "checkpoint": field("last", "checkpoint: the last, or the best by validation", choices=("last", "best")),
+    "tile": field(1024, "largest side of a tile, at the training pixel size", unit="px", minimum=1, maximum=65536),
+    "overlap": field(64, "border that neighbouring tiles share and blend", unit="px", minimum=0, maximum=65535),
+    "batch": field(1, "tiles per device at a time", minimum=1, maximum=65536),
+    "test_time_augmentation": field(False, "average over the 8 flips and turns; takes 8 times as long"),
+    "z_smoothing_nm": field(
+        20.0,
+        "standard deviation of a Gaussian over the probabilities along z",
+        unit="nm",
+        minimum=0,
+        maximum=10_000,
+        special="off",
+    ),
+    "orthogonal_planes": field(
+        False, "average over slices along z, y and x, of nearly isotropic voxels; takes 3 times as long"
+    ),
+    "window_px": field(
+        2048,
+        ".zarr: larger slices are predicted in windows of this side",
+        unit="px",
+        minimum=0,
+        maximum=2**20,
+        special="never",
+    ),
+}
 
+INSTANCES = {
+    "input": field("", "path of a probability volume", special="that of the last prediction"),
+    "output": field("", "path of the instances, .tif or .zarr", special="WORKDIR/instances/instances.tif"),
+    "image": field("", "path of the EM volume, for the picture", special="the volume that was segmented"),
+    "threshold": field(
+        0.0, "probability above which a voxel is a mitochondrion", special="that of the mask", **PROBABILITY
+    ),
+    "hole_um3": field(
+        0.001,
+        "enclosed background below this volume is filled",
+        unit="um3",
+        minimum=0,
+        maximum=1e6,
+        special="none",
+    ),
+    "seed_depth_nm": field(
+        60.0,
+        "instances part at a neck whose radius is smaller by this than that of both sides",
+        unit="nm",
+        minimum=0,
+        maximum=1e5,
+        special="never",
+    ),
+    "min_um3": field(0.001, "smaller instances are left out", unit="um3", minimum=0, maximum=1e6),
+    "label": field("", "path of true instances to compare with", special="none"),
+    "label_kind": field(
+        "binary", "their form: > 0, divided by the same rules, or a number for each", choices=("binary", "instances")
+    ),
+}
 
-def _train() -> ConfigDict:
-    return ConfigDict(
-        {
-            "steps": config_dict.placeholder(int),  # optimiser steps
-            "crop_px": config_dict.placeholder(int),  # side of a square crop, pixels
-            "batch_labelled": config_dict.placeholder(int),  # labelled crops a step, over all devices
-            "batch_unlabelled": config_dict.placeholder(int),  # unlabelled crops a step, over all devices
-            "optimizer": "muon",  # muon or adamw
-            "learning_rate": 1e-2,  # peak; a step changes a parameter by about a fifth of it
-            "warmup_steps": 50,  # linear rise to the peak, then cosine decay to 0
-            "weight_decay": 1e-4,  # decoupled: times the learning rate, of parameters AdamW moves a fifth of it
-            "clip_norm": 1.0,  # largest global norm of the gradient
-            "ema_fraction": 0.03,  # memory of the teacher, a moving average, as a fraction of all steps
-            "ramp_fraction": 1.0,  # fraction of the steps over which the weights of unlabelled terms rise
-            "log_every_steps": 20,  # scalars to metrics.jsonl and TensorBoard
-            "eval_every_steps": 250,  # validation, with pictures
-            "eval_slices": 8,  # validation slices scored while training, spread over z; 0: all
-            "checkpoint_every_steps": 250,  # a checkpoint a restart continues from
-            "steps_per_call": 1,  # steps in one call of the device, which then waits less for the host between them
-            "keep_checkpoints": 2,  # newest ones kept, beside the best by validation
-            "devices": 0,  # number of devices used; 0: all
-        }
-    )
+SUGGEST = {
+    "count": field(3, "slices or boxes to label next", minimum=1, maximum=100_000),
+    "candidates": field(
+        64, "unlabelled slices that are examined, evenly spaced", minimum=0, maximum=1_000_000, special="all"
+    ),
+    "box_px": field(0, "side of a box, in the volume", unit="px", minimum=0, maximum=2**20, special="whole slices"),
+}
 
+PROFILE = {
+    "start_step": field(
+        20, "first step of the profile, counted from 1; step 1 also compiles", minimum=1, maximum=MOST_STEPS
+    ),
+    "num_steps": field(
+        0, "steps of the profile, written to WORKDIR/profile", minimum=0, maximum=10_000, special="no profile"
+    ),
+}
 
-def _predict() -> ConfigDict:
-    return ConfigDict(
-        {
-            "input": "",  # a volume to segment; empty: the data set's test volume
-            "output": "",  # .tif or .zarr of the mask; empty: <workdir>/prediction/mask.tif
-            "voxel_nm": "",  # voxel size "z,y,x" in nm of the input, instead of what the file says
-            "region": "",  # the part to segment, "z0:z1,y0:y1,x0:x1" in voxels, as in "10:20,,"; empty: all
-            "intensity_range": "",  # "low,high": intensities that become black and white; empty: from a sample
-            "probability": True,  # also write the probability, 8-bit, beside the mask
-            "threshold": 0.0,  # probability above which a pixel is a mitochondrion; 0: by the domain, calibrated or 0.5
-            "foreground_fraction": 0.0,  # instead: known fraction of mitochondrion in the volume, 0.05
-            "weights": "teacher",  # teacher (averaged) or student
-            # Is the volume like those whose labels were learned? training: yes; other: no; auto: by voxel size, greys
-            # and detail. Decides on the head and the threshold where these fields leave them open.
-            "domain": "auto",
-            "prediction_head": "default",  # which of the method's predictions: default (by the domain), head, ...
-            "checkpoint": "last",  # last, or best (by validation)
-            "tile": 1024,  # largest side of a tile, pixels at the training pixel size
-            "overlap": 64,  # blended border shared by neighbouring tiles, pixels
-            "batch": 1,  # tiles at a time on each device
-            "test_time_augmentation": False,  # average over the 8 flips and turns: 8 times slower
-            "z_smoothing_nm": 20.0,  # standard deviation of a Gaussian over the probabilities along z, nm; 0: off
-            "orthogonal_planes": False,  # mean over slices along all three axes (isotropic voxels); 3 times slower
-            "window_px": 2048,  # .zarr: larger slices are predicted in windows of this side, pixels; 0: never
-        }
-    )
-
-
-def _instances() -> ConfigDict:
-    return ConfigDict(
-        {
-            "input": "",  # a probability volume; empty: <workdir>/prediction/mask_probability.tif
-            "output": "",  # .tif or .zarr of the numbers; empty: <workdir>/instances/instances.tif
-            "image": "",  # the EM volume, for the picture; empty: the one that was segmented
-            "threshold": 0.0,  # probability above which a voxel is a mitochondrion; 0: that of the mask
-            "hole_um3": 0.001,  # enclosed background below this volume is filled, um3; 0: none
-            "seed_depth_nm": 60.0,  # a neck thinner by this radius than both sides parts two instances, nm; 0: never
-            "min_um3": 0.001,  # smaller instances are left out, um3
-            "label": "",  # true instances to compare with; empty: none
-            "label_kind": "binary",  # instances (a number each), or binary (> 0, parted by the same rules)
-        }
-    )
-
-
-def _suggest() -> ConfigDict:
-    return ConfigDict(
-        {
-            "count": 3,  # slices or boxes to label next
-            "candidates": 64,  # unlabelled slices looked at, evenly spread; 0: all
-            "box_px": 0,  # side of a box, pixels of the volume; 0: whole slices
-        }
-    )
-
-
-def _profile() -> ConfigDict:
-    return ConfigDict(
-        {
-            "start_step": 20,  # first step of a profile, from 1; the very first also compiles
-            "num_steps": 0,  # steps of a profile, written to <workdir>/profile; 0: none
-        }
-    )
+FIELDS = {
+    "size": field("tiny", "preset of pixel size, network, steps and batch, by machine", choices=tuple(SIZES)),
+    "seed": field(0, "seed of every random number", minimum=0, maximum=LARGEST_SEED),
+    "data": DATA,
+    "augment": AUGMENT,
+    "model": MODEL,
+    "train": TRAIN,
+    "predict": PREDICT,
+    "instances": INSTANCES,
+    "suggest": SUGGEST,
+    "profile": PROFILE,
+}

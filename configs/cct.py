@@ -3,27 +3,33 @@
 from dualrel_jax.configs import base
 from ml_collections import ConfigDict
 
+from dualrel_jax.config.schema import field
 
-def get_config(arg: str = "phantom,1/32"):
-    config = base.get_config(arg)
-    config.method = ConfigDict(
-        {
-            "name": "cct",
-            "num_noise": 2,  # auxiliary decoders of each perturbation: noise on features,
-            "num_drop": 2,  # the most active places dropped,
-            "num_dropout": 2,  # whole channels dropped,
-            "num_cutout": 2,  # a box cut from every predicted object,
-            "num_context": 2,  # all but the predicted objects masked,
-            "num_object": 2,  # the predicted objects masked,
-            "num_vat": 0,  # moved in the direction the decoder minds most
-            "auxiliary_width": 8,  # channels of an auxiliary decoder
-            "noise_strength": 0.3,  # noise: largest relative change
-            "drop_low": 0.7,  # drop: places above a share of the largest activation, drawn from drop_low
-            "drop_high": 0.9,  # to drop_high
-            "dropout_rate": 0.5,  # dropout: chance that a channel is dropped
-            "cutout_share": 0.4,  # cutout: sides of the box relative to those of the object
-            "vat_distance": 2.0,  # vat: length of the move, over all features of an image
-            "consistency_weight": 30.0,  # lambda, ramped
-        }
-    )
-    return config
+PREDICTION_HEADS = ("head",)
+FIELDS = {
+    "name": field("cct", "the method; others have config files of their own", choices=("cct",)),
+    # Auxiliary decoders of each perturbation.
+    "num_noise": field(2, "decoders of features with noise", minimum=0, maximum=32),
+    "num_drop": field(2, "decoders without the most active places", minimum=0, maximum=32),
+    "num_dropout": field(2, "decoders without some channels", minimum=0, maximum=32),
+    "num_cutout": field(2, "decoders without a box in every predicted object", minimum=0, maximum=32),
+    "num_context": field(2, "decoders that see the predicted objects alone", minimum=0, maximum=32),
+    "num_object": field(2, "decoders that see all but the predicted objects", minimum=0, maximum=32),
+    "num_vat": field(
+        0, "decoders of features moved in the direction that changes the prediction most", minimum=0, maximum=32
+    ),
+    "auxiliary_width": field(8, "channels of an auxiliary decoder", minimum=1, maximum=1024),
+    "noise_strength": field(0.3, "noise: largest relative change", minimum=0, maximum=1),
+    "drop_low": field(
+        0.7, "drop: smallest fraction of the largest activation above which places are dropped", minimum=0, maximum=1
+    ),
+    "drop_high": field(0.9, "drop: largest such fraction", minimum=0, maximum=1),
+    "dropout_rate": field(0.5, "dropout: probability that a channel is dropped", minimum=0, below=1),
+    "cutout_fraction": field(0.4, "cutout: sides of the box relative to those of the object", minimum=0, maximum=1),
+    "vat_distance": field(2.0, "vat: length of the move, over all features of an image", minimum=0, maximum=1e3),
+    "consistency_weight": field(30.0, "lambda, weight of the consistency, ramped", minimum=0, maximum=1e4),
+}
+
+
+def get_config(arg: str = "phantom,1/32") -> ConfigDict:
+    return base.get_config(arg, FIELDS)

@@ -3,14 +3,15 @@
 from dualrel_jax.configs import base
 from ml_collections import ConfigDict
 
+from dualrel_jax.config.schema import field
 
-def get_config(arg: str = "phantom,1/32"):
-    config = base.get_config(arg)
-    config.method = ConfigDict(
-        {
-            "name": "cps",
-            "cutmix": False,  # True: cross supervision on unlabelled crops pasted into each other
-            "consistency_weight": 1.5,  # of the cross pseudo supervision, ramped
-        }
-    )
-    return config
+PREDICTION_HEADS = ("left", "right", "mean")
+FIELDS = {
+    "name": field("cps", "the method; others have config files of their own", choices=("cps",)),
+    "cutmix": field(False, "cross supervision on unlabelled crops that are pasted into each other"),
+    "consistency_weight": field(1.5, "weight of the cross pseudo supervision, ramped", minimum=0, maximum=1e4),
+}
+
+
+def get_config(arg: str = "phantom,1/32") -> ConfigDict:
+    return base.get_config(arg, FIELDS)

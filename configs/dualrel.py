@@ -3,36 +3,69 @@
 from dualrel_jax.configs import base
 from ml_collections import ConfigDict
 
+from dualrel_jax.config.schema import field
 
-def get_config(arg: str = "phantom,1/32"):
-    config = base.get_config(arg)
-    config.method = ConfigDict(
-        {
-            "name": "dualrel",
-            # Module 1: reliable pixel aggregation.
-            "feature_level": 1,  # decoder level the prototypes read: features at stride 2^level
-            "num_prototypes": 16,  # K, the first half for mitochondria
-            "num_references": 64,  # N of Eq. 5, reference points an image
-            "dim": 32,  # C, channels of prototypes
-            "rectification": "add",  # direct + gain * referential; or gate, referential, direct (ablation)
-            "temperature": 0.1,  # tau of the activation maps
-            # Module 2: reliable prototype selection.
-            "consistency": "map",  # what two views must agree in: map, descriptor or both
-            "reliability": "uncertainty",  # uncertainty, softmax or uniform (ablation)
-            "reliability_from": "class",  # class: the pixels it owns are of its class; consistency: two views agree
-            # Pixels: soft targets of the teacher on the strong view, hard labels on a CutMix view.
-            "strong_scale": (0.5, 2.0),  # zoom of the strong view against the teacher's, drawn from here; (1, 1): none
-            "soft_target": "head",  # head, or mean of head and fused prototypes
-            "soft_trust": "uniform",  # weight of a pixel: uniform, or reliability of its prototypes
-            "cross_labels": "other",  # head and prototypes learn each from the other, or each from its own (ablation)
-            # Weights of the terms beside the supervised one.
-            "prototype_weight": 0.5,  # segmentation by prototypes on labelled crops
-            "diversity_weight": 0.1,
-            "prototype_consistency_weight": 0.1,  # ramped
-            "pixel_consistency_weight": 20.0,  # ramped
-            "cross_pseudo_label_weight": 2.0,  # ramped
-            "prediction_head": "head",  # default prediction: head, prototypes or mean
-            "prediction_head_elsewhere": "prototypes",  # ... that a benchmark scores on other data sets
-        }
-    )
-    return config
+PREDICTION_HEADS = ("head", "prototypes", "mean")
+FIELDS = {
+    "name": field("dualrel", "the method; others have config files of their own", choices=("dualrel",)),
+    # Module 1: reliable pixel aggregation.
+    "feature_level": field(
+        1, "decoder level that the prototypes read: features at stride 2^level", minimum=0, maximum=7
+    ),
+    "num_prototypes": field(
+        16, "K, prototypes, the first half for mitochondria", minimum=2, maximum=1024, multiple_of=2
+    ),
+    "num_references": field(64, "N of Eq. 5, reference points per image", minimum=2, maximum=65536),
+    "dim": field(32, "C, channels of prototypes", minimum=1, maximum=4096),
+    "rectification": field(
+        "add",
+        "correlation: direct + gain * referential, their product (gate), or one alone (ablation)",
+        choices=("add", "gate", "referential", "direct"),
+    ),
+    "temperature": field(0.1, "tau of the activation maps", minimum=0.001, maximum=100),
+    # Module 2: reliable prototype selection.
+    "consistency": field("map", "what two views must agree in", choices=("map", "descriptor", "both")),
+    "reliability": field(
+        "uncertainty",
+        "weights of prototypes: learned uncertainty, softmax, or equal (ablation)",
+        choices=("uncertainty", "softmax", "uniform"),
+    ),
+    "reliability_from": field(
+        "class",
+        "reliability target: whether the pixels of a prototype are of its class, or whether two views agree",
+        choices=("class", "consistency"),
+    ),
+    # Pixels: soft targets of the teacher on the strong view, hard labels on a CutMix view.
+    "strong_scale": field(
+        (0.5, 2.0), "zoom of the strong view relative to the teacher's; (1.0, 1.0): none", minimum=0.1, maximum=10
+    ),
+    "soft_target": field(
+        "head", "soft target: prediction of the head, or mean of head and fused prototypes", choices=("head", "mean")
+    ),
+    "soft_trust": field(
+        "uniform", "weight of a pixel: equal, or the reliability of its prototypes", choices=("uniform", "reliability")
+    ),
+    "cross_labels": field(
+        "other",
+        "head and prototypes learn each from the other, or each from its own (ablation)",
+        choices=("other", "own"),
+    ),
+    # Weights of the terms beside the supervised one.
+    "prototype_weight": field(0.5, "weight of the segmentation by prototypes", minimum=0, maximum=1e4),
+    "diversity_weight": field(0.1, "weight of the diversity of prototypes", minimum=0, maximum=1e4),
+    "prototype_consistency_weight": field(
+        0.1, "weight of the consistency of prototypes, ramped", minimum=0, maximum=1e4
+    ),
+    "pixel_consistency_weight": field(20.0, "weight of the consistency MSE of pixels, ramped", minimum=0, maximum=1e4),
+    "cross_pseudo_label_weight": field(2.0, "weight of the cross pseudo-label loss, ramped", minimum=0, maximum=1e4),
+    "prediction_head": field("head", "default prediction", choices=PREDICTION_HEADS),
+    "prediction_head_elsewhere": field(
+        "prototypes",
+        "default prediction on other data sets than that of the training, in a benchmark",
+        choices=PREDICTION_HEADS,
+    ),
+}
+
+
+def get_config(arg: str = "phantom,1/32") -> ConfigDict:
+    return base.get_config(arg, FIELDS)

@@ -3,8 +3,13 @@
 from dualrel_jax.configs import base
 from ml_collections import ConfigDict
 
+from dualrel_jax.config.schema import field
 
-def get_config(arg: str = "phantom,1/32"):
-    config = base.get_config(arg)
-    config.method = ConfigDict({"name": "supervised"})
-    return config
+PREDICTION_HEADS = ("head",)
+FIELDS = {
+    "name": field("supervised", "the method; others have config files of their own", choices=("supervised",)),
+}
+
+
+def get_config(arg: str = "phantom,1/32") -> ConfigDict:
+    return base.get_config(arg, FIELDS)

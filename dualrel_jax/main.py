@@ -15,7 +15,8 @@ Flags:
   --config METHOD.py:DATA[,LABELLED]  a config file and its argument: the data set (phantom, phantom_b, lucchi,
                       lucchi_pp, mitoem_r, mitoem_h, vnc, own) and the labelled slices (1/32, all, or a count).
                       Modes that work on a finished run use that of its folder unless given.
-  --config.KEY=VALUE  sets a field; configs/base.py lists them all. --config.size=tiny|small|base is the preset.
+  --config.KEY=VALUE  sets a field. --config.size=tiny|small|base chooses the preset.
+  --help config.train lists these fields, with their defaults, units and ranges; --help config lists all.
   --workdir DIR       folder of the run: checkpoints, scores, pictures, masks. The same command continues a killed run.
   --mode MODE         train_and_evaluate (default), train, or one of the modes above.
   --region Z0:Z1,Y0:Y1,X0:X1
@@ -32,10 +33,10 @@ import sys
 from pathlib import Path
 
 from absl import flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
 from dualrel_jax import config as config_lib
-from dualrel_jax.config.migration import present_flags
+from dualrel_jax.config.overrides import override
 from dualrel_jax.errors import InputError
 
 MODES = {  # mode -> the function behind it, imported when it runs
@@ -54,6 +55,7 @@ MODES = {  # mode -> the function behind it, imported when it runs
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _BARRED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 _HOME = re.compile(r"(?<=[=,])~(?=/)")  # in --flag=~/a,~/b, which shells leave as it is
+_HELP = re.compile(r"(--?help|-h)(=|$)")
 NEED_CONFIG = ("train_and_evaluate", "train", "doctor", "download")  # the others use that of the run in the work folder
 
 SEVERAL_HOSTS = ("train_and_evaluate", "train", "evaluate")
@@ -62,10 +64,12 @@ SEVERAL_HOSTS = ("train_and_evaluate", "train", "evaluate")
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; -> its exit code: 0, or 2 after a sentence about what the user gave."""
     argv = sys.argv[1:] if argv is None else argv
-    if not argv or {"--help", "-h", "-help"} & set(argv):
-        print(__doc__)
-        return 0
     try:
+        if (topic := _help_topic(argv)) is not None:
+            from dualrel_jax.config.document import describe
+
+            print(describe(topic) if topic else __doc__)
+            return 0
         given, config = parse(argv)
         run(given, config)
     except InputError as error:
@@ -82,6 +86,17 @@ def main(argv: list[str] | None = None) -> int:
             raise
         return 2
     return 0
+
+
+def _help_topic(argv: list[str]) -> str | None:
+    """What a command line asks help for, such as `config.train`; empty for all; None if it does not ask."""
+    if not argv:
+        return ""
+    words = [word for word in argv if _HELP.match(word)]
+    if not words:
+        return None
+    after = argv[argv.index(words[0]) + 1 :]
+    return words[0].partition("=")[2] or next((word for word in after if word.startswith("config")), "")
 
 
 def run(given: flags.FlagValues, config: ConfigDict) -> None:
@@ -108,18 +123,16 @@ def parse(argv: list[str]) -> tuple[flags.FlagValues, ConfigDict]:
     argv = [_HOME.sub(lambda _: str(Path.home()), word) for word in argv]  # a function: backslashes stay
     try:
         given = _flags()
-        rest = given(["dualrel", *argv], known_only=True)
-        config, argv = _read_config(argv, given)
+        given(["dualrel", *argv], known_only=True)
+        config, words = _read_config(argv, given)
+        words = override(config, words)
         given = _flags()
-        config_flags.DEFINE_config_dict("config", config, flag_values=given, sys_argv=["dualrel", *argv])
-        rest = given(["dualrel", *argv])[1:]
+        rest = given(["dualrel", *words])[1:]
     except InputError:
         raise
     except (flags.Error, AttributeError, KeyError, ValueError, TypeError) as error:
-        reason = _innermost(error)
-        if isinstance(error, (AttributeError, KeyError)):
-            reason = f"The config has no field {reason}"
-        raise InputError(f"{reason} (see --help, and configs/base.py for the fields of --config).") from error
+        raise InputError(f"{_innermost(error)} (see --help).") from error
+    config.lock()
     if rest:
         raise InputError(
             f"{rest[0]!r} is not a flag; flags start with --, and what holds spaces stands in quotes (see --help)."
@@ -129,12 +142,14 @@ def parse(argv: list[str]) -> tuple[flags.FlagValues, ConfigDict]:
     if given.region:
         if given.mode != "predict":
             raise InputError(f"--region goes with --mode=predict, not {given.mode}; leave it out, or change the mode.")
-        given.config.predict.region = given.region
+        config.predict.region = given.region
     if given.coordinator and given.mode not in SEVERAL_HOSTS:
         raise InputError(f"--coordinator goes with trainings, not {given.mode}; leave it out, and run it on one host.")
     if given.compare and given.mode != "figures":
         raise InputError(f"--compare goes with --mode=figures, not {given.mode}; leave it out, or change the mode.")
-    return given, given.config
+    if "size" in config:  # not that of a benchmark
+        config_lib.resolve(config)  # before anything is computed
+    return given, config
 
 
 def _innermost(error: object) -> str:
@@ -157,7 +172,7 @@ def _flags() -> flags.FlagValues:
 
 
 def _read_config(argv: list[str], given: flags.FlagValues) -> tuple[ConfigDict, list[str]]:
-    """The config that --config names, or that of the run in --workdir, and the other flags by present field names."""
+    """The config that --config names, or that of the run in --workdir, and the other words of `argv`."""
     config, words = None, []
     rest = iter(argv)
     for word in rest:
@@ -172,7 +187,7 @@ def _read_config(argv: list[str], given: flags.FlagValues) -> tuple[ConfigDict, 
         if given.mode in NEED_CONFIG:
             raise InputError("--config is missing; name one, such as --config configs/dualrel.py:phantom,1/32.")
         config = config_lib.load(Path(given.workdir) / "config.json")
-    return config, present_flags(words, config.get("method", {}).get("name", ""), config.get("rows"))
+    return config, words
 
 
 if __name__ == "__main__":

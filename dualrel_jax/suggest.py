@@ -71,7 +71,6 @@ def suggest(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, 
     """
     run = load_run(workdir, config)
     settings = run.config.suggest
-    _check(settings)
     partition = Partition.load(Path(workdir) / "partition.json")
     mesh = sharding.create_mesh(run.config.train.devices)
     method = DisagreementMethod(run.method, run.config.augment)
@@ -202,9 +201,3 @@ def _add_to_labelled(partition: Partition, picks: Sequence[Pick]) -> Partition:
     added = {(pick.region.part.name, pick.region.z) for pick in picks}
     unlabelled = tuple(entry for entry in partition.unlabelled if entry not in added)
     return Partition((*partition.labelled, *sorted(added)), unlabelled)
-
-
-def _check(settings: ConfigDict) -> None:
-    for key, least in (("count", 1), ("candidates", 0), ("box_px", 0)):
-        if settings[key] < least:
-            raise InputError(f"config.suggest.{key} is {settings[key]}; expected {least} or more.")

@@ -86,7 +86,7 @@ def test_configs_are_found_from_any_directory(tmp_path, monkeypatch):
         ("--config.no_such_key=1", "no_such_key"),
         (
             "--config.predict.foreground_fraction=5.5",
-            "foreground_fraction is 5.5; expected the fraction of the volume.*0.05",
+            "foreground_fraction is 5.5; expected 0 or more, below 1: known fraction of the volume.*0.05",
         ),
         ("--config.train.steps=many", "steps.*many"),
         ("--config.data.validation_slices=5:12", "overlaps"),
@@ -96,7 +96,7 @@ def test_configs_are_found_from_any_directory(tmp_path, monkeypatch):
         ("--workdir=", "--workdir is missing"),
         ("--compare=other", "--compare goes with --mode=figures"),
         ("--coordinator=host:1 --mode=predict", "--coordinator goes with trainings"),
-        ("--config.predict.treshold=1", "no field 'treshold'. Did you mean \"threshold\""),
+        ("--config.predict.treshold=1", "no field predict.treshold; did you mean config.predict.threshold"),
         ("stray", "'stray' is not a flag"),
     ],
 )

@@ -16,6 +16,7 @@ import pytest
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference import run
 from dualrel_jax.train import train, train_and_evaluate
+from dualrel_jax.training import schedules
 from dualrel_jax.training.checkpoint import Checkpoints
 from dualrel_jax.utils import sharding
 from dualrel_jax.utils.jsonl import read_records
@@ -170,19 +171,23 @@ def test_corrupt_checkpoint_is_named_and_the_one_before_is_used(small_config, tm
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_diverged_training_stops_and_names_the_step(small_config, tmp_path):
+@pytest.fixture
+def diverging(monkeypatch):
+    """Trainings with a learning rate that no config allows."""
+    rate = schedules.learning_rate
+    monkeypatch.setattr(schedules, "learning_rate", lambda peak, *steps: rate(1e30, *steps))
+
+
+def test_a_diverged_training_stops_and_names_the_step(diverging, small_config, tmp_path):
     config = small_config("supervised")
-    config.train.learning_rate = 1e30
     with pytest.raises(InputError, match=r"at step [2-6].*learning_rate"):
         train(config, tmp_path)
 
 
-def test_what_diverged_between_two_lines_of_the_log_is_not_kept(small_config, tmp_path):
+def test_what_diverged_between_two_lines_of_the_log_is_not_kept(diverging, small_config, tmp_path):
     config = small_config("supervised")
     config.data.validation_slices = "none"
-    config.train.update(
-        {"learning_rate": 1e30, "log_every_steps": 6, "eval_every_steps": 6, "checkpoint_every_steps": 4}
-    )
+    config.train.update({"log_every_steps": 6, "eval_every_steps": 6, "checkpoint_every_steps": 4})
     with pytest.raises(InputError, match="at step 4.*learning_rate"):
         train(config, tmp_path)
     assert not (tmp_path / "checkpoints" / "4").exists()

@@ -2,13 +2,16 @@
 
 import importlib.util
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from dualrel_jax.config.migration import ADDED, migrate
+from dualrel_jax.config.overrides import unknown
+from dualrel_jax.config.rules import check_together
+from dualrel_jax.config.schema import Field, fields_of, flat
 from dualrel_jax.errors import InputError
 from dualrel_jax.utils.atomic import write_text
 
@@ -45,91 +48,42 @@ def find_config(path: str) -> Path:
 
 
 def resolve(config: ConfigDict) -> ConfigDict:
-    """A locked copy with every empty field filled from the preset `config.size`, and checked."""
+    """A locked copy with every empty field filled from the preset `config.size`, and checked.
+
+    Raises:
+      InputError: a field too many or too few, a value that its field does not allow, or fields that contradict.
+    """
     from dualrel_jax.configs.base import SIZES
 
     if "size" not in config:
         raise InputError(
             "--config is not that of one training; run it by python -m dualrel_jax.benchmark (see its --help)."
         )
-    if config.size not in SIZES:
-        raise InputError(f"config.size is {config.size!r}; expected one of {', '.join(SIZES)}.")
     config = ConfigDict(json.loads(config.to_json_best_effort()))
+    fields = _fields(config)
+    fields["size"].check("size", config.size)
     for key, value in SIZES[config.size].items():
-        section, field = key.split(".")
-        if config[section][field] is None:
-            config[section][field] = value
-    _check(config)
+        section, name = key.split(".")
+        if config[section][name] is None:
+            config[section][name] = value
+    values = flat(config.to_dict())
+    for key, entry in fields.items():
+        entry.check(key, values[key])
+    check_together(config)
     return config.lock()
 
 
-def _check(config: ConfigDict) -> None:
-    positive = ("train.steps", "train.crop_px", "model.width", "model.depth", "predict.tile", "predict.batch")
-    intervals = ("train.log_every_steps", "train.eval_every_steps", "train.checkpoint_every_steps")
-    for key in (*positive, *intervals, "train.steps_per_call"):
-        section, field = key.split(".")
-        if config[section][field] < 1:
-            raise InputError(f"config.{key} is {config[section][field]}; expected 1 or more.")
-    for key in ("train.steps", *intervals):
-        section, field = key.split(".")
-        if config[section][field] % config.train.steps_per_call:
-            raise InputError(
-                f"config.{key} is {config[section][field]}; expected a multiple of config.train.steps_per_call, which "
-                f"is {config.train.steps_per_call}."
-            )
-    if config.profile.num_steps and config.train.steps_per_call > 1:
-        raise InputError(
-            f"config.train.steps_per_call is {config.train.steps_per_call}; expected 1 for a profile, which tells one "
-            "step from another."
-        )
-    choices = {
-        "model.norm": ("group", "batch"),
-        "model.dtype": ("float32", "bfloat16"),
-        "train.optimizer": ("muon", "adamw"),
-        "predict.weights": ("teacher", "student"),
-        "predict.checkpoint": ("last", "best"),
-    }
-    for key, allowed in choices.items():
-        section, field = key.split(".")
-        if config[section][field] not in allowed:
-            raise InputError(f"config.{key} is {config[section][field]!r}; expected {' or '.join(allowed)}.")
-    check_scale("augment.scale", config.augment.scale)
-    multiple = 2 ** (config.model.depth - 1)
-    if config.train.crop_px % multiple:
-        raise InputError(
-            f"config.train.crop_px is {config.train.crop_px}; a U-Net of depth {config.model.depth} needs a multiple "
-            f"of {multiple}, such as {-(-config.train.crop_px // multiple) * multiple}."
-        )
-    _check_thresholds(config)
-
-
-def check_scale(field: str, scale: Sequence[float]) -> None:
-    """InputError unless `scale`, of `config.<field>`, is a range of zooms."""
-    if len(scale) != 2 or not 0 < scale[0] <= scale[1]:
-        raise InputError(
-            f"config.{field} is {tuple(scale)}; expected the smallest and the largest zoom, such as (0.7, 1.4), or "
-            "(1.0, 1.0) for none."
-        )
-
-
-def _check_thresholds(config: ConfigDict) -> None:
-    for section in ("predict", "instances"):
-        if not 0 <= config[section].threshold < 1:
-            raise InputError(
-                f"config.{section}.threshold is {config[section].threshold}; expected a probability below 1, or 0 for "
-                "the calibrated one."
-            )
-    fraction = config.predict.foreground_fraction
-    if not 0 <= fraction < 1:
-        raise InputError(
-            f"config.predict.foreground_fraction is {fraction}; expected the fraction of the volume that is "
-            "mitochondrion, such as 0.05, or 0 where it is not known."
-        )
-    if fraction and config.predict.threshold:
-        raise InputError(
-            f"config.predict.threshold is {config.predict.threshold} and config.predict.foreground_fraction {fraction};"
-            " expected one of them, the other at 0: a fraction leads to a threshold of its own."
-        )
+def _fields(config: ConfigDict) -> dict[str, Field]:
+    """The fields of the config's method; InputError if the config has others, or lacks some."""
+    tree = config.to_dict()
+    method = tree.get("method")
+    fields = fields_of(str(method.get("name")) if isinstance(method, dict) else "")
+    there = flat(tree)
+    if more := sorted(set(there) - set(fields)):
+        raise unknown(more[0], fields)
+    if missing := sorted(set(fields) - set(there)):
+        raise InputError(f"The config has no value for {missing[0]}: {fields[missing[0]].meaning}; set it.")
+    return fields
 
 
 def save(config: ConfigDict, path: Path) -> None:
@@ -148,8 +102,8 @@ def load(path: Path) -> ConfigDict:
             "folder of a run with --workdir."
         )
     config = migrate(json.loads(path.read_text()), path)
-    today, there = get_config(config["method"]["name"]).to_dict(), _flat(config)
-    young = sorted(key for key in _flat(today) if key not in there)
+    today, there = get_config(config["method"]["name"]).to_dict(), flat(config)
+    young = sorted(key for key in flat(today) if key not in there)
     if missing := [key for key in young if not _is_free(key) and key not in ADDED]:
         raise InputError(
             f"{path.parent} was trained by another version of dualrel_jax: its config lacks {', '.join(missing)}; "
@@ -163,7 +117,7 @@ def load(path: Path) -> ConfigDict:
 
 def difference(a: ConfigDict, b: ConfigDict) -> str:
     """The first field that makes `a` another training than `b`, as `key: a's value, b's value`; empty if none."""
-    left, right = _flat(a.to_dict()), _flat(b.to_dict())
+    left, right = flat(a.to_dict()), flat(b.to_dict())
     for key in sorted({**left, **right}):
         if not _is_free(key) and _plain(left.get(key)) != _plain(right.get(key)):
             return f"config.{key}: {left.get(key)!r} there, {right.get(key)!r} now"
@@ -174,7 +128,7 @@ def changes(config: ConfigDict) -> Iterator[tuple[str, Any, Any]]:
     """(key, value, default) of each field that its method's config would have had otherwise, at the same size."""
     default = get_config(f"{config.method.name}:{config.data.name},{config.data.labelled}")
     default.size = config.size
-    defaults, own = (_flat(json.loads(resolve(one).to_json())) for one in (default, config))
+    defaults, own = (flat(json.loads(resolve(one).to_json())) for one in (default, config))
     for key, value in defaults.items():
         if "." in key and key in own and own[key] != value:
             yield key, own[key], value
@@ -182,13 +136,6 @@ def changes(config: ConfigDict) -> Iterator[tuple[str, Any, Any]]:
 
 def _is_free(key: str) -> bool:
     return any(key == name or key.startswith(f"{name}.") for name in _FREE)
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for key, value in tree.items():
-        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
-    return flat
 
 
 def _plain(value: Any) -> Any:

@@ -1,7 +1,5 @@
-"""Configs of earlier versions: fields that were renamed, added or removed since, in saved runs and on command lines."""
+"""Configs of earlier versions: fields that were renamed, added or removed since."""
 
-import re
-from collections.abc import Iterable
 from typing import Any
 
 from dualrel_jax.errors import InputError
@@ -22,25 +20,32 @@ RENAMED = {
     "method.predict_elsewhere": "method.prediction_head_elsewhere",
     "method.soft_weight": "method.pixel_consistency_weight",
     "method.cross_weight": "method.cross_pseudo_label_weight",
+    "method.cutout_share": "method.cutout_fraction",
     "dualrel.consistency_weight": "method.prototype_consistency_weight",
 }
 # New name -> {old value: new value}, where the values were renamed too.
 VALUES = {"predict.orthogonal_planes": {"xy": False, "xyz": True}}
-# Fields that shape a training -> what versions without the field did. Fields that do not (`config._FREE`) need no line.
+# Fields that shape a training -> what versions without the field did. Fields that do not (`config.FREE`) need no line.
 ADDED = {"train.ramp_fraction": 1.0}  # only configs of the supervised method lacked it, which has no ramp
 # Fields that this version lacks -> the value that it trains with. A run of another value needs the version it is from.
 REMOVED: dict[str, Any] = {}
 
-_FLAG = re.compile(
-    r"--?(?P<no>no)?config\.(?P<prefix>base\.|rows\.(?P<row>\w+)\.)?(?P<key>\w+\.\w+)(?:=(?P<value>.*))?", re.S
-)
-
 
 def new_name(key: str, method: str = "") -> str:
     """The present name of the field `key`, such as `predict.share`, in a config of `method`."""
-    section, _, field = key.partition(".")
-    of_method = f"{method}.{field}" if section == "method" and method else ""
+    section, _, name = key.partition(".")
+    of_method = f"{method}.{name}" if section == "method" and method else ""
     return RENAMED.get(of_method) or RENAMED.get(key, key)
+
+
+def present_name(key: str, method: str) -> str:
+    """The same for a flag; InputError for a field that was removed."""
+    present = new_name(key, method)
+    if present in REMOVED:
+        raise InputError(
+            f"config.{key} was removed; this version works as with {REMOVED[present]!r}: leave the flag out."
+        )
+    return present
 
 
 def new_value(key: str, value: Any) -> Any:
@@ -74,32 +79,3 @@ def _check_removed(key: str, value: Any, path: object) -> None:
             f"{path}: config.{key} is {value!r}, which this version of dualrel_jax does not have; expected "
             f"{REMOVED[key]!r}. Use the version in its run.json, or train again in a new folder."
         )
-
-
-def present_flags(argv: Iterable[str], method: str, rows: dict[str, Any] | None = None) -> list[str]:
-    """`argv` with the old names of config fields replaced by the present ones; prints a line for each.
-
-    Args:
-      method: the method of the config; of a benchmark's row, that of `rows[row]`.
-    """
-    words = list(argv)
-    for i, word in enumerate(words):
-        if not (flag := _FLAG.fullmatch(word)):
-            continue
-        row = (rows or {}).get(flag["row"] or "", {})
-        old = flag["key"]
-        key = new_name(old, row.get("method", {}).get("name", "") if flag["row"] else method)
-        if key in REMOVED:
-            raise InputError(
-                f"config.{old} was removed; this version works as it did with {REMOVED[key]!r}. Leave the flag out."
-            )
-        if key == old:
-            continue
-        prefix, value = flag["prefix"] or "", flag["value"]
-        if value is None and not flag["no"] and i + 1 < len(words) and not words[i + 1].startswith("-"):
-            value = words[i + 1]  # --config.predict.share 0.1
-            words[i + 1] = ""
-        present = f"--{flag['no'] or ''}config.{prefix}{key}"
-        words[i] = present if value is None else f"{present}={new_value(key, value)}"
-        print(f"config.{prefix}{old} is now config.{prefix}{key}.")
-    return [word for word in words if word]

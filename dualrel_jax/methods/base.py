@@ -17,7 +17,6 @@ import optax
 from ml_collections import ConfigDict
 
 from dualrel_jax.data.pipeline.augment import Batch
-from dualrel_jax.errors import InputError
 from dualrel_jax.models.unet import UNet
 from dualrel_jax.training import optimizers
 
@@ -31,13 +30,9 @@ class Method(abc.ABC):
     main_head = "head"  # the name of the prediction that is the default
     prediction_head_elsewhere = "default"  # the one for volumes that are not like those of the training
     strong_views = 0  # strong views of the unlabelled crops that the loss reads; 0: it reads none of them
-    choices: Mapping[str, tuple[str, ...]] = {}  # fields of config.method that are one of some words
 
     def __init__(self, config: ConfigDict):
         self.config = config.method
-        for field, words in self.choices.items():
-            if (word := self.config[field]) not in words:
-                raise InputError(f"config.method.{field} is {word!r}; expected one of {', '.join(words)}.")
         self.ramp_steps = config.train.ramp_fraction * config.train.steps  # of the unlabelled terms' weights
         self.networks: dict[str, nn.Module] = {"student": unet(config.model)}
 

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from dualrel_jax.errors import InputError
 from dualrel_jax.methods import batching, losses
 from dualrel_jax.methods.base import Method, compute, diagnose, unet
 from dualrel_jax.methods.ramps import sigmoid_ramp
@@ -50,11 +49,6 @@ class CCT(Method):
     def __init__(self, config: ConfigDict):
         super().__init__(config)
         self.counts = {kind: self.config[f"num_{kind}"] for kind in KINDS}
-        if min(self.counts.values()) < 0 or sum(self.counts.values()) == 0:
-            raise InputError(
-                f"config.method.num_{{{','.join(KINDS)}}} are {tuple(self.counts.values())}; expected 0 or more "
-                "auxiliary decoders a perturbation, and at least one in all."
-            )
         self.auxiliary = AuxiliaryDecoder(
             config.model.depth - 1, config.method.auxiliary_width, jnp.dtype(config.model.dtype)
         )
@@ -91,7 +85,7 @@ class CCT(Method):
             "noise": lambda key, _: perturbations.feature_noise(key, z, method.noise_strength),
             "drop": lambda key, _: perturbations.feature_drop(key, z, method.drop_low, method.drop_high),
             "dropout": lambda key, _: perturbations.channel_dropout(key, z, method.dropout_rate),
-            "cutout": lambda key, _: perturbations.guided_cutout(key, z, foreground, method.cutout_share),
+            "cutout": lambda key, _: perturbations.guided_cutout(key, z, foreground, method.cutout_fraction),
             "context": lambda key, _: perturbations.keep_foreground(z, foreground),
             "object": lambda key, _: perturbations.keep_context(z, foreground),
             "vat": lambda key, params: perturbations.adversarial(

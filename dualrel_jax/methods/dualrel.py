@@ -8,9 +8,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from dualrel_jax import config as config_lib
 from dualrel_jax.data.pipeline import augment
-from dualrel_jax.errors import InputError
 from dualrel_jax.methods import batching, cutmix, losses
 from dualrel_jax.methods.base import Method, compute, diagnose, unet
 from dualrel_jax.methods.ramps import sigmoid_ramp
@@ -59,32 +57,9 @@ class Opinions(NamedTuple):
 class DualRel(Method):
     """The formulation of docs/method.md, each part behind a field of `config.method`."""
 
-    choices = {
-        "rectification": prototypes.RECTIFICATIONS,
-        "consistency": reliability.CONSISTENCIES,
-        "reliability": reliability.RELIABILITIES,
-        "reliability_from": ("class", "consistency"),
-        "soft_target": ("head", "mean"),
-        "soft_trust": ("uniform", "reliability"),
-        "cross_labels": ("other", "own"),
-        "prediction_head": ("head", "prototypes", "mean"),
-        "prediction_head_elsewhere": ("head", "prototypes", "mean"),
-    }
-
     def __init__(self, config: ConfigDict):
         super().__init__(config)
         method = config.method
-        if method.num_prototypes < 2 or method.num_prototypes % 2:
-            raise InputError(
-                f"config.method.num_prototypes is {method.num_prototypes}; expected an even number from 2 on, half of "
-                "them for mitochondria."
-            )
-        if not 0 <= method.feature_level < config.model.depth:
-            raise InputError(
-                f"config.method.feature_level is {method.feature_level}; expected 0 to {config.model.depth - 1} for a "
-                f"U-Net of depth {config.model.depth}."
-            )
-        config_lib.check_scale("method.strong_scale", method.strong_scale)
         self.main_head = method.prediction_head
         self.prediction_head_elsewhere = method.prediction_head_elsewhere
         self.strong_views = 2 if method.cross_pseudo_label_weight > 0 else 1  # the second is for CutMix

@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import optax
 from ml_collections import ConfigDict
 
-from dualrel_jax.errors import InputError
 from dualrel_jax.methods import batching, losses
 from dualrel_jax.methods.base import Method, diagnose, unet
 from dualrel_jax.methods.ramps import sigmoid_ramp
@@ -20,11 +19,6 @@ class GCT(Method):
     def __init__(self, config: ConfigDict):
         super().__init__(config)
         width = config.method.detector_width or min(2 * config.model.width, 64)
-        if width < 2 or config.method.detector_cells < 1:
-            raise InputError(
-                f"config.method.detector_width is {width} and config.method.detector_cells is "
-                f"{config.method.detector_cells}; expected 2 or more channels (0: chosen for you) and 1 or more places."
-            )
         strides = detector.num_strides(config.train.crop_px, config.method.detector_cells)
         self.networks = {
             "left": unet(config.model),

@@ -40,7 +40,6 @@ class UniMatch(Method):
     """1/2 [L_x + 1/4 L_s1 + 1/4 L_s2 + 1/2 L_fp]; the unlabelled terms are soft Dice on confident pixels."""
 
     strong_views = 2
-    choices = {"pseudo_labels": ("student", "teacher")}
 
     def __init__(self, config: ConfigDict):
         super().__init__(config)

@@ -121,5 +121,5 @@ def test_four_devices_find_the_same_loss_and_gradient_as_one():
 
 
 def test_without_auxiliary_decoders_it_is_refused_in_a_sentence():
-    with pytest.raises(InputError, match="at least one in all"):
+    with pytest.raises(InputError, match="expected 1 or more for one of them"):
         build(**dict.fromkeys(ONE_EACH, 0))

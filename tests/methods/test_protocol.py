@@ -169,17 +169,17 @@ def test_gradients_reach_every_parameter_of_the_student_and_none_of_the_teacher(
 @pytest.mark.parametrize(
     ("name", "field", "value", "expected"),
     [
-        ("dualrel", "consistency", "maps", "expected one of map, descriptor, both"),
-        ("dualrel", "num_prototypes", 5, "expected an even number"),
+        ("dualrel", "consistency", "maps", "expected map, descriptor or both"),
+        ("dualrel", "num_prototypes", 5, "expected 2 to 1,024, a multiple of 2"),
         ("dualrel", "feature_level", 2, "expected 0 to 1"),
-        ("unimatch", "pseudo_labels", "both", "expected one of student, teacher"),
+        ("unimatch", "pseudo_labels", "both", "expected student or teacher"),
     ],
 )
 def test_a_wrong_field_of_a_method_is_named_with_what_is_expected(name, field, value, expected):
     config = small(name).unlock()
     config.method[field] = value
     with pytest.raises(InputError, match=rf"config.method.{field} is {value!r}; {expected}"):
-        create_method(config)
+        config_lib.resolve(config)
 
 
 def test_the_loss_of_dualrel_is_the_weighted_sum_of_its_terms_and_each_counts():

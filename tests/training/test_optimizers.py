@@ -3,15 +3,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from dualrel_jax.configs import base
 
+import dualrel_jax
 from dualrel_jax import config as config_lib
 from dualrel_jax.errors import InputError
 from dualrel_jax.training import optimizers
 
 
 def train(**fields):
-    config = base.get_config("phantom,all").train
+    config = dualrel_jax.get_config("supervised:phantom,all").train
     config.update({"steps": 100, "warmup_steps": 0, "weight_decay": 0.0, "clip_norm": 1e9, **fields})
     return config
 
@@ -60,7 +60,7 @@ def test_only_kernels_are_taken_for_matrices():
 
 
 def test_an_unknown_optimizer_is_named_with_those_there_are():
-    config = base.get_config("phantom,all")
+    config = dualrel_jax.get_config("supervised:phantom,all")
     config.train.optimizer = "sgd"
     with pytest.raises(InputError, match="config.train.optimizer is 'sgd'; expected muon or adamw"):
         config_lib.resolve(config)

@@ -1,0 +1,85 @@
+"""Rules between config fields, where each value alone is allowed."""
+
+from ml_collections import ConfigDict
+
+from dualrel_jax.errors import InputError
+
+
+def check_together(config: ConfigDict) -> None:
+    """InputError if fields of a complete config, each checked by its schema, contradict each other."""
+    _check_steps_per_call(config)
+    _check_crop(config)
+    _check_threshold(config)
+    _check_overlap(config)
+    for field, rule in _OF_METHODS.items():
+        if field in config.method:
+            rule(config)
+
+
+def _check_steps_per_call(config: ConfigDict) -> None:
+    train = config.train
+    for field in ("steps", "log_every_steps", "eval_every_steps", "checkpoint_every_steps"):
+        if train[field] % train.steps_per_call:
+            raise InputError(
+                f"config.train.{field} is {train[field]}; expected a multiple of config.train.steps_per_call, which "
+                f"is {train.steps_per_call}."
+            )
+    if config.profile.num_steps and train.steps_per_call > 1:
+        raise InputError(
+            f"config.train.steps_per_call is {train.steps_per_call}; expected 1 for a profile, which measures single "
+            "steps."
+        )
+
+
+def _check_crop(config: ConfigDict) -> None:
+    multiple, crop_px = 2 ** (config.model.depth - 1), config.train.crop_px
+    if crop_px % multiple:
+        raise InputError(
+            f"config.train.crop_px is {crop_px}; a U-Net of depth {config.model.depth} needs a multiple of {multiple}, "
+            f"such as {-(-crop_px // multiple) * multiple}."
+        )
+
+
+def _check_threshold(config: ConfigDict) -> None:
+    predict = config.predict
+    if predict.foreground_fraction and predict.threshold:
+        raise InputError(
+            f"config.predict.threshold is {predict.threshold} and config.predict.foreground_fraction "
+            f"{predict.foreground_fraction}; expected one of them, the other at 0: the fraction sets the threshold."
+        )
+
+
+def _check_overlap(config: ConfigDict) -> None:
+    overlap, tile = config.predict.overlap, config.predict.tile
+    if overlap >= tile:
+        raise InputError(
+            f"config.predict.overlap is {overlap}; expected less than config.predict.tile, which is {tile}: set it to "
+            f"{tile // 4}, for example."
+        )
+
+
+def _check_feature_level(config: ConfigDict) -> None:
+    if config.method.feature_level >= config.model.depth:
+        raise InputError(
+            f"config.method.feature_level is {config.method.feature_level}; expected 0 to {config.model.depth - 1} for "
+            f"a U-Net of depth {config.model.depth}."
+        )
+
+
+def _check_auxiliary_decoders(config: ConfigDict) -> None:
+    counts = {key: value for key, value in config.method.items() if key.startswith("num_")}
+    if not any(counts.values()):
+        raise InputError(f"config.method has 0 for all of {', '.join(counts)}; expected 1 or more for one of them.")
+
+
+def _check_drop(config: ConfigDict) -> None:
+    low, high = config.method.drop_low, config.method.drop_high
+    if low > high:
+        raise InputError(f"config.method.drop_low is {low}; expected at most config.method.drop_high, which is {high}.")
+
+
+_OF_METHODS = {  # a field of config.method -> the rule of the method that has it
+    "feature_level": _check_feature_level,
+    "auxiliary_width": _check_auxiliary_decoders,
+    "drop_low": _check_drop,
+}

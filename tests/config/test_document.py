@@ -1,0 +1,50 @@
+"""The page of all fields, and the help for one of them."""
+
+from pathlib import Path
+
+import pytest
+
+from dualrel_jax import main
+from dualrel_jax.config import document, schema
+
+PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
+
+
+def test_the_page_is_what_the_fields_say():
+    """After a change of a field: python -m dualrel_jax.config --markdown > docs/configuration.md"""
+    assert PAGE.read_text() == document.markdown()
+
+
+def test_the_page_has_every_field_on_short_lines():
+    page = PAGE.read_text()
+    assert max(map(len, page.splitlines())) <= 100
+    for method in schema.method_names():
+        for key in schema.fields_of(method):
+            assert f"- `{key.rpartition('.')[2]}` (" in page
+
+
+def test_help_names_the_fields_of_a_topic(capsys):
+    assert main.main(["--help", "config.train.steps"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[0] == "config.train.steps" and "1 to 100,000,000" in printed
+    assert "Default: 2000, 8000, 40000." in printed and len(printed.splitlines()) == 2
+    assert main.main(["--help", "config.train"]) == 0
+    printed = capsys.readouterr().out
+    assert "config.train.learning_rate" in printed and "config.predict" not in printed
+    assert main.main(["--help=config.method.consistency_weight"]) == 0
+    printed = capsys.readouterr().out
+    assert "(cps)" in printed and "(mean_teacher)" in printed
+
+
+def test_help_for_a_field_that_does_not_exist_names_the_nearest(capsys):
+    assert main.main(["--help", "config.train.step"]) == 2
+    assert "no field train.step; did you mean config.train.steps?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [("steps", "train.steps"), ("predict.treshold", "predict.threshold"), ("model.crop_px", "train.crop_px")],
+)
+def test_a_wrong_name_on_the_command_line_names_the_nearest(key, nearest, capsys):
+    assert main.main(["--config=configs/dualrel.py:phantom", "--workdir=x", f"--config.{key}=1"]) == 2
+    assert f"The config has no field {key}; did you mean config.{nearest}?" in capsys.readouterr().err
