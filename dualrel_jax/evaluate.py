@@ -49,7 +49,18 @@ def score(
 
 
 def evaluate(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, float]:
-    """Scores the run in `workdir` on its test set; writes metrics.json, slices.csv and pictures; -> the summary."""
+    """Scores the run in `workdir` on its test set; writes metrics.json, slices.csv, summary.txt and pictures.
+
+    Args:
+        workdir: folder of a finished run.
+        config: that of the run (default), or a copy with other `data.test_image`, `data.test_label` or `predict`.
+
+    Returns:
+        Name to value: `jac_pooled`, `dsc_pooled` and others as fractions, the threshold and the prediction head.
+
+    Raises:
+        InputError: there is no run, or no labelled slice to score on.
+    """
     return evaluate_run(load_run(workdir, config))
 
 

@@ -41,7 +41,18 @@ _SHOWN = 2048  # side of the picture's part of a slice, pixels
 
 
 def predict(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, Path]:
-    """Segments `config.predict.input` (or the run's test volume) with the model in `workdir`; -> name -> path."""
+    """Segments `config.predict.input` (or the run's test volume) with the model in `workdir`.
+
+    Args:
+        workdir: folder of a finished run.
+        config: that of the run (default), or a copy with other fields of `predict`.
+
+    Returns:
+        Name to path of the files written: `mask`, `picture` and, unless left out, `probability`.
+
+    Raises:
+        InputError: there is no run, or the volume or a field cannot be used.
+    """
     run = load_run(workdir, config)
     settings = run.config.predict.copy_and_resolve_references()
     if settings.input:

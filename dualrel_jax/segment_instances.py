@@ -27,11 +27,18 @@ LABEL_KINDS = ("binary", "instances")
 
 
 def segment_instances(workdir: str | Path, config: ConfigDict) -> dict[str, Path]:
-    """Turns a probability volume into numbered mitochondria; -> name -> path of each file written.
+    """Turns a probability volume into numbered and measured mitochondria.
 
     Writes the label volume `config.instances.output` (1 is the largest instance) and beside it `<stem>.csv` (the
     measures of `morphometry.measure`), `<stem>.json` (settings, totals and, with `config.instances.label`, the scores
     of `metrics.instances.compare`) and `<stem>.png`.
+
+    Args:
+        workdir: folder of a run whose prediction is there.
+        config: that of the run, with the fields of `instances`.
+
+    Returns:
+        Name to path of the files written.
 
     Raises:
         InputError: a volume is missing or does not fit, its voxel size is unknown, or memory is too small.

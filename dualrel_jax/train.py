@@ -40,9 +40,18 @@ from dualrel_jax.visualization import overlays, plots
 
 
 def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, float]:
-    """Trains in `workdir`, or continues the training there, then scores the result on the test set; -> the scores.
+    """Trains in `workdir`, or continues the training there, then scores the result on the test set.
 
-    Without a test set the validation set is scored; with neither there is nothing to compare with and no score.
+    Args:
+        config: as `get_config` returns it; the same config continues a stopped training.
+        workdir: folder of the run: checkpoints, scores and pictures.
+
+    Returns:
+        Scores as `evaluate` returns them: of the test set, of the validation set where there is none, and empty
+        where no labelled slice was kept to score on.
+
+    Raises:
+        InputError: a file or a field cannot be used, or `workdir` holds another run.
     """
     config = config_lib.resolve(config)
     dataset = load_dataset(config.data)

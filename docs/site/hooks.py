@@ -41,7 +41,13 @@ def _math_block(block):
 
 def _inline(text, folder, source, config):
     text = re.sub(r"\$`(.+?)`\$", lambda match: convert(match[1]).replace("|", "&#124;"), text, flags=re.DOTALL)
+    text = re.sub(r"(\d) ± (\d)|(\d) to ([+−\d])", _together, text)
     return re.sub(r"(!?)\[([^\]]*)\]\(([^)]+)\)", lambda match: _link(match, folder, source, config), text)
+
+
+def _together(match):
+    """A number with its spread, or an interval, on one line of a table's cell."""
+    return match[0].replace(" ", "&nbsp;")
 
 
 def _link(match, folder, source, config):

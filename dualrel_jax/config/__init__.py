@@ -22,7 +22,17 @@ _FREE += ("data.partition_file", "train.steps_per_call")
 
 
 def get_config(name: str) -> ConfigDict:
-    """A config by `method:data set,labelled slices`, e.g. `dualrel:lucchi,1/32`, as on the command line."""
+    """The config of a method and a data set, to change and to pass to `train_and_evaluate`.
+
+    Args:
+        name: `method:data set,labelled slices`, such as `dualrel:lucchi,1/32`: a file of configs/ and its argument.
+
+    Returns:
+        Every field with its default; configs/base.py has their units and ranges.
+
+    Raises:
+        InputError: there is no such method.
+    """
     method, _, argument = name.partition(":")
     return read_config(find_config(f"configs/{method}.py"), argument)
 
