@@ -77,14 +77,14 @@ def wait(widget, seconds=60):
 def test_voxel_size_is_scale_and_unit(viewer, units, scale, voxel_nm, text):
     """A unit of pixels is no size, whatever the scale."""
     layer = viewer.add_image(np.zeros((2, 3, 5)), scale=scale, units=units)
-    found = layers.voxel_of_layer(layer)
-    assert layers.voxel_text(found) == text
+    read_nm = layers.voxel_of_layer(layer)
+    assert layers.voxel_text(read_nm) == text
     if voxel_nm is None:
-        assert found is None and layers.parse_voxel_text(text) is None
+        assert read_nm is None and layers.parse_voxel_text(text) is None
         return
-    np.testing.assert_allclose(found, voxel_nm)
+    np.testing.assert_allclose(read_nm, voxel_nm)
     np.testing.assert_allclose(layers.parse_voxel_text(text), voxel_nm)
-    again = viewer.add_image(np.zeros((2, 3, 5)), **layers.placement(found))
+    again = viewer.add_image(np.zeros((2, 3, 5)), **layers.placement(read_nm))
     np.testing.assert_allclose(layers.voxel_of_layer(again), voxel_nm)
 
 
@@ -96,14 +96,16 @@ def test_manifest_names_what_exists_and_opens_volumes(viewer, tmp_path):
     with open_writer(tmp_path / "em.tif", array.shape, array.dtype, (30.0, 8.0, 8.0)) as writer:
         for z, slice_yx in enumerate(array):
             writer.write(z, slice_yx)
-    [(data, about, kind)] = layers.get_reader(str(tmp_path / "em.tif"))(str(tmp_path / "em.tif"))
-    layer = getattr(viewer, f"add_{kind}")(data, **about)
+    [(data, attributes, kind)] = layers.get_reader(str(tmp_path / "em.tif"))(str(tmp_path / "em.tif"))
+    layer = getattr(viewer, f"add_{kind}")(data, **attributes)
     assert layer.name == "em.tif" and (layer.data == array).all() and layers.voxel_of_layer(layer) == (30, 8, 8)
 
 
-@pytest.mark.parametrize("text, said", [("30,8", "Voxel size=30,8"), ("8", "Voxel size=8"), ("?,a,b", "Voxel size=")])
-def test_unclear_voxel_sizes_are_refused(text, said):
-    with pytest.raises(InputError, match=said):
+@pytest.mark.parametrize(
+    "text, message", [("30,8", "Voxel size=30,8"), ("8", "Voxel size=8"), ("?,a,b", "Voxel size=")]
+)
+def test_unclear_voxel_sizes_are_refused(text, message):
+    with pytest.raises(InputError, match=message):
         layers.parse_voxel_text(text)
 
 
@@ -151,7 +153,7 @@ def test_strokes_name_the_corrected_slices(viewer, widget):
         corrections.parse_slices("3,9", 9)
 
 
-def test_a_panel_closed_at_work_is_told_nothing(viewer, widget, tmp_path, monkeypatch):
+def test_a_panel_closed_during_a_computation_is_not_called(viewer, widget, tmp_path, monkeypatch):
     """An exception in a slot would end the process."""
     advanced = []
 
@@ -184,11 +186,11 @@ def test_instances_become_a_layer_with_measures(viewer, widget):
     viewer.add_labels((big | small).astype(np.uint8), **layers.placement(voxel_nm))
     widget.instances.changed.emit(True)
     wait(widget)
-    found = viewer.layers[-1]
-    assert (found.data == np.where(big, 1, np.where(small, 2, 0))).all()
-    assert layers.voxel_of_layer(found) == voxel_nm
-    assert list(found.features["index"]) == [1, 2] and "mean_probability" not in found.features
-    np.testing.assert_allclose(found.features["volume_um3"], [big.sum() * 2e-6, small.sum() * 2e-6])
+    labels = viewer.layers[-1]
+    assert (labels.data == np.where(big, 1, np.where(small, 2, 0))).all()
+    assert layers.voxel_of_layer(labels) == voxel_nm
+    assert list(labels.features["index"]) == [1, 2] and "mean_probability" not in labels.features
+    np.testing.assert_allclose(labels.features["volume_um3"], [big.sum() * 2e-6, small.sum() * 2e-6])
 
 
 # From corrections to a training
@@ -197,16 +199,16 @@ def test_instances_become_a_layer_with_measures(viewer, widget):
 def decoded(command):
     """{image path: {z: label 0/1/255}} that the command would train on, and its config."""
     assert command[1:3] == ["-m", "dualrel_jax.main"]
-    given, config = main.parse(command[3:])
+    arguments, config = main.parse(command[3:])
     config = config_lib.resolve(config)
     dataset = load_dataset(config.data)
     assert not dataset.validation
     chosen = make_partition(dataset.train, config.data).labelled
     parts = {part.name: part for part in dataset.train}
-    found = {}
+    labels = {}
     for name, z in chosen:
-        found.setdefault(parts[name].image.path, {})[z] = parts[name].native_label_at(z)
-    return found, config, given.workdir
+        labels.setdefault(parts[name].image.path, {})[z] = parts[name].native_label_at(z)
+    return labels, config, arguments.workdir
 
 
 def test_corrections_join_the_labels_of_the_run(started_run, tmp_path):
@@ -220,8 +222,8 @@ def test_corrections_join_the_labels_of_the_run(started_run, tmp_path):
 
     # The volume it was trained on: one volume, the corrected slices in place of the old ones.
     same = Volume.from_array(train[:], None, "layer")
-    found, config, workdir = decoded(corrections.prepare(run, new, same, mine, True, 5))
-    [labels] = found.values()
+    by_image, config, workdir = decoded(corrections.prepare(run, new, same, mine, True, 5))
+    [labels] = by_image.values()
     assert sorted(labels) == sorted({*kept, 11})
     assert (labels[kept[0]] == 1).all() and (labels[11] == np.eye(48)).all()
     assert (labels[kept[1]] == (truth[kept[1]] > 0)).all()
@@ -230,17 +232,17 @@ def test_corrections_join_the_labels_of_the_run(started_run, tmp_path):
 
     # Another volume: both, or only the new one.
     another = Volume.from_array(train[:][::-1], None, "layer")
-    found, _, _ = decoded(corrections.prepare(run, tmp_path / "b", another, mine, True, 5))
-    assert [sorted(labels) for labels in found.values()] == [sorted(kept), sorted(mine)]
-    found, _, _ = decoded(corrections.prepare(run, tmp_path / "c", another, mine, False, 5))
-    assert [sorted(labels) for labels in found.values()] == [sorted(mine)]
-    [path] = found
+    by_image, _, _ = decoded(corrections.prepare(run, tmp_path / "b", another, mine, True, 5))
+    assert [sorted(labels) for labels in by_image.values()] == [sorted(kept), sorted(mine)]
+    by_image, _, _ = decoded(corrections.prepare(run, tmp_path / "c", another, mine, False, 5))
+    assert [sorted(labels) for labels in by_image.values()] == [sorted(mine)]
+    [path] = by_image
     assert (open_volume(path, verbose=False)[:] == another[:]).all()
 
     known = Volume.from_array(train[:][::-1], (30.0, 8.0, 8.0), "layer")
     with pytest.raises(InputError, match="voxel size of .*train_image.tif is not known, that of layer is"):
         corrections.prepare(run, tmp_path / "d", known, mine, True, 5)
-    found, config, _ = decoded(corrections.prepare(run, tmp_path / "e", known, mine, False, 5))
+    _, config, _ = decoded(corrections.prepare(run, tmp_path / "e", known, mine, False, 5))
     assert config.data.voxel_nm == "30,8,8"
 
 

@@ -1,1 +1,1 @@
-"""The napari plugin: segment, number and correct a volume, and retrain from the corrections."""
+"""The napari plugin: segment a volume, label its instances, correct the mask, and retrain from the corrections."""

@@ -1,4 +1,4 @@
-"""From corrected slices to a training: the files it needs, and its command line."""
+"""A training from corrected slices: writes its files and makes its command line."""
 
 import dataclasses
 import sys
@@ -14,7 +14,7 @@ from dualrel_jax.data.io.volume import Volume, open_volume
 from dualrel_jax.data.io.writers import open_writer
 from dualrel_jax.errors import InputError
 
-_KEPT = ("augment", "model", "train", "method")  # sections of the old config that the new training takes over
+_KEPT = ("augment", "model", "train", "method")  # sections of the old config that the new training uses
 Labels = dict[int, np.ndarray]  # z -> uint8 y x in {0, 1, IGNORE}
 
 
@@ -38,13 +38,13 @@ def next_folder(run: Path) -> Path:
 
 
 def prepare(run: Path, new: Path, volume: Volume, labels: Labels, keep_old: bool, steps: int) -> list[str]:
-    """Writes what a training on `labels` of `volume` reads to `new`/corrections; -> the command that trains in `new`.
+    """Writes the files of a training on `labels` of `volume` to `new`/corrections; -> the command that trains in `new`.
 
-    The training has the method and the settings of the one in `run`, but begins from new weights. With `keep_old` the
-    labelled slices of `run` are labelled again, except where a new label stands in their place.
+    The training has the method and the settings of the run in `run`, but starts from new weights. With `keep_old` it
+    also uses the labels of that run, except for slices that have a new label.
 
     Raises:
-        InputError: `run` is no run, its data are gone, a voxel size is missing, or a file cannot be written.
+        InputError: `run` holds no run, its data are absent, a voxel size is missing, or a file cannot be written.
     """
     config = config_lib.resolve(config_lib.load(run / "config.json"))
     folder, entries = new / "corrections", []
@@ -73,7 +73,7 @@ def prepare(run: Path, new: Path, volume: Volume, labels: Labels, keep_old: bool
 
 
 def labelled_parts(run: Path, config: ConfigDict) -> Iterable[tuple[Volume, Labels]]:
-    """The volumes of the training in `run` and the labels it used."""
+    """The volumes of the training in `run`, each with the labels that were used."""
     from dualrel_jax.data.datasets.partition import Partition
     from dualrel_jax.data.datasets.registry import load_dataset
 
@@ -89,7 +89,7 @@ def _same(a: Volume, b: Volume) -> bool:
 
 
 def _check_voxels(old: Volume, new: Volume) -> None:
-    """One training has one pixel size, so the sizes of both volumes are known, or neither."""
+    """InputError unless the voxel sizes of both volumes are known, or neither: a training has one pixel size."""
     if (old.voxel_nm is None) != (new.voxel_nm is None):
         unknown, known = (old, new) if old.voxel_nm is None else (new, old)
         raise InputError(
@@ -99,7 +99,7 @@ def _check_voxels(old: Volume, new: Volume) -> None:
 
 
 def _on_disk(image: Volume, path: Path) -> str:
-    """Where `image` can be opened again; one that is generated, such as the phantom, is written to `path`."""
+    """A path at which `image` can be opened again; a generated one, such as the phantom, is written to `path`."""
     try:
         open_volume(image.path, verbose=False)
         return image.path
@@ -116,7 +116,7 @@ def _write(slices, zs: Iterable[int], image: Volume, path: Path) -> str:
 
 
 def _command(config: ConfigDict, new: Path, steps: int) -> list[str]:
-    """The settings of `config` that are not its preset's, as flags."""
+    """The training command, with the settings of `config` that differ from its preset as flags."""
     changed = {key: value for key, value, _ in config_lib.changes(config) if key.partition(".")[0] in _KEPT}
     changed |= {"size": config.size, "train.steps": steps}
     flags = [f"--config.{key}={tuple(v) if isinstance(v, list) else v}" for key, v in changed.items()]

@@ -1,4 +1,4 @@
-"""Volumes and napari layers: arrays, and the voxel size as scale and unit."""
+"""Conversion between volumes and napari layers: arrays, and the voxel size as scale and unit."""
 
 import math
 from collections.abc import Callable
@@ -29,19 +29,19 @@ def phantom_sample() -> list[LayerData]:
 
 
 def _as_layer(volume: Volume, kind: str) -> LayerData:
-    about = {"name": volume.path.replace("\\", "/").rstrip("/").rpartition("/")[2], **placement(volume.voxel_nm)}
-    return np.array(volume[:]), about, kind
+    attributes = {"name": volume.path.replace("\\", "/").rstrip("/").rpartition("/")[2], **placement(volume.voxel_nm)}
+    return np.array(volume[:]), attributes, kind
 
 
 def placement(voxel_nm: Voxel | None) -> dict[str, tuple]:
-    """Scale and units of a layer z y x; a size that is not known is 1 pixel."""
+    """Scale and units of a layer z y x; an unknown size is 1 pixel."""
     sizes = voxel_nm or (math.nan,) * 3
     units = tuple("pixel" if math.isnan(size) else "nm" for size in sizes)
     return {"scale": tuple(1.0 if math.isnan(size) else size for size in sizes), "units": units}
 
 
 def voxel_of_layer(layer: Any) -> Voxel | None:
-    """(z, y, x) in nm by the layer's scale and units; z nan where only its unit is `pixel`, None where y or x is."""
+    """(z, y, x) in nm from the layer's scale and units; z is nan if only its unit is `pixel`; None if that of y or x is."""
     if layer.ndim != 3:
         return None
     sizes_nm = [(unit_nm(unit) or math.nan) * size for unit, size in zip(layer.units, layer.scale, strict=True)]
@@ -54,7 +54,7 @@ def voxel_text(voxel_nm: Voxel | None) -> str:
 
 
 def parse_voxel_text(text: str) -> Voxel | None:
-    """What `voxel_text` made, or a person typed; None for an empty text, InputError for another."""
+    """The inverse of `voxel_text`, for text that a person typed too; None if empty, InputError if unreadable."""
     text = text.replace(" ", "")
     if not text.startswith(f"{_UNKNOWN},"):
         return parse_voxel(text, "Voxel size")
@@ -62,10 +62,10 @@ def parse_voxel_text(text: str) -> Voxel | None:
 
 
 def volume_of_layer(layer: Any, voxel_nm: Voxel | None) -> Volume:
-    """The layer's values as a volume, in memory.
+    """The layer's values as a volume in memory.
 
     Raises:
-        InputError: no layer, colour, or not one stack z y x.
+        InputError: there is no layer, or it is not one grey stack z y x.
     """
     if layer is None:
         raise InputError("No image layer is chosen; open a volume first (File > Open).")
@@ -79,14 +79,14 @@ def volume_of_layer(layer: Any, voxel_nm: Voxel | None) -> Volume:
 
 
 def mask_of_layer(layer: Any, volume: Volume) -> np.ndarray:
-    """`z y x` bool: where the labels layer is not 0; InputError if it does not fit the volume."""
+    """`z y x` bool: where the labels layer is not 0; InputError if its shape is not that of the volume."""
     if layer is None:
         raise InputError("No labels layer is chosen; press Segment first, or add a labels layer and paint.")
     data = layer.data[0] if layer.multiscale else layer.data
     if data.shape != volume.shape:
         raise InputError(
             f"Layer {layer.name} has {format_shape(data.shape)} voxels (z y x), but {volume.path} has "
-            f"{format_shape(volume.shape)}; expected labels of that image: choose those "
+            f"{format_shape(volume.shape)}; expected labels of that image: choose layers "
             "that belong together."
         )
     return np.asarray(data) > 0

@@ -1,4 +1,4 @@
-"""Segment a volume, and number its mitochondria, in memory; imports of JAX wait until they are needed."""
+"""The computations behind the buttons, in memory: segmentation and instances. JAX is imported when it is used."""
 
 import math
 import os
@@ -12,17 +12,17 @@ from dualrel_jax.data.io.volume import Volume, intensity_range
 from dualrel_jax.data.io.writers import Voxel
 from dualrel_jax.errors import InputError
 
-Steps = Generator[tuple[int, int], None, tuple[np.ndarray, float]]  # yields (slices done, slices in all)
+Steps = Generator[tuple[int, int], None, tuple[np.ndarray, float]]  # yields (finished slices, number of slices)
 
 
 def segment(folder: Path, volume: Volume) -> Steps:
-    """(probability `z y x` uint8, 255 being 1; threshold) by the model of the run in `folder`.
+    """Segments `volume` with the run in `folder`; -> (probability `z y x` uint8, 255 means 1; threshold).
 
-    Head and threshold are chosen as `predict` does. Where the volume's voxel size is unknown its pixels are taken to be
-    those of the training.
+    Head and threshold are chosen as in `predict`. A volume of unknown voxel size is assumed to have the pixel size of
+    the training.
     """
     yield 0, len(volume)
-    # Otherwise JAX takes most of a GPU's memory for as long as napari runs, and a training beside it has none.
+    # Without this JAX takes most of a GPU's memory while napari runs, and a training in another process has none.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     from dualrel_jax.inference import z_smoothing
     from dualrel_jax.inference.choice import choose
@@ -41,36 +41,36 @@ def segment(folder: Path, volume: Volume) -> Steps:
     sections = model.sections(volume)
     if sigma:
         sections = z_smoothing.smoothed(sections, zs, zs, sigma)
-    found = np.zeros(volume.shape, np.uint8)
+    probability = np.zeros(volume.shape, np.uint8)
     for z, section in zip(zs, sections, strict=True):
         if section is not None:
-            found[z] = np.rint(section * 255)
+            probability[z] = np.rint(section * 255)
         yield z + 1, len(volume)
-    return found, choice.threshold or of_share([found / 255], predict.foreground_fraction)
+    return probability, choice.threshold or of_share([probability / 255], predict.foreground_fraction)
 
 
-def above(probability: np.ndarray, threshold: float) -> np.ndarray:
-    """`z y x` uint8: 1 where the probability, 0..255, is above `threshold`, 0..1."""
+def threshold_probability(probability: np.ndarray, threshold: float) -> np.ndarray:
+    """Mask `z y x` uint8: 1 where the probability, 0..255, is above `threshold`, 0..1."""
     from dualrel_jax.instances import segment
 
     return segment.mask_above(Volume.from_array(probability), threshold).view(np.uint8)
 
 
-def number(
+def label_and_measure(
     mask: np.ndarray, probability: np.ndarray | None, voxel_nm: Voxel | None, settings: ConfigDict
 ) -> tuple[np.ndarray, list[dict]]:
-    """(instances `z y x`, a row of measures each) of a bool mask, see `instances.label_instances`.
+    """Labels the instances of a bool mask and measures them; -> (labels `z y x`, one row of measures per instance).
 
-    The rows lack mean_probability where `probability` is None.
+    The rows lack mean_probability if `probability` is None. See `instances.segment` and `instances.morphometry`.
 
     Raises:
-        InputError: the voxel size is not known.
+        InputError: the voxel size is unknown.
     """
     from dualrel_jax.instances import morphometry, segment
 
     if voxel_nm is None or math.isnan(voxel_nm[0]):
         raise InputError(
-            "Volumes and lengths need the voxel size, which the image does not say; fill in Voxel size as z,y,x in nm, "
+            "Volumes and lengths need the voxel size, which the image lacks; fill in Voxel size as z,y,x in nm, "
             "such as 30,8,8."
         )
     labels = segment.label_instances(mask, voxel_nm, settings)
