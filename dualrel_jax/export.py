@@ -9,6 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from safetensors.numpy import save
 
+from dualrel_jax.constants import METHOD_TITLES
 from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.inference.run import Run, load_run
 from dualrel_jax.inference.slice_predictor import chosen_output
@@ -16,11 +17,11 @@ from dualrel_jax.methods.base import Variables
 from dualrel_jax.utils.atomic import write_text
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-CELLS = 8  # least side of an image, in pixels of the network's coarsest level
+LEAST_CELLS = 8  # smallest side of an image, in pixels of the coarsest level of the network
 
-_LOAD = '''"""Probability of mitochondrion (0..1), slice by slice: python load.py volume.tif probability.tif
+_LOAD = '''"""Writes the probability of mitochondrion, 0 to 1: python load.py volume.tif probability.tif
 
-Needs jax, numpy, tifffile and safetensors. Pixels must be about as large as in training (see model_card.md).
+Needs jax, numpy, tifffile and safetensors. The pixel size must be about that of the training (see model_card.md).
 """
 
 import sys
@@ -40,18 +41,24 @@ low = np.quantile(volume, {below}, method="higher")
 high = np.quantile(volume, {above}, method="lower")
 grey = np.rint(((volume - low) * (255 / (high - low))).clip(0, 255)).astype(np.uint8).reshape(-1, *volume.shape[-2:])
 pad = [(0, max(-size % multiple, least - size)) for size in grey.shape[1:]]
-found = [np.asarray(model(weights, np.pad(image, pad, "reflect")[None]))[0] for image in grey]
-tifffile.imwrite(sys.argv[2], np.stack(found)[:, : grey.shape[1], : grey.shape[2]].reshape(volume.shape))
+probability = [np.asarray(model(weights, np.pad(image, pad, "reflect")[None]))[0] for image in grey]
+tifffile.imwrite(sys.argv[2], np.stack(probability)[:, : grey.shape[1], : grey.shape[2]].reshape(volume.shape))
 '''
 
 
 def write_export(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, Path]:
-    """Writes the model in `workdir` to its folder `export`; -> name -> path.
+    """Writes the model of the run in `workdir` to its folder `export`.
 
-    model: StableHLO (`jax.export`) of (weights, image b y x uint8) -> probability b y x float32, for any number of
-    images of any size that is a multiple of 2^(depth - 1), CELLS times it or more, on PLATFORMS. weights: its first
-    argument, name -> array. load: a program that runs both on a TIFF stack. card: what the model is and learned from.
-    InputError if `config.predict.prediction_head` is no output of the method.
+    Returns:
+        name -> path of the files:
+        model: StableHLO (`jax.export`) of (weights, image `b y x` uint8) -> probability `b y x` float32, on PLATFORMS,
+            for any number of images whose sides are multiples of 2^(depth - 1), at least LEAST_CELLS times that;
+        weights: its first argument, name -> array;
+        load: a program that runs both on a TIFF stack;
+        card: what the model is, and on what it was trained and scored, as Markdown.
+
+    Raises:
+        InputError: there is no trained run, or `config.predict.prediction_head` is no output of the method.
     """
     run = load_run(workdir, config)
     folder = Path(workdir) / "export"
@@ -62,7 +69,7 @@ def write_export(workdir: str | Path, config: ConfigDict | None = None) -> dict[
     paths["model"].write_bytes(export_forward(run, weights).serialize())
     paths["weights"].write_bytes(save(weights))
     multiple = 2 ** (run.config.model.depth - 1)
-    write_text(paths["load"], _LOAD.format(multiple=multiple, least=CELLS * multiple, below=0.001, above=0.999))
+    write_text(paths["load"], _LOAD.format(multiple=multiple, least=LEAST_CELLS * multiple, below=0.001, above=0.999))
     write_text(paths["card"], model_card(run))
     for name, path in paths.items():
         print(f"  {name}: {path}")
@@ -70,20 +77,22 @@ def write_export(workdir: str | Path, config: ConfigDict | None = None) -> dict[
 
 
 def export_forward(run: Run, weights: dict[str, np.ndarray]) -> jax.export.Exported:
-    """(weights, image b y x uint8) -> the prediction `config.predict.prediction_head` of the run's method, b y x."""
+    """The function (weights, image `b y x` uint8) -> output `config.predict.prediction_head` of the method, `b y x`."""
     multiple = 2 ** (run.config.model.depth - 1)
 
     def forward(weights, image):
         return chosen_output(run.method, run.config, unflatten(weights), image)
 
-    shape = jax.export.symbolic_shape(f"b, {multiple}*h, {multiple}*w", constraints=[f"h >= {CELLS}", f"w >= {CELLS}"])
+    shape = jax.export.symbolic_shape(
+        f"b, {multiple}*h, {multiple}*w", constraints=[f"h >= {LEAST_CELLS}", f"w >= {LEAST_CELLS}"]
+    )
     image = jax.ShapeDtypeStruct(shape, np.uint8)
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), weights)
     return jax.export.export(jax.jit(forward), platforms=PLATFORMS)(shapes, image)
 
 
 def flatten(variables: Variables) -> dict[str, np.ndarray]:
-    """Nested dictionaries to one, its keys joined by /: `student/params/unet/encoder/ConvBlock_0/Conv_0/kernel`."""
+    """Nested dictionaries as one, with keys such as `student/params/unet/encoder/ConvBlock_0/Conv_0/kernel`."""
     leaves = jax.tree.leaves_with_path(jax.device_get(variables))
     return {"/".join(key.key for key in path): np.asarray(leaf, order="C") for path, leaf in leaves}
 
@@ -102,21 +111,21 @@ def unflatten(weights: dict[str, jax.Array]) -> Variables:
 
 _CARD = """# Mitochondria segmentation: {method}, trained on {data}
 
-U-Net of width {width} and depth {depth}, {size:,} weights ({weights}), step {step:,} of {steps:,}.
-Trained by dualrel_jax (revision {revision}, JAX {jax}).
+U-Net of width {width} and depth {depth}, {size:,} parameters ({weights} weights), step {step:,} of {steps:,}.
+Trained with dualrel_jax (revision {revision}, JAX {jax}).
 
 ## Use
 
-It marks mitochondria in slices of electron microscopy volumes. Nothing is known of it on other tissue or microscopes
-than those below: look at its masks before you count with them.
+The model predicts which pixels of an electron microscopy slice are mitochondria. It was trained and scored on
+the data below only. On other tissue or microscopes, check its masks by eye before you measure anything with them.
 
-- Input: `b y x` uint8, sides multiples of {multiple} and at least {least} pixels. The 0.1 and 99.9 percentiles of a
-  volume's intensity become 0 and 255.
-- Pixel size: {pixel}. Resample slices of another one.
+- Input: `b y x` uint8, sides multiples of {multiple} and at least {least} pixels. Scale the grey values so that
+  the 0.1 and 99.9 percentiles of the volume become 0 and 255.
+- Pixel size: {pixel}. Resample slices that have another pixel size.
 - Output: `b y x` float32, the probability of mitochondrion; the run used a threshold of {threshold:g}.
-- It was trained on crops of {patch} pixels and scored on overlapping tiles of {tile}; `load.py` takes whole slices,
-  so cut much larger ones into tiles.
-- `load.py` runs it without dualrel_jax, on {platforms}.
+- The model was trained on crops of {patch} pixels and scored on overlapping tiles of {tile}.
+  `load.py` predicts whole slices; cut much larger slices into tiles.
+- `load.py` runs the model without dualrel_jax, on {platforms}.
 
 ## Data
 
@@ -128,18 +137,18 @@ than those below: look at its masks before you count with them.
 
 ## Licence
 
-The software is Apache-2.0. The weights were learned from the data above, whose licence may limit how they are passed
-on: name it here before you publish them.
+The licence of the software is Apache-2.0. The weights were learned from the data above; the licence of those data may
+restrict how the weights are shared. State it here before you publish them.
 """
 
 
 def model_card(run: Run) -> str:
-    """What a person needs to know before using the model, as Markdown."""
+    """What a person needs to know before using the model, as Markdown: use, data, scores, licence."""
     config = run.config
-    about = json.loads((run.workdir / "run.json").read_text())
+    machine = json.loads((run.workdir / "run.json").read_text())
     multiple = 2 ** (config.model.depth - 1)
     return _CARD.format(
-        method=config.method.name,
+        method=METHOD_TITLES.get(config.method.name, config.method.name),
         data=config.data.name,
         width=config.model.width,
         depth=config.model.depth,
@@ -147,10 +156,10 @@ def model_card(run: Run) -> str:
         weights=config.predict.weights,
         step=run.step,
         steps=config.train.steps,
-        revision=about["git_revision"],
-        jax=about["versions"]["jax"],
+        revision=machine["git_revision"],
+        jax=machine["versions"]["jax"],
         multiple=multiple,
-        least=CELLS * multiple,
+        least=LEAST_CELLS * multiple,
         pixel=f"{run.pixel_nm[0]:g} x {run.pixel_nm[1]:g} nm (y x)" if run.pixel_nm else "not known",
         threshold=config.predict.threshold or run.calibrated_threshold(config.predict.prediction_head),
         patch=config.train.crop_px,
@@ -162,7 +171,7 @@ def model_card(run: Run) -> str:
 
 
 def _slices(partition: Partition) -> str:
-    """A line a volume: the slices whose labels were used, and how many others were."""
+    """One line per volume: the slices whose labels were used, and the number of slices without labels."""
     lines = []
     for part in dict.fromkeys(name for name, _ in partition.labelled + partition.unlabelled):
         labelled, unlabelled = (
@@ -176,12 +185,12 @@ def _slices(partition: Partition) -> str:
 
 
 def _scores(path: Path) -> str:
-    """A table of the scores of the run, if it has any."""
+    """A table of the scores of the run, or a sentence that it has none."""
     if not path.exists():
         return "It was not scored."
     scores = json.loads(path.read_text())
     keys = ("jac_pooled", "dsc_pooled", "precision_pooled", "recall_pooled", "jac_per_slice_mean", "dsc_per_slice_mean")
-    rows = "\n".join(f"| {key} | {scores[key]:.3f} |" for key in keys)
-    return (
-        f"On {scores['slices']} labelled slices of {', '.join(scores['part'])}:\n\n| score | |\n| --- | --- |\n{rows}"
-    )
+    values = {key: "undefined" if scores[key] is None else f"{scores[key]:.3f}" for key in keys}
+    rows = "\n".join(f"| {key} | {value} |" for key, value in values.items())
+    heading = f"On {scores['slices']} labelled slices of {', '.join(scores['part'])}:"
+    return f"{heading}\n\n| score | value |\n| --- | --- |\n{rows}"
