@@ -68,13 +68,14 @@ def predict(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, 
             f"{volume.path} does not say its voxel size: its pixels are taken to be those of the training, "
             f"{run.pixel_nm[0]:g} x {run.pixel_nm[1]:g} nm; --config.predict.voxel_nm=z,y,x sets them."
         )
-    check_likely(volume.voxel_nm, volume.path, "predict.voxel_nm")
+    output = Path(settings.output or Path(workdir) / "prediction" / "mask.tif")
+    _check(volume, settings)
+    _writers(volume, parse_region(settings.region, volume.shape), output, settings)  # refuses what cannot be written
     for finding in check_prediction_input(volume):
         print(finding)
     choice = choose(run, [volume])
     settings.prediction_head, settings.threshold = choice.prediction_head, choice.threshold
     print(choice.explanation)
-    output = Path(settings.output or Path(workdir) / "prediction" / "mask.tif")
     paths, share = predict_volume(choice.predictor, run.variables, volume, run.pixel_nm, output, settings)
     where = f"the region {settings.region}" if settings.region else f"the {len(volume)} slices"
     print(f"Mitochondria fill {100 * share:.1f} % of {where} of {volume.path}.")

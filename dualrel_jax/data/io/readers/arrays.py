@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from dualrel_jax.errors import InputError
 from dualrel_jax.utils.text import format_shape
 
 HDF5_SUFFIXES = (".h5", ".hdf5", ".hdf")
-_DEPTH = 8  # of groups in groups that are searched; a link may lead back up
 _PLUGINS = {32001: "blosc", 32004: "lz4", 32008: "bitshuffle", 32013: "zfp", 32015: "zstd", 32026: "blosc2"}
 
 
@@ -42,10 +40,10 @@ def read_hdf5(path: Path, inner: str | None) -> Stack:
     name = inner.strip("/") if inner else ""
     _check_link(file, name, path)
     target = file.get(name) if name else file
-    datasets = dict(_datasets(target, name, _DEPTH)) if target is not None else {}
+    datasets = _datasets(target, name) if target is not None else {}
     stacks = [key for key, dataset in datasets.items() if dataset.ndim >= 3] or list(datasets)
     if len(stacks) != 1:
-        listed = datasets or dict(_datasets(file, "", _DEPTH))
+        listed = datasets or _datasets(file, "")
         names = ", ".join(f"{key} ({format_shape(dataset.shape)})" for key, dataset in listed.items()) or "none"
         problem = f"has {len(stacks)} 3-D data sets; expected one" if target is not None else f"has no data set {inner}"
         raise InputError(f"{path}: {problem}: name it as {path.name}:NAME; the file holds {names}")
@@ -65,18 +63,22 @@ def read_hdf5(path: Path, inner: str | None) -> Stack:
     return array_stack(dataset, label, f"HDF5, {stacks[0]}", names, _sizes_nm(dataset, names) or metadata.sizes_nm())
 
 
-def _datasets(item: Any, name: str, depth: int) -> Iterator[tuple[str, Any]]:
-    """(name, data set) of all below an item, through soft and external links; broken links are left out."""
+def _datasets(item: Any, name: str, above: tuple = ()) -> dict[str, Any]:
+    """Name -> data set of all below an item, each once, through soft and external links; broken links are left out.
+
+    `above` are the groups that hold the item: a link may lead back to one of them.
+    """
     import h5py
 
     if isinstance(item, h5py.Dataset):
-        if item.shape is not None and not item.is_scale:
-            yield name, item
-        return
-    for key in item if depth and isinstance(item, h5py.Group) else ():
+        return {name: item} if item.shape is not None and not item.is_scale else {}
+    datasets: dict[str, Any] = {}
+    for key in item if isinstance(item, h5py.Group) and item not in above else ():
         child = item.get(key)
         if child is not None:
-            yield from _datasets(child, f"{name}/{key}".strip("/"), depth - 1)
+            below = _datasets(child, f"{name}/{key}".strip("/"), (*above, item))
+            datasets |= {key: value for key, value in below.items() if value not in datasets.values()}
+    return datasets
 
 
 def _check_link(file: Any, name: str, path: Path) -> None:
@@ -87,7 +89,7 @@ def _check_link(file: Any, name: str, path: Path) -> None:
     for length in range(1, len(parts) + 1):
         key = "/".join(parts[:length])
         link = file.get(key, getlink=True)
-        if isinstance(link, h5py.SoftLink) and file.get(key) is None:
+        if isinstance(link, h5py.SoftLink | h5py.ExternalLink) and file.get(key) is None:
             target = f"{link.filename}:{link.path}" if isinstance(link, h5py.ExternalLink) else link.path
             raise InputError(
                 f"{path}:{key}: is a link to {target}, which cannot be read; expected it there, seen from the folder "

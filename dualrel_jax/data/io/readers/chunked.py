@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ _FILES = {"zarr.json": "zarr3", ".zarray": "zarr", ".zgroup": "zarr", ".zattrs":
 _TITLES = {"zarr3": "zarr 3", "zarr": "zarr 2", "n5": "n5"}
 _CACHE_BYTES = 512 << 20  # a chunk of 64 slices is decoded once, not for each of them, in blocks of 2048 x 2048
 _LEVEL_0 = ("s0", "0", "scale0")
-_DEPTH = 8  # of groups in groups that are searched for arrays; a link may lead back up
 
 
 def is_chunked(folder: Path) -> bool:
@@ -33,10 +31,10 @@ def read_chunked(folder: Path, inner: str | None = None) -> Stack:
         InputError: no array or several, an unknown codec, or not one stack.
     """
     target = folder / inner.strip("/") if inner else folder
-    arrays = list(_arrays(target, _DEPTH)) if target.is_dir() else []
+    arrays = _arrays(target) if target.is_dir() else []
     if len(arrays) != 1:
         problem = f"holds {len(arrays)} arrays; expected one" if target.is_dir() else f"has no array {inner}"
-        within = arrays or list(_arrays(folder, _DEPTH, levels=True))
+        within = arrays or _arrays(folder, levels=True)
         names = ", ".join(sorted(array.relative_to(folder).as_posix() for array in within)) or "none"
         raise InputError(f"{folder}: {problem}: name it as {folder}:NAME; the folder has {names}")
     array, path = arrays[0], f"{folder}:{inner}" if inner else str(folder)
@@ -48,20 +46,25 @@ def read_chunked(folder: Path, inner: str | None = None) -> Stack:
     return array_stack(store, path, title, metadata.axis_names(), metadata.sizes_nm())
 
 
-def _arrays(folder: Path, depth: int, levels: bool = False) -> Iterator[Path]:
-    """The arrays in a folder; of a pyramid level 0 only, unless `levels`. Label images of OME-Zarr are left out."""
+def _arrays(folder: Path, levels: bool = False, above: tuple[Path, ...] = ()) -> list[Path]:
+    """The arrays in a folder, each once; of a pyramid level 0 only, unless `levels`. Label images are left out.
+
+    `above` are the folders that hold it: a link may lead back to one of them.
+    """
     if _driver(folder):
-        yield folder
-        return
+        return [folder]
     images = _attributes(folder).get("multiscales") or []
     first = [image["datasets"][0]["path"] for image in images[:1] if image.get("datasets")]
     for name in (*first, *_LEVEL_0):
         if not levels and _driver(folder / name):
-            yield folder / name
-            return
-    for child in sorted(folder.iterdir()) if depth else ():
+            return [folder / name]
+    arrays: dict[Path, Path] = {}
+    inside = sorted(folder.iterdir()) if folder.resolve() not in above else []
+    for child in inside:
         if child.is_dir() and not (images and child.name == "labels"):
-            yield from _arrays(child, depth - 1, levels)
+            for array in _arrays(child, levels, (*above, folder.resolve())):
+                arrays.setdefault(array.resolve(), array)
+    return list(arrays.values())
 
 
 def _open(array: Path, driver: str, path: str) -> tuple[Any, list[str]]:
@@ -83,9 +86,7 @@ def _open(array: Path, driver: str, path: str) -> tuple[Any, list[str]]:
 
 def _open_with_zarr(array: Path, driver: str, path: str, error: ValueError) -> tuple[Any, list[str]]:
     """By zarr-python, whose numcodecs knows codecs that tensorstore does not."""
-    found = _attributes(array)
-    codec = json.dumps(found.get("compressor") or found.get("compression") or found.get("codecs"))
-    codec += json.dumps(found["filters"]) if found.get("filters") else ""
+    codec = _codec(_attributes(array))
     if driver == "n5":
         raise InputError(
             f"{path}: no decoder for its compression {codec} is known; expected raw, gzip, bzip2, xz, blosc or zstd: "
@@ -108,6 +109,14 @@ def _open_with_zarr(array: Path, driver: str, path: str, error: ValueError) -> t
         ) from unknown
     names = getattr(store.metadata, "dimension_names", None)
     return _Indexed(store), list(names or [""] * store.ndim)
+
+
+def _codec(attributes: dict[str, Any]) -> str:
+    """Names of what encodes the chunks, as in 'lz4 after delta'."""
+    entries = attributes.get("codecs") or [attributes.get("compressor") or attributes.get("compression")]
+    entries = [*entries, *(attributes.get("filters") or [])]
+    names = [str(entry.get("id") or entry.get("type") or entry.get("name")) for entry in entries if entry]
+    return " after ".join(name for name in names if name != "bytes")
 
 
 class _Indexed:
