@@ -15,9 +15,6 @@ FIELDS = {
     "num_cutout": field(2, "decoders without a box in every predicted object", minimum=0, maximum=32),
     "num_context": field(2, "decoders that see the predicted objects alone", minimum=0, maximum=32),
     "num_object": field(2, "decoders that see all but the predicted objects", minimum=0, maximum=32),
-    "num_vat": field(
-        0, "decoders of features moved in the direction that changes the prediction most", minimum=0, maximum=32
-    ),
     "auxiliary_width": field(8, "channels of an auxiliary decoder", minimum=1, maximum=1024),
     "noise_strength": field(0.3, "noise: largest relative change", minimum=0, maximum=1),
     "drop_low": field(
@@ -26,7 +23,6 @@ FIELDS = {
     "drop_high": field(0.9, "drop: largest such fraction", minimum=0, maximum=1),
     "dropout_rate": field(0.5, "dropout: probability that a channel is dropped", minimum=0, below=1),
     "cutout_fraction": field(0.4, "cutout: sides of the box relative to those of the object", minimum=0, maximum=1),
-    "vat_distance": field(2.0, "vat: length of the move, over all features of an image", minimum=0, maximum=1e3),
     "consistency_weight": field(30.0, "lambda, weight of the consistency, ramped", minimum=0, maximum=1e4),
 }
 

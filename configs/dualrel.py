@@ -1,4 +1,8 @@
-"""DualRel. Every value here is ours: the paper's supplement gives none of them (docs/method.md)."""
+"""DualRel (this package): the paper's modules, with pixel terms and a zoomed view beside them.
+
+Every value here is ours: the paper's supplement gives none of them (docs/method.md). configs/dualrel_paper.py is the
+paper's method alone.
+"""
 
 from dualrel_jax.configs import base
 from ml_collections import ConfigDict
@@ -18,37 +22,18 @@ FIELDS = {
     "num_references": field(64, "N of Eq. 5, reference points per image", minimum=2, maximum=65536),
     "dim": field(32, "C, channels of prototypes", minimum=1, maximum=4096),
     "rectification": field(
-        "add",
-        "correlation: direct + gain * referential, their product (gate), or one alone (ablation)",
-        choices=("add", "gate", "referential", "direct"),
+        "add", "correlation: direct + gain * referential, or the direct one alone (ablation)", choices=("add", "direct")
     ),
     "temperature": field(0.1, "tau of the activation maps", minimum=0.001, maximum=100),
     # Module 2: reliable prototype selection.
-    "consistency": field("map", "what two views must agree in", choices=("map", "descriptor", "both")),
     "reliability": field(
-        "uncertainty",
-        "weights of prototypes: learned uncertainty, softmax, or equal (ablation)",
-        choices=("uncertainty", "softmax", "uniform"),
-    ),
-    "reliability_from": field(
         "class",
-        "reliability target: whether the pixels of a prototype are of its class, or whether two views agree",
-        choices=("class", "consistency"),
+        "learned from: the pixels of a prototype are of its class, two views agree, or equal for all (ablation)",
+        choices=("class", "consistency", "uniform"),
     ),
-    # Pixels: soft targets of the teacher on the strong view, hard labels on a CutMix view.
+    # Pixels: the teacher's probabilities on the strong view, its labels on a CutMix view.
     "strong_scale": field(
         (0.5, 2.0), "zoom of the strong view relative to the teacher's; (1.0, 1.0): none", minimum=0.1, maximum=10
-    ),
-    "soft_target": field(
-        "head", "soft target: prediction of the head, or mean of head and fused prototypes", choices=("head", "mean")
-    ),
-    "soft_trust": field(
-        "uniform", "weight of a pixel: equal, or the reliability of its prototypes", choices=("uniform", "reliability")
-    ),
-    "cross_labels": field(
-        "other",
-        "head and prototypes learn each from the other, or each from its own (ablation)",
-        choices=("other", "own"),
     ),
     # Weights of the terms beside the supervised one.
     "prototype_weight": field(0.5, "weight of the segmentation by prototypes", minimum=0, maximum=1e4),
@@ -59,11 +44,6 @@ FIELDS = {
     "pixel_consistency_weight": field(20.0, "weight of the consistency MSE of pixels, ramped", minimum=0, maximum=1e4),
     "cross_pseudo_label_weight": field(2.0, "weight of the cross pseudo-label loss, ramped", minimum=0, maximum=1e4),
     "prediction_head": field("head", "default prediction", choices=PREDICTION_HEADS),
-    "prediction_head_elsewhere": field(
-        "prototypes",
-        "default prediction on other data sets than that of the training, in a benchmark",
-        choices=PREDICTION_HEADS,
-    ),
 }
 
 

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from dualrel_jax.constants import METHOD_TITLES
 
-RIVALS = [name for name in METHOD_TITLES if name not in ("supervised", "dualrel")]
+RIVALS = [name for name in METHOD_TITLES if name not in ("supervised", "dualrel", "dualrel_paper")]
 FACTORS = {"third": 1 / 3, "triple": 3.0}
 
 

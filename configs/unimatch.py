@@ -8,11 +8,6 @@ from dualrel_jax.config.schema import field
 PREDICTION_HEADS = ("head",)
 FIELDS = {
     "name": field("unimatch", "the method; others have config files of their own", choices=("unimatch",)),
-    "pseudo_labels": field(
-        "student",
-        "source of the pseudo-labels; teacher: the moving average (UniMatch version 2)",
-        choices=("student", "teacher"),
-    ),
     "confidence": field(0.95, "pixels with at least this probability supervise", minimum=0, maximum=1),
     "cutmix_probability": field(
         0.5, "probability that a box of another crop is pasted into a strong view", minimum=0, maximum=1

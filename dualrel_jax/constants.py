@@ -10,5 +10,6 @@ METHOD_TITLES = {  # name of a config, configs/<name>.py -> title in tables, plo
     "cps": "CPS (CVPR 2021)",
     "cps_cutmix": "CPS + CutMix (CVPR 2021)",
     "unimatch": "UniMatch (CVPR 2023)",
-    "dualrel": "DualRel (CVPR 2023)",
+    "dualrel_paper": "DualRel (as in the supplement)",
+    "dualrel": "DualRel (this package)",
 }

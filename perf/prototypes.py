@@ -18,7 +18,7 @@ from perf.training import describe, ours
 
 
 class HeadAlone(DualRel):
-    """The same crops, views, U-Net, teacher and pixel losses, with one opinion a pixel instead of two."""
+    """The same crops, views, U-Net, teacher and pixel losses, predicted by the head alone."""
 
     def __init__(self, config):
         super().__init__(config)
@@ -30,10 +30,10 @@ class HeadAlone(DualRel):
         zoom = functools.partial(augment.zoom_each, self.zooms(rng, u))
         images = jnp.concatenate([batch.image, zoom(batch.strong[0]), mix(batch.strong[1])])
         output, variables = self.apply_train("student", variables, images)
-        opinion = jax.nn.softmax(self.apply_teacher("student", teacher, batch.weak).logits)
+        predicted = jax.nn.softmax(self.apply_teacher("student", teacher, batch.weak).logits)
         labelled, strong, pasted = jnp.split(output.logits, (b, b + u))
-        soft = losses.masked_mean(losses.squared_error(jax.nn.softmax(strong), zoom(opinion)))
-        cross = losses.masked_mean(losses.cross_entropy(pasted, mix(opinion).argmax(axis=-1)))
+        soft = losses.masked_mean(losses.squared_error(jax.nn.softmax(strong), zoom(predicted)))
+        cross = losses.masked_mean(losses.cross_entropy(pasted, mix(predicted).argmax(axis=-1)))
         ramp = sigmoid_ramp(step, self.ramp_steps)
         unlabelled = self.config.pixel_consistency_weight * soft + self.config.cross_pseudo_label_weight * cross
         total = losses.supervised(labelled, batch.label) + ramp * unlabelled

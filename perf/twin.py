@@ -100,7 +100,7 @@ class PrototypeBank(nn.Module):
 
 
 class ReliabilityHead(nn.Module):
-    """Descriptors of each prototype in two views, b k c each -> unreliability b k."""
+    """Descriptors of each prototype in two views, b k c each -> log-variance b k."""
 
     def __init__(self, dim: int, hidden: int = 32):
         super().__init__()

@@ -14,25 +14,13 @@ from torch import Tensor
 from dualrel_jax.constants import IGNORE
 from dualrel_jax.data.pipeline import augment
 from dualrel_jax.methods import cutmix
-from dualrel_jax.methods.dualrel import RELIABILITY_WEIGHT, DualRel
+from dualrel_jax.methods.dualrel import RAMPED, RELIABILITY_WEIGHT, DualRel
 from dualrel_jax.training import schedules
 from dualrel_jax.training.optimizers import UPDATE_RMS
 from dualrel_jax.training.state import TrainState
 from perf.twin import DualRelNetwork, Prototypes, to_torch, unit
 
-_DEFAULTS = {
-    "consistency": "map",
-    "reliability": "uncertainty",
-    "soft_target": "head",
-    "reliability_from": "class",
-    "soft_trust": "uniform",
-    "cross_labels": "other",
-}
-_WEIGHTS = {  # term -> its field of config.method, where that is not <term>_weight
-    "consistency": "prototype_consistency_weight",
-    "soft": "pixel_consistency_weight",
-    "cross": "cross_pseudo_label_weight",
-}
+_DEFAULTS = {"reliability": "class"}
 _COEFFICIENTS = 3.4445, -4.7750, 2.0315  # of the Newton-Schulz iteration (Jordan et al. 2024)
 
 
@@ -112,22 +100,21 @@ def losses(student: DualRelNetwork, teacher: DualRelNetwork, batch: Batch, metho
     head = weak_logits.softmax(dim=1)
     of_prototypes = upsample(fuse(weak.maps), images)
     zoomed = zoom(head)
-    doubt = confusion(view.maps.detach(), zoomed[:, 1:])
-    clipped, relative = z.clamp(-5, 5), doubt / (doubt.mean() + 1e-6)
+    target = confusion(view.maps.detach(), zoomed[:, 1:])
+    clipped, relative = z.clamp(-5, 5), target / (target.mean() + 1e-6)
     terms = {
         "supervised": supervised(logits[:b], batch.label),
         "prototype": supervised(fused[:b], batch.label),
         "diversity": diversity(prototype.maps),
-        "consistency": (weights * d).mean(),
+        "prototype_consistency": (weights * d).mean(),
         "reliability": (torch.exp(-clipped) * relative + clipped).mean(),
-        "soft": (logits[b : b + u].softmax(dim=1) - zoomed).square().mean(),
-        "cross": F.cross_entropy(logits[b + u :], mix(of_prototypes.argmax(dim=1)))
+        "pixel_consistency": (logits[b : b + u].softmax(dim=1) - zoomed).square().mean(),
+        "cross_pseudo_label": F.cross_entropy(logits[b + u :], mix(of_prototypes.argmax(dim=1)))
         + F.cross_entropy(fused[b + u :], mix(head.argmax(dim=1))),
     }
     factors = {"supervised": 1.0, "reliability": RELIABILITY_WEIGHT}
-    ramped = ("consistency", "soft", "cross")
     total = sum(
-        factors.get(name, method.get(_WEIGHTS.get(name, f"{name}_weight"))) * (ramp if name in ramped else 1.0) * term
+        factors.get(name, method.get(f"{name}_weight")) * (ramp if name in RAMPED else 1.0) * term
         for name, term in terms.items()
     )
     return total, terms

@@ -17,18 +17,31 @@ RENAMED = {
     "train.ema_share": "train.ema_fraction",
     "method.ramp_share": "train.ramp_fraction",
     "method.predict_from": "method.prediction_head",
-    "method.predict_elsewhere": "method.prediction_head_elsewhere",
     "method.soft_weight": "method.pixel_consistency_weight",
     "method.cross_weight": "method.cross_pseudo_label_weight",
     "method.cutout_share": "method.cutout_fraction",
     "dualrel.consistency_weight": "method.prototype_consistency_weight",
 }
 # New name -> {old value: new value}, where the values were renamed too.
-VALUES = {"predict.orthogonal_planes": {"xy": False, "xyz": True}}
+VALUES = {"predict.orthogonal_planes": {"xy": False, "xyz": True}, "method.reliability": {"uncertainty": "class"}}
 # Fields that shape a training -> what versions without the field did. Fields that do not (`config.FREE`) need no line.
 ADDED = {"train.ramp_fraction": 1.0}  # only configs of the supervised method lacked it, which has no ramp
 # Fields that this version lacks -> the value that it trains with. A run of another value needs the version it is from.
-REMOVED: dict[str, Any] = {}
+REMOVED: dict[str, Any] = {
+    "method.consistency": "map",
+    "method.reliability_from": "class",
+    "method.soft_target": "head",
+    "method.soft_trust": "uniform",
+    "method.cross_labels": "other",
+    "method.num_vat": 0,
+    "method.vat_distance": 2.0,
+    "method.pseudo_labels": "student",
+}
+# Values of present fields that this version lacks likewise.
+REMOVED_VALUES = {"method.rectification": ("gate", "referential"), "method.reliability": ("softmax",)}
+# Removed, and without a part in the training, whatever the value.
+DROPPED = ("method.predict_elsewhere", "method.prediction_head_elsewhere")
+TAG = "experiments-2026-11-29"  # of the repository: the last version with all of REMOVED
 
 
 def new_name(key: str, method: str = "") -> str:
@@ -45,6 +58,8 @@ def present_name(key: str, method: str) -> str:
         raise InputError(
             f"config.{key} was removed; this version works as with {REMOVED[present]!r}: leave the flag out."
         )
+    if present in DROPPED:
+        raise InputError(f"config.{key} was removed; config.predict.domain and prediction_head choose the head.")
     return present
 
 
@@ -65,8 +80,8 @@ def migrate(config: dict[str, Any], path: object = "") -> dict[str, Any]:
     for section, fields in config.items():
         for field, value in fields.items() if isinstance(fields, dict) else ():
             key = new_name(f"{section}.{field}", method)
-            if key in REMOVED:
-                _check_removed(key, value, path)
+            _check_removed(key, value, path)
+            if key in REMOVED or key in DROPPED:
                 continue
             new_section, _, new_field = key.partition(".")
             migrated.setdefault(new_section, {})[new_field] = new_value(key, value)
@@ -74,8 +89,9 @@ def migrate(config: dict[str, Any], path: object = "") -> dict[str, Any]:
 
 
 def _check_removed(key: str, value: Any, path: object) -> None:
-    if value != REMOVED[key]:
+    if value in REMOVED_VALUES.get(key, ()) or (key in REMOVED and value != REMOVED[key]):
+        expected = f"{REMOVED[key]!r}" if key in REMOVED else "another value"
         raise InputError(
-            f"{path}: config.{key} is {value!r}, which this version of dualrel_jax does not have; expected "
-            f"{REMOVED[key]!r}. Use the version in its run.json, or train again in a new folder."
+            f"{path}: config.{key} is {value!r}, which this version of dualrel_jax does not have; expected {expected}. "
+            f"Use the version that is tagged {TAG}, or train again in a new folder."
         )

@@ -7,14 +7,15 @@ from ml_collections import ConfigDict
 from dualrel_jax.errors import InputError
 from dualrel_jax.methods.base import Method
 
-_CLASSES = {  # module -> class
-    "supervised": "Supervised",
-    "mean_teacher": "MeanTeacher",
-    "cct": "CCT",
-    "gct": "GCT",
-    "cps": "CPS",
-    "unimatch": "UniMatch",
-    "dualrel": "DualRel",
+_CLASSES = {  # name -> module, class
+    "supervised": ("supervised", "Supervised"),
+    "mean_teacher": ("mean_teacher", "MeanTeacher"),
+    "cct": ("cct", "CCT"),
+    "gct": ("gct", "GCT"),
+    "cps": ("cps", "CPS"),
+    "unimatch": ("unimatch", "UniMatch"),
+    "dualrel": ("dualrel", "DualRel"),
+    "dualrel_paper": ("dualrel", "DualRel"),
 }
 
 
@@ -23,4 +24,5 @@ def create_method(config: ConfigDict) -> Method:
     name = config.method.name
     if name not in _CLASSES:
         raise InputError(f"config.method.name is {name!r}; expected one of {', '.join(_CLASSES)}.")
-    return getattr(importlib.import_module(f"dualrel_jax.methods.{name}"), _CLASSES[name])(config)
+    module, of_class = _CLASSES[name]
+    return getattr(importlib.import_module(f"dualrel_jax.methods.{module}"), of_class)(config)

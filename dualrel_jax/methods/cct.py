@@ -1,7 +1,5 @@
 """CCT: auxiliary decoders that see perturbed features must agree with the main decoder."""
 
-import functools
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -14,7 +12,7 @@ from dualrel_jax.models import perturbations
 from dualrel_jax.models.perturbations import AuxiliaryDecoder
 from dualrel_jax.models.unet import UNet, UNetOutput
 
-KINDS = ("noise", "drop", "dropout", "cutout", "context", "object", "vat")
+KINDS = ("noise", "drop", "dropout", "cutout", "context", "object")
 
 
 class CCTNetwork(nn.Module):
@@ -60,7 +58,7 @@ class CCT(Method):
         images, part = batching.join(batch.image, batch.strong[0])
         output, variables = self.apply_train("student", variables, images)
         labelled, unlabelled = part(output)
-        features = self.perturb(rng, unlabelled.features[-1], unlabelled.logits, variables)
+        features = self.perturb(rng, unlabelled.features[-1], unlabelled.logits)
         logits = self.networks["student"].apply(variables["student"], features, method="decode")
 
         squared_error = jax.vmap(losses.squared_error, in_axes=(0, None))
@@ -76,28 +74,23 @@ class CCT(Method):
         return total, (diagnose(total, terms, weight), variables)
 
     @jax.named_scope("perturb")
-    def perturb(self, rng, z, logits, variables) -> jax.Array:
+    def perturb(self, rng: jax.Array, z: jax.Array, logits: jax.Array) -> jax.Array:
         """P_j(z) of every auxiliary decoder j: b y x c and the main logits b Y X 2 -> j b y x c."""
         method = self.config
         label = jax.lax.stop_gradient(logits).argmax(axis=-1)
         foreground = jax.image.resize(label, z.shape[:3], "nearest")
         functions = {
-            "noise": lambda key, _: perturbations.feature_noise(key, z, method.noise_strength),
-            "drop": lambda key, _: perturbations.feature_drop(key, z, method.drop_low, method.drop_high),
-            "dropout": lambda key, _: perturbations.channel_dropout(key, z, method.dropout_rate),
-            "cutout": lambda key, _: perturbations.guided_cutout(key, z, foreground, method.cutout_fraction),
-            "context": lambda key, _: perturbations.keep_foreground(z, foreground),
-            "object": lambda key, _: perturbations.keep_context(z, foreground),
-            "vat": lambda key, params: perturbations.adversarial(
-                key, z, functools.partial(self.auxiliary.apply, {"params": params}), method.vat_distance
-            ),
+            "noise": lambda key: perturbations.feature_noise(key, z, method.noise_strength),
+            "drop": lambda key: perturbations.feature_drop(key, z, method.drop_low, method.drop_high),
+            "dropout": lambda key: perturbations.channel_dropout(key, z, method.dropout_rate),
+            "cutout": lambda key: perturbations.guided_cutout(key, z, foreground, method.cutout_fraction),
+            "context": lambda key: perturbations.keep_foreground(z, foreground),
+            "object": lambda key: perturbations.keep_context(z, foreground),
         }
         keys = jax.random.split(rng, sum(self.counts.values()))
-        decoders = variables["student"]["params"]["auxiliary"]
         perturbed, first = [], 0
         for kind, count in self.counts.items():
             if count:
-                chosen = jax.tree.map(lambda leaf, i=first, n=count: leaf[i : i + n], (keys, decoders))
-                perturbed.append(jax.vmap(functions[kind])(*chosen))
+                perturbed.append(jax.vmap(functions[kind])(keys[first : first + count]))
                 first += count
         return jnp.concatenate(perturbed)

@@ -1,4 +1,9 @@
-"""DualRel: reliable prototypes that must stay the same between two views of an image."""
+"""DualRel (CVPR 2023): reliable pixels make prototypes, reliable prototypes carry consistency between two views.
+
+From top to bottom: the networks, the training loss, the predictions. Module 1 of the paper (reliable pixel aggregation,
+Eq. 5) is `models/prototypes.py`, module 2 (reliable prototype selection) `models/reliability.py`. The paper's
+supplement gives Eq. 5 and the roles of the parts; the other formulas are ours (docs/method.md).
+"""
 
 import functools
 from typing import NamedTuple
@@ -18,6 +23,7 @@ from dualrel_jax.models.reliability import ReliabilityHead
 from dualrel_jax.models.unet import UNet
 
 RELIABILITY_WEIGHT = 0.1  # alone in its layers' gradient, whose scale optimisers remove: it matters to the clip only
+RAMPED = ("prototype_consistency", "pixel_consistency", "cross_pseudo_label")  # what is learned without labels
 
 
 class DualRelNetwork(nn.Module):
@@ -29,95 +35,94 @@ class DualRelNetwork(nn.Module):
     feature_level: int
 
     def __call__(self, image: jax.Array, train: bool = False) -> tuple[jax.Array, PrototypeOutput, jax.Array]:
-        """b y x 1 -> logits b y x 2, prototypes of each image, unreliability z b k of each from this view alone."""
+        """b y x 1 -> logits b y x 2, prototypes of each image, log-variance b k of each from this view alone."""
         output = self.unet(image, train)
         prototype = self.bank(output.features[self.feature_level])
         return output.logits, prototype, self.reliability(prototype.prototypes, prototype.prototypes)
 
-    def unreliability(self, view: jax.Array, other: jax.Array) -> jax.Array:
-        """z of prototypes seen in two views: (b k c, b k c) -> b k."""
+    def log_variance(self, view: jax.Array, other: jax.Array) -> jax.Array:
+        """z of prototypes seen in two views: (b k c, b k c) -> b k; large where a prototype is not reliable."""
         return self.reliability(view, other)
 
 
-class Student(NamedTuple):
-    """What the student makes of some images."""
+class StudentOutput(NamedTuple):
+    """The student's output for some images."""
 
     logits: jax.Array  # b y x 2, of the head
-    fused: jax.Array  # b y x 2, logits of the prototypes
+    fused: jax.Array  # b y x 2, of the fused prototypes
     prototype: PrototypeOutput
 
 
-class Opinions(NamedTuple):
-    """Two opinions of the teacher about each pixel; no gradient."""
+class TeacherPredictions(NamedTuple):
+    """Class probabilities by the teacher's head and by its fused prototypes; no gradient."""
 
     head: jax.Array  # b y x 2
     fused: jax.Array  # b y x 2
 
 
 class DualRel(Method):
-    """The formulation of docs/method.md, each part behind a field of `config.method`."""
+    """The formulation of docs/method.md; `configs/dualrel.py` and `configs/dualrel_paper.py` weigh its terms."""
+
+    prediction_head_elsewhere = "prototypes"  # made of the very image they segment
 
     def __init__(self, config: ConfigDict):
         super().__init__(config)
         method = config.method
         self.main_head = method.prediction_head
-        self.prediction_head_elsewhere = method.prediction_head_elsewhere
         self.strong_views = 2 if method.cross_pseudo_label_weight > 0 else 1  # the second is for CutMix
         bank = PrototypeBank(
             method.num_prototypes, method.num_references, method.dim, method.rectification, method.temperature
         )
         self.networks = {"student": DualRelNetwork(unet(config.model), bank, ReliabilityHead(), method.feature_level)}
+        weights = {"supervised": 1.0, "reliability": 0.0 if method.reliability == "uniform" else RELIABILITY_WEIGHT}
+        weights |= {name: method[f"{name}_weight"] for name in ("prototype", "diversity", *RAMPED)}
+        self.weights = {name: weight for name, weight in weights.items() if weight > 0}
 
     def loss(self, variables, teacher, batch, rng, step):
+        # The student: labelled crops, unlabelled crops zoomed, and unlabelled crops pasted into each other.
         mix = functools.partial(cutmix.paste_next, cutmix.three_boxes(rng, *batch.weak.shape[:2]))
-        pasted = [mix(view) for view in batch.strong[1:]]  # one, or none without cross labels
         zoom = functools.partial(augment.zoom_each, self.zooms(rng, len(batch.weak)))
+        pasted = [mix(view) for view in batch.strong[1:]]  # one view, or none without cross pseudo-labels
         images, part = batching.join(batch.image, zoom(batch.strong[0]), *pasted)
         (logits, prototype, _), variables = self.apply_train("student", variables, images)
         fused = upsample(prototypes.fuse(prototype.maps), images.shape[:3])
-        labelled, strong, *pasted = part(Student(logits, fused, prototype))
+        labelled, strong, *pasted = part(StudentOutput(logits, fused, prototype))
 
+        # The teacher: the unlabelled crops as they are; its output is zoomed as the student's view is.
         weak_logits, weak, _ = self.apply_teacher("student", teacher, batch.weak)
-        opinions = Opinions(jax.nn.softmax(weak_logits), fused_probability(weak, weak_logits.shape[:3]))
-        zoomed = Opinions(*map(zoom, opinions))  # as the strong view shows them; so the maps
+        predicted = TeacherPredictions(jax.nn.softmax(weak_logits), fused_probability(weak, weak_logits.shape[:3]))
+        zoomed = TeacherPredictions(*map(zoom, predicted))
         weak = weak._replace(maps=jnp.moveaxis(zoom(jnp.moveaxis(weak.maps, 1, -1)), -1, 1))
 
-        network = self.networks["student"]
+        # Module 2: how far each prototype's two views differ, d, and how reliable it is, z.
         views = strong.prototype.prototypes, weak.prototypes
-        z = network.apply(variables["student"], *views, method="unreliability")
-        d = reliability.discrepancy(strong.prototype, weak, self.config.consistency)
-        doubt = self.doubt(d, strong.prototype.maps, zoomed.head)
+        z = self.networks["student"].apply(variables["student"], *views, method="log_variance")
+        d = reliability.discrepancy(strong.prototype, weak)
+        target = self.reliability_target(d, strong.prototype.maps, zoomed.head)
 
         terms = {
             "supervised": lambda: losses.supervised(labelled.logits, batch.label),
             "prototype": lambda: losses.supervised(labelled.fused, batch.label),
             "diversity": lambda: prototypes.diversity(prototype.maps).mean(),
-            "consistency": lambda: reliability.consistency_loss(d, self.weights(z)).mean(),
-            "reliability": lambda: reliability.reliability_loss(doubt, z, self.config.reliability).mean(),
-            "soft": lambda: self.soft_loss(strong.logits, zoomed, weak, z),
+            "prototype_consistency": lambda: reliability.consistency_loss(d, self.prototype_weights(z)).mean(),
+            "reliability": lambda: reliability.reliability_loss(target, z).mean(),
+            "pixel_consistency": lambda: losses.masked_mean(
+                losses.squared_error(jax.nn.softmax(strong.logits), zoomed.head)
+            ),
+            "cross_pseudo_label": lambda: cross_pseudo_label_loss(pasted[0], TeacherPredictions(*map(mix, predicted))),
         }
-        if pasted:
-            terms["cross"] = lambda: self.cross_loss(pasted[0].logits, pasted[0].fused, Opinions(*map(mix, opinions)))
-        terms = compute(terms)
+        terms = compute({name: term for name, term in terms.items() if name in self.weights})
         ramp = sigmoid_ramp(step, self.ramp_steps)
-        weights = {
-            "supervised": 1.0,
-            "prototype": self.config.prototype_weight,
-            "diversity": self.config.diversity_weight,
-            "consistency": self.config.prototype_consistency_weight * ramp,
-            "reliability": RELIABILITY_WEIGHT,
-            "soft": self.config.pixel_consistency_weight * ramp,
-            "cross": self.config.cross_pseudo_label_weight * ramp,
-        }
+        weights = {name: weight * ramp if name in RAMPED else weight for name, weight in self.weights.items()}
         total = sum(weights[name] * term for name, term in terms.items())
         diagnostics = diagnose(
             total,
             terms,
-            self.config.pixel_consistency_weight * ramp,
+            weights.get("pixel_consistency", weights.get("prototype_consistency", 0.0)) * jnp.ones(()),
             discrepancy=d.mean(),
-            doubt=doubt.mean(),
-            unreliability_sd=z.std(axis=-1).mean(),
-            agreement=jnp.mean(opinions.head.argmax(axis=-1) == opinions.fused.argmax(axis=-1)),
+            reliability_target=target.mean(),
+            log_variance_sd=z.std(axis=-1).mean(),
+            agreement=jnp.mean(predicted.head.argmax(axis=-1) == predicted.fused.argmax(axis=-1)),
         )
         return total, (diagnostics, variables)
 
@@ -126,34 +131,14 @@ class DualRel(Method):
         keys = jax.random.split(jax.random.fold_in(rng, 2), count)  # `rng` itself draws the boxes of CutMix
         return jax.vmap(functools.partial(augment.draw_zoom, scale=self.config.strong_scale))(keys)
 
-    def doubt(self, d: jax.Array, maps: jax.Array, head: jax.Array) -> jax.Array:
-        """What the reliability learns from, b k: confusion by the teacher's head b Y X 2, or the discrepancy d."""
-        if self.config.reliability_from == "consistency":
+    def reliability_target(self, d: jax.Array, maps: jax.Array, head: jax.Array) -> jax.Array:
+        """What the reliability learns from, b k: the discrepancy d, or confusion with the teacher's head b Y X 2."""
+        if self.config.reliability == "consistency":
             return d
         mitochondrion = jax.image.resize(head[..., 1], (len(maps), *maps.shape[2:]), "linear")
         return reliability.confusion(maps, mitochondrion)
 
-    def soft_loss(self, logits: jax.Array, opinions: Opinions, weak: PrototypeOutput, z: jax.Array) -> jax.Array:
-        """Squared error to the teacher's probability; a pixel may weigh what the prototypes that own it are trusted."""
-        target = opinions.head if self.config.soft_target == "head" else (opinions.head + opinions.fused) / 2
-        error = losses.squared_error(jax.nn.softmax(logits), target)
-        if self.config.soft_trust == "uniform":
-            return losses.masked_mean(error)
-        weights = jax.lax.stop_gradient(self.weights(z))
-        trust = jnp.einsum("bkyx,bk->byx", jax.nn.softmax(weak.maps, axis=1), weights)
-        return losses.masked_mean(error, upsample(trust[..., None], logits.shape[:3])[..., 0])
-
-    def cross_loss(self, logits: jax.Array, fused: jax.Array, opinions: Opinions) -> jax.Array:
-        """Cross-entropy of each opinion of the student with the label of the teacher's other one, on every pixel.
-
-        The two learn from each other as the two networks of CPS do; here they share all but their last layers.
-        """
-        own = self.config.cross_labels == "own"
-        of_head, of_fused = (opinions.head, opinions.fused) if own else (opinions.fused, opinions.head)
-        error = losses.cross_entropy(logits, of_head.argmax(axis=-1))
-        return losses.masked_mean(error + losses.cross_entropy(fused, of_fused.argmax(axis=-1)))
-
-    def weights(self, z: jax.Array) -> jax.Array:
+    def prototype_weights(self, z: jax.Array) -> jax.Array:
         """Reliability weight of each prototype, b k with mean 1; all 1 in the uniform ablation."""
         return jnp.ones_like(z) if self.config.reliability == "uniform" else reliability.reliability_weights(z)
 
@@ -173,12 +158,21 @@ class DualRel(Method):
         _, prototype, z = self.networks["student"].apply(variables["student"], image)
         return {
             "maps": prototype.maps,
-            "reliability": self.weights(z),
+            "reliability": self.prototype_weights(z),
             "usage": prototype.usage,
             "references": prototype.references,
             "direct": prototype.direct,
             "rectified": prototype.rectified,
         }
+
+
+def cross_pseudo_label_loss(student: StudentOutput, teacher: TeacherPredictions) -> jax.Array:
+    """Cross-entropy of the student's head with the label of the teacher's prototypes, and the other way round.
+
+    The two learn from each other as the two networks of CPS do; here they share all but their last layers.
+    """
+    error = losses.cross_entropy(student.logits, teacher.fused.argmax(axis=-1))
+    return losses.masked_mean(error + losses.cross_entropy(student.fused, teacher.head.argmax(axis=-1)))
 
 
 def fused_probability(output: PrototypeOutput, shape: tuple[int, ...]) -> jax.Array:

@@ -54,8 +54,6 @@ class UniMatch(Method):
         views = [batch.image, *strong, batch.weak]
         logits, variables = self.apply_train("student", variables, views, drop_key, method="with_broken_features")
         labelled, strong_1, strong_2, weak, broken = logits
-        if self.config.pseudo_labels == "teacher":
-            weak = self.apply_teacher("student", teacher, batch.weak).logits
         target = jax.lax.stop_gradient(jax.nn.softmax(weak))
 
         views = list(zip(masks, (strong_1, strong_2), strict=True))

@@ -4,8 +4,6 @@ Ouali, Hudelot and Tami, "Semi-Supervised Semantic Segmentation with Cross-Consi
 Features z are b y x c, `foreground` b y x is 1 where the main decoder sees a mitochondrion, at the features' size.
 """
 
-from collections.abc import Callable
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -118,22 +116,3 @@ def keep_foreground(z: jax.Array, foreground: jax.Array) -> jax.Array:
 def keep_context(z: jax.Array, foreground: jax.Array) -> jax.Array:
     """Obj-Msk: the objects are zeroed."""
     return z * (foreground[..., None] == 0)
-
-
-def adversarial(key: jax.Array, z: jax.Array, decode: Callable, distance: float) -> jax.Array:
-    """I-VAT (Miyato et al. 2018): z moved by `distance` where `decode` (z -> logits) changes most, one power iteration.
-
-    The original takes the gradient of KL(p(z) || p(z + xi d)) with a xi near 0; a Hessian-vector product is its limit,
-    and does not drown in rounding.
-    """
-    z_fixed = jax.lax.stop_gradient(z).astype(jnp.float32)
-    p = jax.nn.softmax(decode(z_fixed))
-    divergence = lambda d: -jnp.sum(p * jax.nn.log_softmax(decode(z_fixed + d)))  # noqa: E731
-    direction = _unit(jax.random.normal(key, z.shape))
-    _, curved = jax.jvp(jax.grad(divergence), (jnp.zeros_like(z_fixed),), (direction,))
-    return z + jax.lax.stop_gradient(distance * _unit(curved)).astype(z.dtype)
-
-
-def _unit(d: jax.Array) -> jax.Array:
-    """Each image's d at length 1."""
-    return d / (jnp.sqrt(jnp.sum(jnp.square(d), axis=(1, 2, 3), keepdims=True)) + 1e-8)

@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-RECTIFICATIONS = ("add", "gate", "referential", "direct")
+RECTIFICATIONS = ("add", "direct")
 _EPSILON = 1e-6
 
 
@@ -108,13 +108,9 @@ def referential_correlation(queries: jax.Array, keys: jax.Array, references: jax
 def rectify(direct: jax.Array, referential: jax.Array, gain: jax.Array, how: str) -> jax.Array:
     """Attention over pixels, b k i -> b k i, each row summing to 1.
 
-    add: softmax(direct + gain * referential). gate: softmax(direct) * relu(referential), renormalised.
-    referential, direct: softmax of that one alone (direct is the ablation's floor).
+    add: softmax(direct + gain * referential). direct: softmax(direct), the ablation's floor.
     """
-    if how == "gate":
-        gated = jax.nn.softmax(direct, axis=-1) * jax.nn.relu(referential)
-        return gated / (gated.sum(axis=-1, keepdims=True) + 1e-12)
-    scores = {"add": direct + gain * referential, "referential": gain * referential, "direct": direct}[how]
+    scores = {"add": direct + gain * referential, "direct": direct}[how]
     return jax.nn.softmax(scores, axis=-1)
 
 

@@ -6,12 +6,9 @@ import jax.numpy as jnp
 
 from dualrel_jax.models.prototypes import PrototypeOutput, centred_cosine
 
-CONSISTENCIES = ("map", "descriptor", "both")
-RELIABILITIES = ("uncertainty", "softmax", "uniform")
-
 
 class ReliabilityHead(nn.Module):
-    """Unreliability z of each prototype from its descriptors in two views: (b k c, b k c) -> b k.
+    """Log-variance z of each prototype from its descriptors in two views: (b k c, b k c) -> b k.
 
     It reads the descriptors and does not shape them (no gradient). It is symmetric in the views, so one view may stand
     in for both at prediction.
@@ -28,16 +25,13 @@ class ReliabilityHead(nn.Module):
 
 
 @jax.named_scope("discrepancy")
-def discrepancy(student: PrototypeOutput, teacher: PrototypeOutput, how: str = "map") -> jax.Array:
+def discrepancy(student: PrototypeOutput, teacher: PrototypeOutput) -> jax.Array:
     """d_k of each prototype between two views of the same pixels, -> b k in [0, 2]; no gradient into the teacher.
 
-    map: 1 - correlation of the activation maps. descriptor: 1 - cosine of the prototypes. both: their mean.
+    1 - correlation of the two activation maps.
     """
-    teacher = jax.lax.stop_gradient(teacher)
     flat = lambda maps: maps.reshape(*maps.shape[:2], -1)  # noqa: E731
-    of_map = 1 - centred_cosine(flat(student.maps), flat(teacher.maps))
-    of_descriptor = 1 - jnp.sum(student.prototypes * teacher.prototypes, axis=-1)
-    return {"map": of_map, "descriptor": of_descriptor, "both": (of_map + of_descriptor) / 2}[how]
+    return 1 - centred_cosine(flat(student.maps), flat(jax.lax.stop_gradient(teacher.maps)))
 
 
 @jax.named_scope("confusion")
@@ -68,18 +62,14 @@ def consistency_loss(d: jax.Array, weights: jax.Array) -> jax.Array:
     return jax.lax.stop_gradient(weights) * d
 
 
-def reliability_loss(d: jax.Array, z: jax.Array, how: str = "uncertainty") -> jax.Array:
-    """What the reliability learns, (b k, b k) -> b k; it moves z and not the prototypes. d: confusion or discrepancy.
+def reliability_loss(target: jax.Array, z: jax.Array) -> jax.Array:
+    """What the reliability learns, (b k, b k) -> b k; it moves z and not the prototypes.
 
-    uncertainty: exp(-z) d~ + z (Kendall and Gal 2017), d~ = d / mean(d). Without that normalisation d is about 0.02
-    and every z runs into its clamp. softmax: w d~ plus KL(w / K || uniform). uniform: 0, the ablation.
+    exp(-z) e~ + z, the likelihood of an error with log-variance z (Kendall and Gal 2017), e~ = e / mean(e), where the
+    `target` e is a confusion or a discrepancy. Without that normalisation e is about 0.02 and every z runs into its
+    clamp.
     """
-    d = jax.lax.stop_gradient(d)
-    relative = d / (d.mean() + 1e-6)
-    if how == "uniform":
-        return jnp.zeros_like(z)
-    if how == "softmax":
-        weights = reliability_weights(z)
-        return weights * relative + weights * jnp.log(weights)
+    target = jax.lax.stop_gradient(target)
+    relative = target / (target.mean() + 1e-6)
     z = jnp.clip(z, -5, 5)
     return jnp.exp(-z) * relative + z

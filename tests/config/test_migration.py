@@ -24,7 +24,7 @@ def test_a_field_younger_than_the_run_has_its_default(tmp_path):
 
 
 def test_a_younger_field_that_shapes_the_training_makes_another_version(tmp_path):
-    for field in ("train.clip_norm", "method.soft_trust"):
+    for field in ("train.clip_norm", "method.strong_scale"):
         with pytest.raises(InputError, match=rf"another version.*{field}"):
             config_lib.load(saved_without(field, tmp_path))
 
@@ -90,7 +90,6 @@ PRESENT = {
     "method": {
         "name": "dualrel",
         "prediction_head": "mean",
-        "prediction_head_elsewhere": "head",
         "pixel_consistency_weight": 3.0,
         "cross_pseudo_label_weight": 4.0,
         "prototype_consistency_weight": 5.0,
@@ -129,8 +128,23 @@ def test_a_removed_field_is_dropped_at_its_value_and_refused_at_another(monkeypa
     tree = {"method": {"name": "dualrel", "gone": "off"}}
     assert migration.migrate(tree) == {"method": {"name": "dualrel"}}
     tree["method"]["gone"] = "on"
-    with pytest.raises(InputError, match="config.json: config.method.gone is 'on'.*expected 'off'"):
+    with pytest.raises(InputError, match="config.json: config.method.gone is 'on'.*expected 'off'.*experiments-2026"):
         migration.migrate(tree, tmp_path / "config.json")
+
+
+def test_a_run_with_the_switches_of_experiments_at_their_defaults_is_todays(tmp_path):
+    config = json.loads(config_lib.resolve(config_lib.get_config("dualrel:phantom,4")).to_json())
+    config["method"]["reliability"] = "uncertainty"
+    old = {"consistency": "map", "reliability_from": "class", "soft_target": "head", "predict_elsewhere": "head"}
+    config["method"] |= {**old, "soft_trust": "uniform", "cross_labels": "other"}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config))
+    present = config_lib.resolve(config_lib.get_config("dualrel:phantom,4"))
+    assert config_lib.difference(config_lib.load(path), present) == ""
+    for field, value in {"cross_labels": "own", "rectification": "gate"}.items():
+        path.write_text(json.dumps({**config, "method": {**config["method"], field: value}}))
+        with pytest.raises(InputError, match=f"method.{field} is '{value}'.*tagged experiments-2026-11-29"):
+            config_lib.load(path)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from dualrel_jax.data.pipeline.augment import Batch, RawBatch
 from dualrel_jax.errors import InputError
 from dualrel_jax.methods import create_method, losses
 from dualrel_jax.methods.base import Method, unet
-from dualrel_jax.methods.dualrel import DualRel, Opinions
+from dualrel_jax.methods.dualrel import RAMPED, DualRel, StudentOutput, TeacherPredictions, cross_pseudo_label_loss
 from dualrel_jax.models.prototypes import PrototypeOutput
 from dualrel_jax.train import make_train_step
 from dualrel_jax.training.state import create_optimizer, create_state, params_of, update_teacher, with_params
@@ -25,7 +25,7 @@ def small(method):
     config = dualrel_jax.get_config(f"{method}:phantom,1/32")
     config.model.update({"width": 4, "depth": 2, "dtype": "float32"})
     config.train.update({"crop_px": 16, "batch_labelled": 4, "batch_unlabelled": 4, "steps": 10, "optimizer": "adamw"})
-    if method == "dualrel":
+    if method.startswith("dualrel"):
         config.method.update({"feature_level": 1, "num_prototypes": 4, "num_references": 8, "dim": 8})
     return config_lib.resolve(config)
 
@@ -169,10 +169,10 @@ def test_gradients_reach_every_parameter_of_the_student_and_none_of_the_teacher(
 @pytest.mark.parametrize(
     ("name", "field", "value", "expected"),
     [
-        ("dualrel", "consistency", "maps", "expected map, descriptor or both"),
+        ("dualrel", "rectification", "gate", "expected add or direct"),
+        ("dualrel", "reliability", "softmax", "expected class, consistency or uniform"),
         ("dualrel", "num_prototypes", 5, "expected 2 to 1,024, a multiple of 2"),
         ("dualrel", "feature_level", 2, "expected 0 to 1"),
-        ("unimatch", "pseudo_labels", "both", "expected student or teacher"),
     ],
 )
 def test_a_wrong_field_of_a_method_is_named_with_what_is_expected(name, field, value, expected):
@@ -191,25 +191,10 @@ def test_the_loss_of_dualrel_is_the_weighted_sum_of_its_terms_and_each_counts():
     ramp = np.exp(-5 * (1 - step / config.train.steps) ** 2)
     weights = {"supervised": 1.0, "reliability": 0.1}
     weights |= {term: config.method[f"{term}_weight"] for term in ("prototype", "diversity")}
-    weights |= {term: ramp * config.method[f"{term}_weight"] for term in ("consistency", "soft", "cross")}
+    weights |= {term: ramp * config.method[f"{term}_weight"] for term in RAMPED}
     parts = {term: weight * float(found[f"loss_{term}"]) for term, weight in weights.items()}
     np.testing.assert_allclose(total, sum(parts.values()), rtol=1e-5)
     assert min(np.abs(list(parts.values()))) > 1e-6, parts
-
-
-@pytest.mark.parametrize(("trust", "wanted"), [("uniform", 0.125), ("reliability", 0.25 * 1 / (1 + 3))])
-def test_a_pixel_of_the_soft_targets_weighs_what_its_prototype_is_trusted(trust, wanted):
-    """Prototype 0 owns the left half, where the student is right; 2, three times less reliable, the right half."""
-    config = small("dualrel").unlock()
-    config.method.soft_trust = trust
-    left = np.arange(4) < 2
-    owned = np.stack([np.broadcast_to(half, (4, 4)) for half in (left, 0 * left, ~left, 0 * left)])
-    unused = jnp.zeros(())
-    weak = PrototypeOutput(unused, jnp.asarray(50.0 * owned)[None], unused, unused, unused, unused)
-    head = jnp.asarray(np.where(left[None, None, :, None], 0.5, [0.0, 1.0]) * np.ones((1, 4, 1, 1)))
-    z = jnp.log(jnp.array([[1.0, 2.0, 3.0, 4.0]]))
-    loss = create_method(config).soft_loss(jnp.zeros((1, 4, 4, 2)), Opinions(head, head), weak, z)
-    np.testing.assert_allclose(loss, wanted, rtol=1e-5)
 
 
 class SeesBrightness(DualRel):
@@ -239,19 +224,31 @@ def test_what_the_teacher_says_is_zoomed_as_the_strong_view_is():
     variables = jax.jit(method.init)(rng, crops)
     views = Batch(crops, jnp.zeros((4, 16, 16), jnp.int32), crops, jnp.stack([crops, crops]))
     _, (diagnostics, _) = jax.jit(method.loss)(variables, variables, views, rng, jnp.int32(0))
-    assert diagnostics["loss_soft"] < 1e-3 and diagnostics["discrepancy"] < 1e-3
+    assert diagnostics["loss_pixel_consistency"] < 1e-3 and diagnostics["discrepancy"] < 1e-3
 
 
-@pytest.mark.parametrize("labels", ["other", "own"])
-def test_head_and_prototypes_learn_each_from_the_other(labels):
-    config = small("dualrel").unlock()
-    config.method.cross_labels = labels
-    method = create_method(config)
+def test_head_and_prototypes_learn_each_from_the_other():
     background, mitochondrion = (jnp.broadcast_to(jax.nn.one_hot(c, 2), (1, 4, 4, 2)) for c in (0, 1))
-    teacher = Opinions(head=mitochondrion, fused=background)
-    swapped = float(method.cross_loss(9 * background, 9 * mitochondrion, teacher))
-    alike = float(method.cross_loss(9 * mitochondrion, 9 * background, teacher))
-    assert (swapped < 0.01 < 9 < alike) if labels == "other" else (alike < 0.01 < 9 < swapped)
+    teacher = TeacherPredictions(head=mitochondrion, fused=background)
+    swapped = cross_pseudo_label_loss(StudentOutput(9 * background, 9 * mitochondrion, None), teacher)
+    alike = cross_pseudo_label_loss(StudentOutput(9 * mitochondrion, 9 * background, None), teacher)
+    assert swapped < 0.01 < 9 < alike
+
+
+def test_the_supplements_dualrel_learns_from_prototypes_alone():
+    """No term of pixels, views of one size, and a reliability that learns from the prototypes' discrepancy."""
+    config = small("dualrel_paper")
+    method = create_method(config)
+    assert (method.main_head, method.strong_views) == ("prototypes", 1)
+    np.testing.assert_array_equal(method.zooms(jax.random.key(0), 4), 1.0)
+    _, state = state_of(method, config)
+    total, (found, _) = jax.jit(method.loss)(state.variables, state.teacher, batch(1), jax.random.key(0), 10**6)
+    names = {name for name in found if name.startswith("loss_")}
+    terms = ("supervised", "prototype", "diversity", "prototype_consistency", "reliability")
+    assert names == {f"loss_{term}" for term in terms}
+    np.testing.assert_allclose(found["reliability_target"], found["discrepancy"])
+    weights = np.array([1.0, 1.0, 0.1, 1.0, 0.1])
+    np.testing.assert_allclose(total, weights @ [found[f"loss_{term}"] for term in terms], rtol=1e-5)
 
 
 def test_predictions_are_probabilities_and_fused_prototypes_differ_from_the_head():

@@ -120,18 +120,3 @@ def test_the_two_masks_share_the_features_out():
     np.testing.assert_array_equal(inside + outside, z)
     np.testing.assert_array_equal(inside[foreground == 0], 0)
     np.testing.assert_array_equal(outside[foreground == 1], 0)
-
-
-def test_adversarial_move_has_its_length_and_the_direction_of_the_steepest_change():
-    """Of a linear decoder the curvature at each place is along the difference of its two rows of weights."""
-    z = features()
-    weights = jax.random.normal(jax.random.key(1), (5, 2))
-    moved = p.adversarial(jax.random.key(0), z, lambda z: z @ weights, 2.0)
-    move = np.asarray(moved - z)
-    np.testing.assert_allclose(np.sqrt((move**2).sum(axis=(1, 2, 3))), 2, rtol=1e-4)
-    normal = np.asarray(weights[:, 1] - weights[:, 0])
-    along = np.abs(move @ normal) / np.linalg.norm(normal)
-    np.testing.assert_allclose(along, np.linalg.norm(move, axis=-1), rtol=1e-3, atol=1e-6)
-    # The features keep their own gradient; the direction adds none.
-    gradient = jax.grad(lambda z: p.adversarial(jax.random.key(0), z, lambda z: z @ weights, 2.0).sum())(z)
-    np.testing.assert_allclose(gradient, 1, rtol=1e-6)
