@@ -12,6 +12,8 @@ SIZES = {
     # 2 CPU cores, minutes.
     "tiny": {
         "data.pixel_nm": 20.0,
+        "data.upsample": False,
+        "model.stem": 1,
         "model.width": 16,
         "model.depth": 4,
         "model.dtype": "float32",
@@ -23,6 +25,8 @@ SIZES = {
     # One small GPU or a Colab TPU, about an hour.
     "small": {
         "data.pixel_nm": 8.0,
+        "data.upsample": False,
+        "model.stem": 1,
         "model.width": 32,
         "model.depth": 5,
         "model.dtype": "bfloat16",
@@ -34,6 +38,8 @@ SIZES = {
     # A data-centre GPU or a TPU slice, hours.
     "base": {
         "data.pixel_nm": 4.0,
+        "data.upsample": False,
+        "model.stem": 1,
         "model.width": 64,
         "model.depth": 5,
         "model.dtype": "bfloat16",
@@ -74,12 +80,13 @@ DATA = {
     ),
     "pixel_nm": preset(
         float,
-        "in-plane pixel size of the training; a training volume of larger pixels keeps its own",
+        "in-plane pixel size of the training; a training volume of larger pixels keeps its own without data.upsample",
         unit="nm",
         minimum=0,
         maximum=100,
         special="the size of the training volume",
     ),
+    "upsample": preset(bool, "whether a training volume of larger pixels than data.pixel_nm is resampled too"),
     "image": field("", "path of your volume, or of several, separated by commas (data.name=own)"),
     "label": field("", "path of its labels, a stack or a folder of some slices; of several volumes in the same order"),
     "labelled_slices": field(
@@ -144,7 +151,10 @@ AUGMENT = {
 }
 
 MODEL = {
-    "width": preset(int, "channels at full resolution, doubled at each level", minimum=1, maximum=1024),
+    "stem": preset(
+        int, "side of the cells that the network sees as one (pixel unshuffle)", unit="px", choices=(1, 2, 4)
+    ),
+    "width": preset(int, "channels of the first level, doubled at each level", minimum=1, maximum=1024),
     "depth": preset(int, "levels of the U-Net, the bottom included", minimum=2, maximum=8),
     "norm": field("group", "normalisation: of groups of channels, or of the batch", choices=("group", "batch")),
     "dtype": preset(str, "type of the computation; parameters and losses are float32", choices=("float32", "bfloat16")),

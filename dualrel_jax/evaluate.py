@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from dualrel_jax.config.rules import side_multiple
 from dualrel_jax.data.datasets.registry import Part
 from dualrel_jax.data.io import resample
 from dualrel_jax.data.pipeline import augment
@@ -107,7 +108,7 @@ def write_activations(run: Run, part: Part) -> None:
     if not hasattr(run.method, "activations"):
         return
     image = part.image_at(part.labelled_zs[len(part.labelled_zs) // 2])
-    multiple = 2 ** (run.config.model.depth - 1)
+    multiple = side_multiple(run.config.model)
     y, x = (min(run.config.predict.tile, size) // multiple * multiple for size in image.shape)
     image = image[:y, :x]
     variables = jax.device_get(run.variables)  # whole on this host: the others do not take part

@@ -9,6 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from safetensors.numpy import save
 
+from dualrel_jax.config.rules import side_multiple
 from dualrel_jax.constants import METHOD_TITLES
 from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.inference.run import Run, load_run
@@ -52,7 +53,7 @@ def write_export(workdir: str | Path, config: ConfigDict | None = None) -> dict[
     Returns:
         name -> path of the files:
         model: StableHLO (`jax.export`) of (weights, image `b y x` uint8) -> probability `b y x` float32, on PLATFORMS,
-            for any number of images whose sides are multiples of 2^(depth - 1), at least LEAST_CELLS times that;
+            for any number of images whose sides are multiples of `side_multiple`, at least LEAST_CELLS times that;
         weights: its first argument, name -> array;
         load: a program that runs both on a TIFF stack;
         card: what the model is, and on what it was trained and scored, as Markdown.
@@ -68,7 +69,7 @@ def write_export(workdir: str | Path, config: ConfigDict | None = None) -> dict[
     weights = flatten(run.variables)
     paths["model"].write_bytes(export_forward(run, weights).serialize())
     paths["weights"].write_bytes(save(weights))
-    multiple = 2 ** (run.config.model.depth - 1)
+    multiple = side_multiple(run.config.model)
     write_text(paths["load"], _LOAD.format(multiple=multiple, least=LEAST_CELLS * multiple, below=0.001, above=0.999))
     write_text(paths["card"], model_card(run))
     for name, path in paths.items():
@@ -78,7 +79,7 @@ def write_export(workdir: str | Path, config: ConfigDict | None = None) -> dict[
 
 def export_forward(run: Run, weights: dict[str, np.ndarray]) -> jax.export.Exported:
     """The function (weights, image `b y x` uint8) -> output `config.predict.prediction_head` of the method, `b y x`."""
-    multiple = 2 ** (run.config.model.depth - 1)
+    multiple = side_multiple(run.config.model)
 
     def forward(weights, image):
         return chosen_output(run.method, run.config, unflatten(weights), image)
@@ -111,7 +112,8 @@ def unflatten(weights: dict[str, jax.Array]) -> Variables:
 
 _CARD = """# Mitochondria segmentation: {method}, trained on {data}
 
-U-Net of width {width} and depth {depth}, {size:,} parameters ({weights} weights), step {step:,} of {steps:,}.
+U-Net of stem {stem}, width {width} and depth {depth}, {size:,} parameters ({weights} weights), step {step:,} of
+{steps:,}.
 Trained with dualrel_jax (revision {revision}, JAX {jax}).
 
 ## Use
@@ -146,11 +148,12 @@ def model_card(run: Run) -> str:
     """What a person needs to know before using the model, as Markdown: use, data, scores, licence."""
     config = run.config
     machine = json.loads((run.workdir / "run.json").read_text())
-    multiple = 2 ** (config.model.depth - 1)
+    multiple = side_multiple(config.model)
     return _CARD.format(
         method=METHOD_TITLES.get(config.method.name, config.method.name),
         data=config.data.name,
         width=config.model.width,
+        stem=config.model.stem,
         depth=config.model.depth,
         size=sum(np.size(leaf) for leaf in jax.tree.leaves(run.variables)),
         weights=config.predict.weights,

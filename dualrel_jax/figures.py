@@ -11,6 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dualrel_jax import config as config_lib
+from dualrel_jax.config.rules import side_multiple
 from dualrel_jax.data.datasets.registry import Part
 from dualrel_jax.data.pipeline import augment
 from dualrel_jax.errors import InputError
@@ -165,7 +166,7 @@ def tiles(run: Run, part: Part, z: int) -> Iterator[tuple[np.ndarray, np.ndarray
     """(image, label) of the tiles of a slice, as in prediction: a tile is the image that has its own prototypes."""
     image, label = part.image_at(z), part.label_at(z)
     predict = run.config.predict
-    grid = Tiles(image.shape, predict.tile, predict.overlap, 2 ** (run.config.model.depth - 1))
+    grid = Tiles(image.shape, predict.tile, predict.overlap, side_multiple(run.config.model))
     yield from zip(grid.cut(image), grid.cut(label), strict=True)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from dualrel_jax.config.rules import side_multiple
 from dualrel_jax.data.io.volume import open_volume
 from dualrel_jax.data.io.writers import open_writer
 from dualrel_jax.inference.slice_predictor import Predictor
@@ -48,7 +49,7 @@ class TwinPredictor:
         import torch
 
         settings = self._config.predict
-        tiles = Tiles(image.shape, settings.tile, settings.overlap, 2 ** (self._config.model.depth - 1))
+        tiles = Tiles(image.shape, settings.tile, settings.overlap, side_multiple(self._config.model))
         cut = tiles.cut(image)
         outputs = []
         with torch.inference_mode():

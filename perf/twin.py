@@ -34,13 +34,14 @@ class ConvBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-    def __init__(self, width: int, depth: int):
+    def __init__(self, width: int, depth: int, stem: int):
         super().__init__()
-        widths = [1] + [width * 2**level for level in range(depth)]
+        self.stem = stem
+        widths = [stem**2] + [width * 2**level for level in range(depth)]
         self.blocks = nn.ModuleList(ConvBlock(*pair) for pair in zip(widths[:-1], widths[1:], strict=True))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        levels = []
+        levels, x = [], F.pixel_unshuffle(x, self.stem)
         for block in self.blocks:
             x = block(F.max_pool2d(x, 2) if levels else x)
             levels.append(x)
@@ -48,10 +49,11 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    def __init__(self, width: int, depth: int):
+    def __init__(self, width: int, depth: int, stem: int):
         super().__init__()
+        self.stem = stem
         widths = [width * 2**level for level in reversed(range(depth - 1))]
-        self.convs = nn.ModuleList([nn.Conv2d(2 * w, w, 1) for w in widths] + [nn.Conv2d(width, 2, 1)])
+        self.convs = nn.ModuleList([nn.Conv2d(2 * w, w, 1) for w in widths] + [nn.Conv2d(width, 2 * stem**2, 1)])
         self.blocks = nn.ModuleList(ConvBlock(2 * w, w) for w in widths)
 
     def forward(self, levels: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
@@ -60,15 +62,15 @@ class Decoder(nn.Module):
             x = F.interpolate(conv(features[0]), scale_factor=2, mode="nearest")
             features.insert(0, block(torch.cat([skip, x], dim=1)))
         with torch.autocast(skip.device.type, enabled=False):
-            return self.convs[-1](features[0].float()), features
+            return F.pixel_shuffle(self.convs[-1](features[0].float()), self.stem), features
 
 
 class UNet(nn.Module):
     """b 1 y x -> logits b 2 y x float32, the decoder's features, finest first."""
 
-    def __init__(self, width: int, depth: int):
+    def __init__(self, width: int, depth: int, stem: int):
         super().__init__()
-        self.encoder, self.decoder = Encoder(width, depth), Decoder(width, depth)
+        self.encoder, self.decoder = Encoder(width, depth, stem), Decoder(width, depth, stem)
 
     def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         return self.decoder(self.encoder(image))
@@ -121,7 +123,7 @@ class DualRelNetwork(nn.Module):
         if config.method.rectification != "add" or model.norm != "group":
             raise ValueError("the twin knows the rectification `add` and group norm only")
         self.level, self.bfloat16 = level, model.dtype == "bfloat16"
-        self.unet = UNet(model.width, model.depth)
+        self.unet = UNet(model.width, model.depth, model.stem)
         self.bank = PrototypeBank(model.width * 2**level, config.method)
         self.reliability = ReliabilityHead(config.method.dim)
 

@@ -19,7 +19,7 @@ def create_config(size: str = "tiny", patch: int = 0, batch: int = 0, optimizer:
     """DualRel at a preset, on one device; 0 or empty: the preset's own. Size `test` is smaller than any preset."""
     config = dualrel_jax.get_config("dualrel:phantom")
     if size == "test":
-        config.model.update({"width": 4, "depth": 2, "dtype": "float32"})
+        config.model.update({"stem": 2, "width": 4, "depth": 2, "dtype": "float32"})
         config.train.update({"crop_px": 32, "batch_labelled": 2, "batch_unlabelled": 2, "optimizer": "adamw"})
     else:
         config.size = size
@@ -52,10 +52,10 @@ def make_step(method: Method, config: ConfigDict) -> Callable:
 
 
 def convolutions(config: ConfigDict) -> list[tuple[int, int, int, int]]:
-    """(side of the kernel, channels in, channels out, pixels) of each convolution of the U-Net, for one image."""
-    width, depth = config.model.width, config.model.depth
-    pixels = [config.train.crop_px**2 // 4**level for level in range(depth)]
-    found, before = [], 1
+    """(side of the kernel, channels in, channels out, places) of each convolution of the U-Net, for one image."""
+    width, depth, stem = config.model.width, config.model.depth, config.model.stem
+    pixels = [(config.train.crop_px // stem) ** 2 // 4**level for level in range(depth)]
+    found, before = [], stem**2
     for level in range(depth):
         w = width * 2**level
         found += [(3, before, w, pixels[level]), (3, w, w, pixels[level])]
@@ -63,7 +63,7 @@ def convolutions(config: ConfigDict) -> list[tuple[int, int, int, int]]:
     for level in reversed(range(depth - 1)):
         w = width * 2**level
         found += [(1, 2 * w, w, pixels[level + 1]), (3, 2 * w, w, pixels[level]), (3, w, w, pixels[level])]
-    return [*found, (1, width, 2, pixels[0])]
+    return [*found, (1, width, 2 * stem**2, pixels[0])]
 
 
 def forward_flops(config: ConfigDict) -> float:

@@ -25,7 +25,11 @@ RENAMED = {
 # New name -> {old value: new value}, where the values were renamed too.
 VALUES = {"predict.orthogonal_planes": {"xy": False, "xyz": True}, "method.reliability": {"uncertainty": "class"}}
 # Fields that shape a training -> what versions without the field did. Fields that do not (`config.FREE`) need no line.
-ADDED = {"train.ramp_fraction": 1.0}  # only configs of the supervised method lacked it, which has no ramp
+ADDED = {
+    "train.ramp_fraction": 1.0,  # only configs of the supervised method lacked it, which has no ramp
+    "data.upsample": False,
+    "model.stem": 1,
+}
 # Fields that this version lacks -> the value that it trains with. A run of another value needs the version it is from.
 REMOVED: dict[str, Any] = {
     "method.consistency": "map",

@@ -16,6 +16,11 @@ def check_together(config: ConfigDict) -> None:
             rule(config)
 
 
+def side_multiple(model: ConfigDict) -> int:
+    """Sides of an image must be multiples of this many pixels, for the network of `config.model`."""
+    return model.stem * 2 ** (model.depth - 1)
+
+
 def _check_steps_per_call(config: ConfigDict) -> None:
     train = config.train
     for field in ("steps", "log_every_steps", "eval_every_steps", "checkpoint_every_steps"):
@@ -32,11 +37,11 @@ def _check_steps_per_call(config: ConfigDict) -> None:
 
 
 def _check_crop(config: ConfigDict) -> None:
-    multiple, crop_px = 2 ** (config.model.depth - 1), config.train.crop_px
+    multiple, crop_px = side_multiple(config.model), config.train.crop_px
     if crop_px % multiple:
         raise InputError(
-            f"config.train.crop_px is {crop_px}; a U-Net of depth {config.model.depth} needs a multiple of {multiple}, "
-            f"such as {-(-crop_px // multiple) * multiple}."
+            f"config.train.crop_px is {crop_px}; a U-Net with a depth of {config.model.depth} and a stem of "
+            f"{config.model.stem} needs a multiple of {multiple}, such as {-(-crop_px // multiple) * multiple}."
         )
 
 

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from dualrel_jax.config.rules import side_multiple
 from dualrel_jax.data.pipeline import augment
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference.tiling import Tiles
@@ -22,7 +23,7 @@ class Predictor:
 
     def __init__(self, method: Method, config: ConfigDict, mesh: jax.sharding.Mesh):
         self._settings = config.predict
-        self._multiple = 2 ** (config.model.depth - 1)
+        self._multiple = side_multiple(config.model)
         self._mesh = mesh
         self.slices_at_once = mesh.size  # what a call had best be given: then no device waits for another
         # Calls at a time: one is on the device while the host prepares or merges the tiles of another. Several devices

@@ -23,7 +23,7 @@ class Tiles:
         shape_yx: shape of the slice, pixels.
         tile: largest side of a tile, pixels; rounded up to `multiple`.
         overlap: least number of pixels that neighbouring tiles share.
-        multiple: what the model's downsampling divides a side by, 2^(depth - 1) for a U-Net.
+        multiple: what the model's downsampling divides a side by, stem 2^(depth - 1) for a U-Net.
 
     Raises:
         InputError: `tile` or `overlap` is out of range, or the slice is empty.

@@ -102,4 +102,4 @@ def diagnose(
 
 def unet(model: ConfigDict) -> UNet:
     """The segmentation network of the config, the same for every method."""
-    return UNet(model.width, model.depth, model.norm, jnp.dtype(model.dtype))
+    return UNet(model.width, model.depth, model.norm, jnp.dtype(model.dtype), model.stem)

@@ -25,7 +25,7 @@ class CCTNetwork(nn.Module):
     def setup(self):
         # All decoders at once, their parameters stacked along a first axis.
         stacked = nn.vmap(AuxiliaryDecoder, variable_axes={"params": 0}, split_rngs={"params": True})
-        self.auxiliary = stacked(self.unet.depth - 1, self.auxiliary_width, self.unet.dtype)
+        self.auxiliary = stacked(self.unet.depth - 1, self.auxiliary_width, self.unet.dtype, self.unet.stem)
 
     def __call__(self, image: jax.Array, train: bool = False) -> UNetOutput:
         """The main branch alone, b y x 1 -> UNetOutput."""
@@ -48,7 +48,7 @@ class CCT(Method):
         super().__init__(config)
         self.counts = {kind: self.config[f"num_{kind}"] for kind in KINDS}
         self.auxiliary = AuxiliaryDecoder(
-            config.model.depth - 1, config.method.auxiliary_width, jnp.dtype(config.model.dtype)
+            config.model.depth - 1, config.method.auxiliary_width, jnp.dtype(config.model.dtype), config.model.stem
         )
         self.networks = {
             "student": CCTNetwork(unet(config.model), sum(self.counts.values()), config.method.auxiliary_width)

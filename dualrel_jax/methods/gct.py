@@ -19,11 +19,11 @@ class GCT(Method):
     def __init__(self, config: ConfigDict):
         super().__init__(config)
         width = config.method.detector_width or min(2 * config.model.width, 64)
-        strides = detector.num_strides(config.train.crop_px, config.method.detector_cells)
+        strides = detector.num_strides(config.train.crop_px // config.model.stem, config.method.detector_cells)
         self.networks = {
             "left": unet(config.model),
             "right": unet(config.model),
-            "detector": detector.FlawDetector(width, strides, jnp.dtype(config.model.dtype)),
+            "detector": detector.FlawDetector(width, strides, jnp.dtype(config.model.dtype), config.model.stem),
         }
 
     def example_inputs(self, network, image):

@@ -4,6 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from dualrel_jax.models.unet import pixel_unshuffle
+
 
 class FlawDetector(nn.Module):
     """Image b y x 1 and probability b y x 2 -> flaws b y x, float32, about 0..1 but not bounded (Ke et al. 2020).
@@ -15,10 +17,11 @@ class FlawDetector(nn.Module):
     width: int  # channels of the first layer, doubled at each stride
     strides: int  # halvings of the size, 2 or more
     dtype: jnp.dtype = jnp.float32
+    stem: int = 1  # that of the U-Nets: the detector sees cells of stem x stem pixels too
 
     @nn.compact
     def __call__(self, image: jax.Array, probability: jax.Array, train: bool = False) -> jax.Array:
-        x = jnp.concatenate([image, probability], axis=-1).astype(self.dtype)
+        x = pixel_unshuffle(jnp.concatenate([image, probability], axis=-1).astype(self.dtype), self.stem)
         for level in range(self.strides - 1):
             for stride in (2, 1) if level else (2,):
                 # No bias: the norm takes it away, and what is left of its gradient is rounding.
@@ -41,9 +44,9 @@ class IBNorm(nn.Module):
         return jnp.concatenate([batch, instance], axis=-1)
 
 
-def num_strides(patch: int, cells: int) -> int:
-    """Strides, 2 to 5, that leave a flaw map of at least `cells` a side for a patch of that many pixels, if any do.
+def num_strides(side: int, cells: int) -> int:
+    """Strides, 2 to 5, that leave a flaw map of at least `cells` a side for an input of that side, if any do.
 
     The authors' 5 strides on crops of 321 pixels leave 10.
     """
-    return min(max((patch // cells).bit_length() - 1, 2), 5)
+    return min(max((side // cells).bit_length() - 1, 2), 5)

@@ -8,13 +8,16 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from dualrel_jax.models import unet
+
 
 class AuxiliaryDecoder(nn.Module):
-    """Sub-pixel upsampling alone (Shi et al. 2016): b y x c -> logits b Y X 2, Y = 2^steps y, in float32."""
+    """Sub-pixel upsampling alone (Shi et al. 2016): b y x c -> logits b Y X 2, Y = stem 2^steps y, in float32."""
 
-    steps: int  # doublings to full resolution
+    steps: int  # doublings to the first level of the U-Net
     width: int
     dtype: jnp.dtype
+    stem: int = 1  # that of the U-Net
 
     @nn.compact
     def __call__(self, z: jax.Array) -> jax.Array:
@@ -23,8 +26,10 @@ class AuxiliaryDecoder(nn.Module):
         for _ in range(self.steps):
             x = nn.relu(nn.Dense(4 * self.width, kernel_init=equal_subpixels, dtype=self.dtype)(x))
             x = x.reshape(*x.shape[:-1], 4, self.width)
-        logits = nn.Dense(2, dtype=jnp.float32)(x.astype(jnp.float32))
-        return pixel_shuffle(logits.reshape(*z.shape[:3], -1, 2), self.steps)
+        channels = 2 * self.stem**2
+        logits = nn.Dense(channels, kernel_init=unet.equal_pixels(self.stem), dtype=jnp.float32)(x.astype(jnp.float32))
+        cells = pixel_shuffle(logits.reshape(*z.shape[:3], -1, channels), self.steps)
+        return unet.pixel_shuffle(cells, self.stem)
 
 
 def equal_subpixels(key: jax.Array, shape: tuple[int, int], dtype=jnp.float32) -> jax.Array:

@@ -1,8 +1,12 @@
-"""The U-Net every method shares: an encoder, a decoder, and the two together."""
+"""The U-Net every method shares: an encoder, a decoder, and the two together.
+
+With a `stem` r > 1 the network works on cells of r x r pixels: a pixel unshuffle before the first convolution, a pixel
+shuffle after the last (Shi et al. 2016). It then sees pixels r times finer at the cost of coarse ones.
+"""
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -12,7 +16,7 @@ import jax.numpy as jnp
 
 class UNetOutput(NamedTuple):
     logits: jax.Array  # b y x 2, float32: background, mitochondrion
-    features: tuple[jax.Array, ...]  # decoder features; features[i] is b y/2^i x/2^i c
+    features: tuple[jax.Array, ...]  # decoder features; features[i] is b y/s x/s c with s = stem 2^i
 
 
 class GroupNorm(nn.Module):
@@ -61,15 +65,20 @@ class ConvBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-    """b y x c -> one feature map a level, halved in size and doubled in width from level to level."""
+    """b y x c -> one feature map a level, halved in size and doubled in width from level to level.
+
+    The first is b y/stem x/stem width.
+    """
 
     width: int
     depth: int
     norm: str
     dtype: jnp.dtype
+    stem: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> list[jax.Array]:
+        x = pixel_unshuffle(x, self.stem)
         levels = []
         for level in range(self.depth):
             if level > 0:
@@ -85,6 +94,7 @@ class Decoder(nn.Module):
     width: int
     norm: str
     dtype: jnp.dtype
+    stem: int = 1
     num_classes: int = 2
 
     @nn.compact
@@ -98,24 +108,26 @@ class Decoder(nn.Module):
             features.append(x)
         # Sums of float32 from features of `dtype`, which are never written out as float32.
         wide = functools.partial(jax.lax.conv_general_dilated, preferred_element_type=jnp.float32)
-        logits = nn.Conv(self.num_classes, (1, 1), dtype=self.dtype, conv_general_dilated=wide)(x)
-        return UNetOutput(logits, tuple(reversed(features)))
+        channels, init = self.num_classes * self.stem**2, equal_pixels(self.stem)
+        x = nn.Conv(channels, (1, 1), dtype=self.dtype, conv_general_dilated=wide, kernel_init=init)(x)
+        return UNetOutput(pixel_shuffle(x, self.stem), tuple(reversed(features)))
 
 
 class UNet(nn.Module):
     """Ronneberger et al. 2015 with padding and normalisation.
 
-    Input b y x 1, about -2..2; y and x must be multiples of 2^(depth - 1).
+    Input b y x 1, about -2..2; y and x must be multiples of stem 2^(depth - 1).
     """
 
-    width: int = 16  # channels at full resolution
+    width: int = 16  # channels of the first level
     depth: int = 4  # levels, the bottom included
     norm: str = "group"  # group or batch
     dtype: jnp.dtype = jnp.float32  # of the computation; parameters and logits stay float32
+    stem: int = 1  # pixels a side of the cells that the first level sees as one
 
     def setup(self):
-        self.encoder = Encoder(self.width, self.depth, self.norm, self.dtype)
-        self.decoder = Decoder(self.width, self.norm, self.dtype)
+        self.encoder = Encoder(self.width, self.depth, self.norm, self.dtype, self.stem)
+        self.decoder = Decoder(self.width, self.norm, self.dtype, self.stem)
 
     def __call__(self, image: jax.Array, train: bool = False) -> UNetOutput:
         return self.decoder(self.encoder(image.astype(self.dtype), train), train)
@@ -136,3 +148,27 @@ def upsample_2x(x: jax.Array) -> jax.Array:
     """Nearest neighbour, b y x c -> b 2y 2x c."""
     b, y, x_size, c = x.shape
     return jnp.broadcast_to(x[:, :, None, :, None], (b, y, 2, x_size, 2, c)).reshape(b, 2 * y, 2 * x_size, c)
+
+
+def pixel_unshuffle(x: jax.Array, r: int) -> jax.Array:
+    """b y x c -> b y/r x/r c*r*r: the pixels of each cell become channels, in the order of PyTorch's function."""
+    b, y, x_size, c = x.shape
+    x = x.reshape(b, y // r, r, x_size // r, r, c).transpose(0, 1, 3, 5, 2, 4)
+    return x.reshape(b, y // r, x_size // r, c * r * r)
+
+
+def pixel_shuffle(x: jax.Array, r: int) -> jax.Array:
+    """b y x c*r*r -> b r*y r*x c, the inverse of `pixel_unshuffle`."""
+    b, y, x_size, c = x.shape
+    x = x.reshape(b, y, x_size, c // r**2, r, r).transpose(0, 1, 4, 2, 5, 3)
+    return x.reshape(b, r * y, r * x_size, c // r**2)
+
+
+def equal_pixels(r: int) -> Callable:
+    """Initialiser of a layer before `pixel_shuffle`: pixels of a cell alike, no checkerboard (Aitken et al. 2017)."""
+
+    def init(key: jax.Array, shape: Sequence[int], dtype=jnp.float32) -> jax.Array:
+        kernel = nn.initializers.lecun_normal()(key, (*shape[:-1], shape[-1] // r**2), dtype)
+        return jnp.repeat(kernel, r**2, axis=-1)
+
+    return init

@@ -10,7 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dualrel_jax.models.unet import GroupNorm, UNet, max_pool_2x2, upsample_2x
+from dualrel_jax.models.unet import (
+    GroupNorm,
+    UNet,
+    equal_pixels,
+    max_pool_2x2,
+    pixel_shuffle,
+    pixel_unshuffle,
+    upsample_2x,
+)
 
 
 @pytest.mark.parametrize(("norm", "dtype"), [("group", "float32"), ("batch", "bfloat16")])
@@ -25,6 +33,35 @@ def test_shapes_precision_and_features(norm, dtype):
     assert output.features[0].dtype == jnp.dtype(dtype)
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(variables))
     assert ("batch_stats" in variables) == (norm == "batch")
+
+
+@pytest.mark.parametrize("stem", [2, 4])
+def test_a_stem_makes_cells_of_pixels_whose_first_predictions_are_alike(stem):
+    network = UNet(width=4, depth=2, stem=stem)
+    image = jax.random.normal(jax.random.key(0), (2, 16, 24, 1))
+    variables = jax.jit(network.init)(jax.random.key(1), image)
+    output = jax.jit(network.apply)(variables, image)
+    assert output.logits.shape == (2, 16, 24, 2)
+    assert [f.shape for f in output.features] == [(2, 16 // stem, 24 // stem, 4), (2, 8 // stem, 12 // stem, 8)]
+    cells = pixel_unshuffle(output.logits[..., :1], stem)
+    np.testing.assert_allclose(cells, np.broadcast_to(cells[..., :1], cells.shape), atol=1e-6)
+    assert np.ptp(output.logits) > 0.01
+
+    moved = pixel_shuffle(jnp.roll(pixel_unshuffle(image, stem), 1, axis=1), stem)
+    np.testing.assert_array_equal(moved, jnp.roll(image, stem, axis=1))
+
+
+def test_without_a_stem_the_head_starts_as_any_layer():
+    kernels = (init(jax.random.key(0), (1, 1, 6, 2)) for init in (equal_pixels(1), nn.initializers.lecun_normal()))
+    np.testing.assert_array_equal(*kernels)
+
+
+def test_unshuffled_pixels_are_channels_row_by_row():
+    x = jnp.arange(16.0).reshape(1, 4, 4, 1)
+    np.testing.assert_array_equal(pixel_unshuffle(x, 2)[0, 0], [[0, 1, 4, 5], [2, 3, 6, 7]])
+    two = jnp.concatenate([x, -x], axis=-1)
+    np.testing.assert_array_equal(pixel_unshuffle(two, 2)[0, 0, 0], [0, 1, 4, 5, 0, -1, -4, -5])
+    np.testing.assert_array_equal(pixel_shuffle(pixel_unshuffle(two, 2), 2), two)
 
 
 def test_a_width_may_be_any_number():

@@ -284,7 +284,10 @@ def _last_fifth(source: Source) -> tuple[int, ...]:
 
 
 def _training_pixel(config: ConfigDict, sources: dict[str, Source]) -> tuple[float, float] | None:
-    """(y, x) nm of training, `config.pixel_nm` or that of the training volume, the larger; None where none is known."""
+    """(y, x) nm of training; None where no voxel size is known.
+
+    It is `config.pixel_nm`; where the training volume has larger pixels and `config.upsample` is off, theirs.
+    """
     if config.pixel_nm != 0 and not PIXEL_NM[0] <= config.pixel_nm <= PIXEL_NM[1]:
         raise InputError(
             f"data.pixel_nm={config.pixel_nm} is not a pixel size of electron microscopy; expected {PIXEL_NM[0]:g} to "
@@ -299,4 +302,6 @@ def _training_pixel(config: ConfigDict, sources: dict[str, Source]) -> tuple[flo
             f"{sources[unknown[0]].image.path} does not state its voxel size, which is needed to bring all volumes to "
             f"one pixel size; set {key}=z,y,x in nm, such as 30,8,8."
         )
+    if config.upsample and config.pixel_nm:
+        return config.pixel_nm, config.pixel_nm
     return tuple(max(size, config.pixel_nm) for size in sources["train"].image.voxel_nm[1:])

@@ -344,6 +344,14 @@ def test_the_training_pixel_size_is_never_below_that_of_the_volume(own, pixel_nm
     assert part.shape_at_training == part.image_at(3).shape == part.label_at(3).shape == shape
 
 
+def test_volumes_of_larger_pixels_are_resampled_too_where_wanted(own):
+    part = load_dataset(own(MASK, voxel_nm="30,8,8", pixel_nm=4.0, upsample=True)).train[0]
+    assert part.pixel_nm == (4.0, 4.0)
+    assert part.image_at(3).shape == part.label_at(3).shape == (80, 96)
+    part = load_dataset(own(MASK, voxel_nm="30,8,8", pixel_nm=0.0, upsample=True)).train[0]
+    assert part.pixel_nm == (8.0, 8.0)
+
+
 @pytest.mark.parametrize("pixel_nm", [-1.0, 0.2, 1e6, np.inf, np.nan])
 def test_a_training_pixel_size_that_is_not_of_electron_microscopy(own, pixel_nm):
     with pytest.raises(InputError, match="data.pixel_nm=.*expected 0.5 to 100 nm, or 0"):
