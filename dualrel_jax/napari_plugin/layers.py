@@ -41,7 +41,7 @@ def placement(voxel_nm: Voxel | None) -> dict[str, tuple]:
 
 
 def voxel_of_layer(layer: Any) -> Voxel | None:
-    """(z, y, x) in nm from the layer's scale and units; where the unit is `pixel`, z is nan, and all is None for y or x."""
+    """(z, y, x) in nm from the layer's scale and units: z is nan where its unit is pixel; None where y or x has it."""
     if layer.ndim != 3:
         return None
     sizes_nm = [(unit_nm(unit) or math.nan) * size for unit, size in zip(layer.units, layer.scale, strict=True)]
