@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import tifffile
+from dualrel_jax.configs import base
 
 import dualrel_jax
 from dualrel_jax import config as config_lib
@@ -208,3 +209,15 @@ def test_the_readmes_path_for_an_own_volume_runs(desk):
     for name in ("prediction/mask.tif", "instances/instances.csv", "report.html", "suggestions/suggestions.csv"):
         assert (left / name).stat().st_size > 0
     assert tifffile.imread(left / "prediction" / "mask.tif").shape == tifffile.imread("volume.tif").shape
+
+
+def test_the_sizes_that_scaling_names_are_those_of_the_presets():
+    rows = re.findall(
+        r"^\| `(\w+)` \| .* \| (\d+) px of (\d+) nm \| ([\d,]+) \| (\d+) \+ (\d+) \|$",
+        (ROOT / "docs" / "scaling.md").read_text(),
+        re.MULTILINE,
+    )
+    assert {row[0] for row in rows} == set(base.SIZES)
+    keys = ("train.crop_px", "data.pixel_nm", "train.steps", "train.batch_labelled", "train.batch_unlabelled")
+    for name, *values in rows:
+        assert [int(value.replace(",", "")) for value in values] == [base.SIZES[name][key] for key in keys], name
