@@ -75,7 +75,7 @@ def test_links_and_anchors_lead_somewhere(page):
             continue
         path, _, anchor = target.partition("#")
         linked = (page.parent / path).resolve() if path else page
-        assert linked.exists() or linked.name == "configuration.md", target
+        assert linked.exists(), target
         assert not anchor or anchor in anchors(linked), target
 
 
