@@ -16,6 +16,7 @@ from dualrel_jax.inference.run import Run, load_run
 from dualrel_jax.inference.slice_predictor import chosen_output
 from dualrel_jax.methods.base import Variables
 from dualrel_jax.utils.atomic import write_text
+from dualrel_jax.utils.tables import markdown_table
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 LEAST_CELLS = 8  # smallest side of an image, in pixels of the coarsest level of the network
@@ -193,7 +194,6 @@ def _scores(path: Path) -> str:
         return "It was not scored."
     scores = json.loads(path.read_text())
     keys = ("jac_pooled", "dsc_pooled", "precision_pooled", "recall_pooled", "jac_per_slice_mean", "dsc_per_slice_mean")
-    values = {key: "undefined" if scores[key] is None else f"{scores[key]:.3f}" for key in keys}
-    rows = "\n".join(f"| {key} | {value} |" for key, value in values.items())
+    rows = [[key, "undefined" if scores[key] is None else f"{scores[key]:.3f}"] for key in keys]
     heading = f"On {scores['slices']} labelled slices of {', '.join(scores['part'])}:"
-    return f"{heading}\n\n| score | value |\n| --- | --- |\n{rows}"
+    return f"{heading}\n\n{markdown_table(['score', 'value'], rows)}"

@@ -21,7 +21,7 @@ from dualrel_jax.train import make_train_step
 from dualrel_jax.training.state import create_optimizer
 from dualrel_jax.utils import sharding
 from perf import workload
-from perf.report import Table, command, spread
+from perf.report import Table, command, quartiles
 
 STEPS = 8  # of a round; more than the batches that tf.data may have ready when nobody took any for a while
 
@@ -84,7 +84,7 @@ def measure(pipeline: str, size: str, folder: Path, rounds: int) -> list:
     run(feed)
     found = np.array([(*run(feed), run(held)[0]) for _ in range(rounds)])
     whole, waiting, without = found.T
-    return [pipeline, spread(1000 * whole), spread(100 * waiting / whole), spread(whole / without)]
+    return [pipeline, quartiles(1000 * whole), quartiles(100 * waiting / whole), quartiles(whole / without)]
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from dualrel_jax.training.state import params_of
 from dualrel_jax.utils import sharding
 from perf import workload
 from perf.processes import run_python
-from perf.report import Table, alternate, command, import_torch, spread
+from perf.report import Table, alternate, command, import_torch, quartiles
 
 STACK = (165, 768, 1024)  # of Lucchi et al.
 
@@ -96,7 +96,7 @@ def speed(quick: bool) -> Table:
     rows, megapixels = [], np.prod(shape) / 1e6
     for name, seconds in times.items():
         whole = float(STACK[0] * np.prod(STACK[1:]) / 1e6 * np.median(seconds) / megapixels)
-        rows.append([name, spread(megapixels / seconds), spread(seconds / times["ours"]), whole])
+        rows.append([name, quartiles(megapixels / seconds), quartiles(seconds / times["ours"]), whole])
     columns = ["program", "Mpixel/s", "time / ours", "{} x {} x {} slices, s".format(*STACK)]
     note = (
         f"U-Net {config.model.width} x {config.model.depth}, slices of {shape[0]} x {shape[1]}, tiles of "

@@ -13,7 +13,7 @@ from dualrel_jax.methods.base import unet
 from dualrel_jax.methods.dualrel import DualRel
 from dualrel_jax.methods.ramps import sigmoid_ramp
 from perf import workload
-from perf.report import Table, alternate, command, spread
+from perf.report import Table, alternate, command, quartiles
 from perf.training import describe, ours
 
 
@@ -56,7 +56,7 @@ def main(quick: bool = False) -> Iterator[Table]:
             contenders[name](1)
         times = alternate(contenders, *((2, 1) if quick else (10, 3)))
         share = 100 * (1 - times["without"] / times["whole"])
-        rows.append([describe(config), spread(times["whole"]), spread(times["without"]), spread(share)])
+        rows.append([describe(config), quartiles(times["whole"]), quartiles(times["without"]), quartiles(share)])
     columns = ["U-Net, type, crops", "whole step, s", "without prototypes, s", "share of the prototypes, %"]
     yield Table("Share of the prototypes", columns, rows, "Quartiles over rounds that alternate in one process.")
 

@@ -1,4 +1,4 @@
-"""How benchmarks time, and how they tell: rounds in alternation, medians with quartiles, Markdown and JSON."""
+"""What the benchmarks of speed share: timing in alternating rounds, quartiles, tables as Markdown and JSON."""
 
 import argparse
 import contextlib
@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dualrel_jax.errors import InputError
+from dualrel_jax.utils.tables import markdown_table
 
 
-class Spread(NamedTuple):
+class Quartiles(NamedTuple):
     """Median and quartiles."""
 
     median: float
@@ -28,7 +29,7 @@ class Spread(NamedTuple):
 
 @dataclasses.dataclass
 class Table:
-    """Cells are numbers, spreads or text; the note says what a reader must know to use the numbers."""
+    """Cells are numbers, quartiles or text; the note holds what a reader needs to know to use the numbers."""
 
     title: str
     columns: list[str]
@@ -36,15 +37,14 @@ class Table:
     note: str = ""
 
     def markdown(self) -> str:
-        lines = [self.columns, ["---"] * len(self.columns), *([in_words(cell) for cell in row] for row in self.rows)]
-        table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        table = markdown_table(self.columns, ([format_cell(cell) for cell in row] for row in self.rows))
         return "\n\n".join(filter(None, [f"### {self.title}", table, self.note])) + "\n"
 
 
-def in_words(cell: Any) -> str:
-    """Three digits; a spread as `median (low to high)`."""
-    if isinstance(cell, Spread):
-        return f"{in_words(cell.median)} ({in_words(cell.low)} to {in_words(cell.high)})"
+def format_cell(cell: Any) -> str:
+    """Three digits; quartiles as `median (low to high)`."""
+    if isinstance(cell, Quartiles):
+        return f"{format_cell(cell.median)} ({format_cell(cell.low)} to {format_cell(cell.high)})"
     if isinstance(cell, float):
         return f"{cell:,.0f}" if abs(cell) >= 100 else f"{cell:.3g}"
     return str(cell)
@@ -53,7 +53,7 @@ def in_words(cell: Any) -> str:
 def alternate(contenders: Mapping[str, Callable[[int], Any]], rounds: int, steps: int) -> dict[str, np.ndarray]:
     """Seconds a step of each contender in each round, name -> (rounds,).
 
-    A contender does the number of steps it is told and returns when their results are there. All are warmed up by the
+    A contender does the given number of steps and returns when their results are there. All are warmed up by the
     caller. In every round each has its turn, forwards and backwards by turns, so that what else the machine does meets
     all alike. The first step of a turn is not counted: caches fill, and the other library's threads go to sleep.
     """
@@ -69,8 +69,8 @@ def alternate(contenders: Mapping[str, Callable[[int], Any]], rounds: int, steps
     return {name: np.array(values) for name, values in times.items()}
 
 
-def spread(values: Any) -> Spread:
-    return Spread(*(float(q) for q in np.percentile(values, (50, 25, 75))))
+def quartiles(values: Any) -> Quartiles:
+    return Quartiles(*(float(q) for q in np.percentile(values, (50, 25, 75))))
 
 
 def cores() -> int:
@@ -98,14 +98,14 @@ def machine() -> dict[str, str]:
 
     info = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.partition(": ")[2] for line in info if line.startswith("model name")]
-    found = {"CPU": f"{(names or [platform.processor()])[0]}, {cores()} cores used", "system": platform.platform()}
+    facts = {"CPU": f"{(names or [platform.processor()])[0]}, {cores()} cores used", "system": platform.platform()}
     if jax.default_backend() != "cpu":
-        found["accelerator"] = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
-    found["Python"] = platform.python_version()
+        facts["accelerator"] = f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+    facts["Python"] = platform.python_version()
     for package in ("jax", "jaxlib", "flax", "optax", "torch"):
         with contextlib.suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found
+            facts[package] = metadata.version(package)
+    return facts
 
 
 def command(main: Callable[[bool], Iterator[Table]]) -> int:
@@ -114,21 +114,21 @@ def command(main: Callable[[bool], Iterator[Table]]) -> int:
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="smallest shapes, few repeats: does it run?")
     parser.add_argument("--json", type=Path, help="also write the tables to this file")
-    given = parser.parse_args()
+    flags = parser.parse_args()
     # Half of a GPU's memory would otherwise be JAX's before PyTorch asks.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     tables, out = [], sys.stdout
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # what the package itself has to say
-            for table in main(given.quick):
+        with contextlib.redirect_stdout(sys.stderr):  # what the package itself prints
+            for table in main(flags.quick):
                 print(table.markdown(), file=out, flush=True)
                 tables.append(table)
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
-    about = machine()
-    print("; ".join(f"{name}: {value}" for name, value in about.items()) + "\n", flush=True)
-    if given.json:
-        record = {"machine": about, "tables": [dataclasses.asdict(table) for table in tables]}
-        given.json.write_text(json.dumps(record, indent=1) + "\n")
+    facts = machine()
+    print("; ".join(f"{name}: {value}" for name, value in facts.items()) + "\n", flush=True)
+    if flags.json:
+        record = {"machine": facts, "tables": [dataclasses.asdict(table) for table in tables]}
+        flags.json.write_text(json.dumps(record, indent=1) + "\n")
     return 0

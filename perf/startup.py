@@ -7,7 +7,7 @@ from pathlib import Path
 
 from perf.input import write_volume
 from perf.processes import run_python, seconds_until
-from perf.report import Table, command, spread
+from perf.report import Table, command, quartiles
 
 MAIN = [sys.executable, "-m", "dualrel_jax.main"]
 
@@ -15,10 +15,10 @@ MAIN = [sys.executable, "-m", "dualrel_jax.main"]
 def main(quick: bool = False) -> Iterator[Table]:
     repeats, rows = 1 if quick else 5, []
     help_s = [seconds_until([*MAIN, "--help"], "The command line", {}) for _ in range(repeats)]
-    rows.append(["`dualrel --help`", spread(help_s), ""])
+    rows.append(["`dualrel --help`", quartiles(help_s), ""])
     for name in ("dualrel_jax", "jax", "dualrel_jax.train"):
         found = [run_python(f"import {name}") for _ in range(repeats)]
-        rows.append([f"`import {name}`", spread([f.seconds for f in found]), spread([f.peak_mib for f in found])])
+        rows.append([f"`import {name}`", quartiles([f.seconds for f in found]), quartiles([f.peak_mib for f in found])])
     with tempfile.TemporaryDirectory() as folder:
         fields = {f"data.{key}": value for key, value in write_volume(Path(folder)).items()}
         fields.update({"train.log_every_steps": 1, "data.pipeline": "resident"})
@@ -31,7 +31,7 @@ def main(quick: bool = False) -> Iterator[Table]:
             training = [*MAIN, "--config=configs/dualrel.py:own,4", f"--workdir={folder}/{i}", "--mode=train", *given]
             starts.append(seconds_until(training, "step 1/", cached))
     rows.append(["first step of the first training", starts[0], ""])
-    rows.append(["first step of a later one", spread(starts[1:]), ""])
+    rows.append(["first step of a later one", quartiles(starts[1:]), ""])
     note = (
         "Seconds since the process was started, medians and quartiles of processes. The trainings are DualRel at size "
         "tiny on a small volume; the first fills the cache of compiled programs that the later ones find."

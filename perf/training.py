@@ -17,7 +17,7 @@ from dualrel_jax.data.pipeline import augment
 from dualrel_jax.methods import create_method
 from dualrel_jax.training import memory
 from perf import workload
-from perf.report import Table, alternate, command, import_torch, spread
+from perf.report import Table, alternate, command, import_torch, quartiles
 
 COLUMNS = ["U-Net, type, crops", "program", "s a step", "crops/s", "time / ours", "share of matrix rate"]
 COLUMNS += ["time / floor", "first step, s", "MiB"]
@@ -93,10 +93,10 @@ def compare(config, limits: Limits, gpu: bool, rounds: int, steps: int) -> list[
     times = alternate(contenders, rounds, steps)
     rows, crops = [], config.train.batch_labelled + config.train.batch_unlabelled
     for name in ("ours", *theirs, AUGMENTATION):
-        row = [describe(config), name, spread(times[name])]
+        row = [describe(config), name, quartiles(times[name])]
         if name in first:
             median = float(np.median(times[name]))
-            row += [spread(crops / times[name]), spread(times[name] / times["ours"]), limits.times()[0] / median]
+            row += [quartiles(crops / times[name]), quartiles(times[name] / times["ours"]), limits.times()[0] / median]
             row += [median / max(limits.times()), first[name], mib[name]()]
         rows.append(row + [""] * (len(COLUMNS) - len(row)))
     return rows

@@ -12,7 +12,7 @@ from dualrel_jax.benchmark.published import published
 REFERENCE, BASELINE = "dualrel", "supervised"  # rows: differences are to the first, the second gives both bounds
 METRICS = ("jac_pooled", "dsc_pooled", "jac_per_slice_mean", "dsc_per_slice_mean")
 
-Spread = tuple[float, float | None]  # mean and standard deviation over seeds (None for one seed)
+MeanDeviation = tuple[float, float | None]  # mean and standard deviation over seeds (None for one seed)
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Entry:
     labelled: str
     labelled_slices: int
     seeds: int
-    scores: Mapping[str, Spread] = field(default_factory=dict)
+    scores: Mapping[str, MeanDeviation] = field(default_factory=dict)
     difference: tuple[float, float, float] | None = None
     gap_closed: float | None = None
     gap_note: str = ""
@@ -109,7 +109,7 @@ def compact(scores: Mapping) -> dict:
     return {**scores, "targets": targets}
 
 
-def spread(values: Sequence[float]) -> Spread:
+def mean_and_deviation(values: Sequence[float]) -> MeanDeviation:
     """Mean and sample standard deviation; None for the latter where there is one value."""
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
@@ -169,9 +169,9 @@ def training_minutes(cell: Mapping) -> float:
     return (cell["steps"] * cell["seconds_per_step"] if known else cell["wall_seconds"]) / 60
 
 
-def _scores(summaries: list[Mapping]) -> dict[str, Spread]:
+def _scores(summaries: list[Mapping]) -> dict[str, MeanDeviation]:
     known = {metric: [100 * s[metric] for s in summaries if s[metric] is not None] for metric in METRICS}
-    return {metric: spread(values) for metric, values in known.items() if values}
+    return {metric: mean_and_deviation(values) for metric, values in known.items() if values}
 
 
 def _difference(reference: Mapping, other: Mapping, resamples: int) -> tuple[float, float, float] | None:

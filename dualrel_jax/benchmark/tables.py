@@ -1,12 +1,11 @@
 """The tables of a benchmark, as Markdown, CSV and LaTeX."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dualrel_jax.benchmark.published import source
-from dualrel_jax.benchmark.statistics import BASELINE, METRICS, REFERENCE, Entry, Spread
+from dualrel_jax.benchmark.statistics import BASELINE, METRICS, REFERENCE, Entry, MeanDeviation
+from dualrel_jax.utils.tables import csv_table, markdown_table
 
 AVERAGES = {  # in the title of a table -> its metrics
     "pooled over slices": ("jac_pooled", "dsc_pooled"),
@@ -56,7 +55,7 @@ def score_table(
     best: dict[int, tuple[float, int]] = {}
     for row, title_ in rows.items():
         found = [rows_of(entries, row).get(labelled) for labelled in columns]
-        texts = [_spread(entry and entry.scores.get(metric), entry, seeds) for entry in found for metric in metrics]
+        texts = [_mean_text(entry and entry.scores.get(metric), entry, seeds) for entry in found for metric in metrics]
         for i, value in enumerate(entry.scores.get(m) if entry else None for entry in found for m in metrics):
             if value and value[0] > best.get(i, (-1.0, 0))[0]:
                 best[i] = value[0], len(table.rows)
@@ -68,7 +67,7 @@ def score_table(
     if len(rows) > 1:
         table.bold = {(row, 1 + i) for i, (_, row) in best.items()}
     for bound in bounds:
-        texts = [_spread(bound.scores.get(metric), bound, seeds) for metric in metrics]
+        texts = [_mean_text(bound.scores.get(metric), bound, seeds) for metric in metrics]
         title_ = f"{bound.title}, all {bound.labelled_slices} labels"
         table.rows.append([title_, *texts * len(columns), *_cost([bound])])
     if any(entry.seeds < seeds for entry in entries):
@@ -119,7 +118,7 @@ def _layout(entries: Sequence[Entry]) -> tuple[dict[str, str], dict[str, str], l
     return columns, {entry.row: entry.title for entry in rest}, bounds if rest is not entries else []
 
 
-def _spread(value: Spread | None, entry: Entry | None, seeds: int) -> str:
+def _mean_text(value: MeanDeviation | None, entry: Entry | None, seeds: int) -> str:
     if not value:
         return NOTHING
     mean, sd = value
@@ -174,9 +173,7 @@ def markdown(tables: Sequence[Table]) -> str:
             [f"**{text}**" if (i, j) in table.bold else text for j, text in enumerate(row)]
             for i, row in enumerate(table.rows)
         ]
-        lines = [header, ["---"] * len(header), *body]
-        text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-        blocks.append("\n\n".join([f"## {table.title}", text, *table.notes]))
+        blocks.append("\n\n".join([f"## {table.title}", markdown_table(header, body), *table.notes]))
     return "\n\n".join(blocks) + "\n"
 
 
@@ -214,17 +211,15 @@ def csv_text(entries: Sequence[Entry]) -> str:
     header = [*columns, *(f"{metric}_{part}" for metric in METRICS for part in ("percent", "sd"))]
     header += ["dualrel_minus_row", "dualrel_minus_row_low", "dualrel_minus_row_high", "gap_closed_percent"]
     header += ["seconds_per_step", "training_minutes", "published_jac", "published_dsc"]
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(header)
+    rows = []
     for entry in entries:
         scores = [value for metric in METRICS for value in entry.scores.get(metric, (None, None))]
         difference = entry.difference or (None, None, None)
         cost = [entry.seconds_per_step, entry.minutes, *(entry.published or (None, None))]
         numbers = [*scores, *difference, entry.gap_closed, *cost]
-        about = [getattr(entry, column) for column in columns]
-        writer.writerow([*about, *("" if number is None else round(number, 4) for number in numbers)])
-    return out.getvalue()
+        labels = [getattr(entry, column) for column in columns]
+        rows.append([*labels, *(None if number is None else round(number, 4) for number in numbers)])
+    return csv_table(header, rows)
 
 
 def _tex(text: str) -> str:

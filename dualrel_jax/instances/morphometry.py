@@ -1,7 +1,5 @@
 """Size, shape, position and mean probability of every instance of a label volume, as a table."""
 
-import csv
-import io
 import math
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from tqdm import tqdm
 from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.data.io.writers import Voxel
 from dualrel_jax.utils.atomic import write_text
+from dualrel_jax.utils.tables import csv_table
 
 COLUMNS = ("id", "volume_um3", "surface_um2", "length_um", "mean_probability", "touches_border")
 COLUMNS += ("centroid_z_nm", "centroid_y_nm", "centroid_x_nm")
@@ -102,11 +101,8 @@ def length_nm(inside: np.ndarray, voxel_nm: Voxel) -> float:
 
 
 def write_csv(rows: list[dict], path: Path) -> None:
-    lines = io.StringIO()
-    table = csv.DictWriter(lines, COLUMNS, lineterminator="\n")
-    table.writeheader()
-    table.writerows({key: f"{v:.6g}" if isinstance(v, float) else v for key, v in row.items()} for row in rows)
-    write_text(path, lines.getvalue())
+    cell = lambda value: f"{value:.6g}" if isinstance(value, float) else value  # noqa: E731
+    write_text(path, csv_table(COLUMNS, ([cell(row[key]) for key in COLUMNS] for row in rows)))
 
 
 def full_scale(probability: Volume) -> float:

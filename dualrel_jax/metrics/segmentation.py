@@ -1,7 +1,5 @@
 """Segmentation scores, accumulated slice by slice."""
 
-import csv
-import io
 import json
 import math
 from dataclasses import dataclass, field
@@ -12,6 +10,7 @@ import numpy as np
 from dualrel_jax.constants import IGNORE
 from dualrel_jax.utils.atomic import write_text
 from dualrel_jax.utils.jsonl import without_nan
+from dualrel_jax.utils.tables import csv_table
 
 
 @dataclass
@@ -84,11 +83,8 @@ def write_metrics(folder: str | Path, summary: dict, records: list[dict]) -> tup
     folder.mkdir(parents=True, exist_ok=True)
     metrics, slices = folder / "metrics.json", folder / "slices.csv"
     write_text(metrics, json.dumps(without_nan(summary), indent=2, allow_nan=False) + "\n")
-    table = io.StringIO(newline="")
-    writer = csv.DictWriter(table, fieldnames=list(records[0]) if records else ["z"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(map(without_nan, records))
-    write_text(slices, table.getvalue())
+    columns = list(records[0]) if records else ["z"]
+    write_text(slices, csv_table(columns, ([record[key] for key in columns] for record in records)))
     return metrics, slices
 
 

@@ -101,7 +101,7 @@ def object_boxes(mask: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     lowest = -mask.size  # below every value
     values = jnp.where(mask[..., None], jnp.concatenate([place, -place, name], axis=-1), lowest)
 
-    def spread(_, values):
+    def dilate(_, values):
         for axis, size in enumerate((y, x)):
             padding = [(1, 1) if a == axis else (0, 0) for a in range(3)]
             padded = jnp.pad(values, padding, constant_values=lowest)
@@ -109,7 +109,7 @@ def object_boxes(mask: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
             values = jnp.maximum(values, jnp.maximum(before, after))
         return jnp.where(mask[..., None], values, lowest)
 
-    values = jax.lax.fori_loop(0, y + x, spread, values)
+    values = jax.lax.fori_loop(0, y + x, dilate, values)
     return -values[..., 2:4], values[..., :2], values[..., 4]
 
 

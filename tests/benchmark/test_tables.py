@@ -65,8 +65,8 @@ def entry_of(entries, row, labelled):
 
 
 def test_mean_and_sample_standard_deviation():
-    assert statistics.spread([1.0, 2.0, 6.0]) == (3.0, pytest.approx(np.sqrt(7)))
-    assert statistics.spread([4.0]) == (4.0, None)
+    assert statistics.mean_and_deviation([1.0, 2.0, 6.0]) == (3.0, pytest.approx(np.sqrt(7)))
+    assert statistics.mean_and_deviation([4.0]) == (4.0, None)
 
 
 def test_the_bootstrap_interval_is_that_of_all_draws():
