@@ -105,14 +105,14 @@ def in_words(summary: dict, workdir: Path) -> str:
 
 def write_activations(run: Run, part: Part) -> None:
     """Prototype activation maps of the middle labelled slice, for methods that have prototypes."""
-    if not hasattr(run.method, "activations"):
+    if run.activations is None:
         return
     image = part.image_at(part.labelled_zs[len(part.labelled_zs) // 2])
     multiple = side_multiple(run.config.model)
     y, x = (min(run.config.predict.tile, size) // multiple * multiple for size in image.shape)
     image = image[:y, :x]
     variables = jax.device_get(run.variables)  # whole on this host: the others do not take part
-    found = jax.device_get(jax.jit(run.method.activations)(variables, augment.to_float(image[None])))
+    found = jax.device_get(run.activations(variables, augment.to_float(image[None])))
     maps = found["maps"][0]
     is_foreground = np.arange(len(maps)) < len(maps) // 2
     prototype_maps.activation_maps(

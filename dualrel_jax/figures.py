@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -172,18 +172,17 @@ def tiles(run: Run, part: Part, z: int) -> Iterator[tuple[np.ndarray, np.ndarray
 
 def prototype_records(run: Run, slices: Sequence[Slice], pixel: tuple[float, float]) -> Iterator[dict]:
     """`prototype_record` of every tile with a border; none for a method without prototypes."""
-    if not hasattr(run.method, "activations"):
+    if run.activations is None:
         return
-    activations = jax.jit(run.method.activations)
     for part, z in slices:
         for image, label in tiles(run, part, z):
             if border_analysis.has_border(label):
-                yield prototype_analysis.prototype_record(_activations_of(activations, run, image), label, pixel)
+                yield prototype_analysis.prototype_record(_activations_of(run, image), label, pixel)
 
 
-def _activations_of(activations: Callable, run: Run, image: np.ndarray) -> dict[str, np.ndarray]:
-    """The run's jitted `activations` for one image, without the batch axis."""
-    batch = jax.device_get(activations(run.variables, augment.to_float(image[None])))
+def _activations_of(run: Run, image: np.ndarray) -> dict[str, np.ndarray]:
+    """The run's activations for one image, without the batch axis."""
+    batch = jax.device_get(run.activations(run.variables, augment.to_float(image[None])))
     return {key: value[0] for key, value in batch.items()}
 
 
@@ -223,7 +222,7 @@ def draw_prototypes(
     name, run = next(iter(runs.items()))
     with_border = [(part, z) for part, z in slices if border_analysis.has_border(part.label_at(z))]
     image, label = max(tiles(run, *with_border[len(with_border) // 2]), key=lambda tile: (tile[1] == 1).sum())
-    activations = _activations_of(jax.jit(run.method.activations), run, image)
+    activations = _activations_of(run, image)
     summaries = {name: entry["prototypes"] for name, entry in numbers["runs"].items() if "prototypes" in entry}
     paper_figures.prototype_figures(image, activations, folder)
     paper_figures.reference_figure(image, label, activations, folder / "references")

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from dualrel_jax import config as config_lib
 from dualrel_jax.data.checks.rules import check_view, check_voxel
-from dualrel_jax.data.datasets.partition import make_partition
+from dualrel_jax.data.datasets.partition import Partition, make_partition
 from dualrel_jax.data.datasets.registry import Dataset, load_dataset
 from dualrel_jax.data.pipeline import augment
 from dualrel_jax.data.pipeline.create import create_feed
@@ -19,24 +19,28 @@ from dualrel_jax.errors import InputError
 from dualrel_jax.evaluate import evaluate_run, score
 from dualrel_jax.inference import run
 from dualrel_jax.inference.slice_predictor import Predictor
-from dualrel_jax.inference.threshold import UNCALIBRATED
+from dualrel_jax.inference.threshold import UNCALIBRATED, of_coverage
 from dualrel_jax.methods import create_method
 from dualrel_jax.methods.base import Method
 from dualrel_jax.training import memory, profiling, schedules
 from dualrel_jax.training.checkpoint import Checkpoints, abstract
 from dualrel_jax.training.metric_writer import MetricLogger, Progress, StepTimer
 from dualrel_jax.training.state import (
+    SkippedSteps,
     TrainState,
     abstract_state,
     create_optimizer,
     create_state,
     params_of,
+    skip_unless_finite,
     update_teacher,
     with_params,
 )
 from dualrel_jax.training.workdir import claim_workdir, describe_run
 from dualrel_jax.utils import sharding
 from dualrel_jax.visualization import overlays, plots
+
+MAX_SKIPPED = 5  # steps in a row that are not finite, at which a training stops: no accident of one batch
 
 
 def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, float]:
@@ -81,40 +85,19 @@ def train(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = Non
     partition = make_partition(dataset.train, config.data)
     claim_workdir(config, workdir)
     describe_run(workdir, dataset, partition, mesh)
-    print(f"{dataset.name}: {len(partition.labelled)} labelled, {len(partition.unlabelled)} unlabelled slices.")
-    first = dataset.train[0]
-    for finding in (*check_voxel(first.image, first.name), *check_view(first, config.train.crop_px)):
-        print(finding)
+    print_data(dataset, partition, config)
 
     # ---- State: new, or that of the last checkpoint ------------------------------------------------------------------
     optimizer = create_optimizer(method, config.train)
-    at_once = config.train.steps_per_call
     with (
         Checkpoints(workdir / "checkpoints", config.train.keep_checkpoints, clean=True) as checkpoints,
-        memory.in_words(config),
+        memory.explain_out_of_memory(config),
     ):
-        shapes = abstract_state(method, config)
-        restored = checkpoints.restore(abstract(shapes, sharding.replicated(mesh)))
-        if restored:
-            start_step, state = restored
-            print(f"Continuing at step {start_step}.")
-            if start_step % at_once:
-                raise InputError(
-                    f"config.train.steps_per_call is {at_once}; expected a divisor of {start_step}, the step at which "
-                    f"{workdir} was stopped."
-                )
-        else:
-            start_step, state = 0, init_state(method, optimizer, config, mesh)
+        start_step, state = restore_or_init(checkpoints, method, optimizer, config, mesh)
 
         # ---- The step ------------------------------------------------------------------------------------------------
-        feed = create_feed(
-            config,
-            dataset,
-            partition,
-            read_unlabelled=method.strong_views > 0,
-            mesh=mesh,
-            start_step=start_step,
-        )
+        unlabelled = method.strong_views > 0
+        feed = create_feed(config, dataset, partition, read_unlabelled=unlabelled, mesh=mesh, start_step=start_step)
         step_fn = memory.CompiledStep(make_train_step(method, optimizer, feed, config, mesh))
         step_fn = profiling.profiled(step_fn, config, workdir, start_step)
         predictor = Predictor(method, config, mesh)
@@ -123,19 +106,20 @@ def train(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = Non
 
         # ---- The loop ------------------------------------------------------------------------------------------------
         intervals = config.train.log_every_steps, config.train.eval_every_steps, config.train.checkpoint_every_steps
+        at_once = config.train.steps_per_call
         for step in range(start_step + at_once, config.train.steps + 1, at_once):
             log, evaluate, save = (step == config.train.steps or step % interval == 0 for interval in intervals)
             state, diagnostics = step_fn(state, next(feed))
             if log or evaluate or save:  # what diverged is neither scored nor kept
-                scalars = check_finite(jax.device_get(diagnostics), step)
+                scalars = check_divergence(jax.device_get(diagnostics), jax.device_get(state.skipped), step, config)
             if log:
                 speed = {"speed/seconds_per_step": timer.lap(step)}
                 logger.write(step, {f"train/{name}": value for name, value in scalars.items()} | speed)
-                progress.update(step, f"loss {scalars['loss']:.3f}")
+                progress.update(step, describe_step(scalars))
             scores = validate(predictor, state, dataset, config, workdir, step) if evaluate else None
             if scores:
                 logger.write(step, {f"validation/{name}": value for name, value in scores.items()})
-                progress.tell(step, f"JAC {scores['jac_pooled']:.3f} on validation slices")
+                progress.write(step, f"JAC {scores['jac_calibrated']:.3f} on validation slices")
             if save or scores:
                 checkpoints.save(step, state, scores)
                 timer.start(step)
@@ -147,11 +131,35 @@ def train(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = Non
     return state
 
 
+def print_data(dataset: Dataset, partition: Partition, config: ConfigDict) -> None:
+    """How many slices there are, and what of the volume looks unusual."""
+    print(f"{dataset.name}: {len(partition.labelled)} labelled, {len(partition.unlabelled)} unlabelled slices.")
+    first = dataset.train[0]
+    for finding in (*check_voxel(first.image, first.name), *check_view(first, config.train.crop_px)):
+        print(finding)
+
+
+def restore_or_init(checkpoints: Checkpoints, method: Method, optimizer, config: ConfigDict, mesh):
+    """(step, state) of the last checkpoint, or the state at step 0; InputError if a call would begin within a call."""
+    restored = checkpoints.restore(abstract(abstract_state(method, config), sharding.replicated(mesh)))
+    if restored is None:
+        return 0, init_state(method, optimizer, config, mesh)
+    start_step, at_once = restored[0], config.train.steps_per_call
+    if start_step % at_once:
+        raise InputError(
+            f"config.train.steps_per_call is {at_once}; expected a divisor of {start_step}, the step at which "
+            "the training was stopped."
+        )
+    print(f"Continuing at step {start_step}.")
+    return restored
+
+
 def init_state(method: Method, optimizer, config: ConfigDict, mesh) -> TrainState:
     """The state at step 0, a copy on every device of the mesh."""
     image = jnp.zeros((1, config.train.crop_px, config.train.crop_px, 1))
     create = functools.partial(create_state, method, optimizer)
-    # rbg: with the default generator, drawing the weights takes three times as long to compile.
+    # rbg draws other weights on another kind of device. The default generator, threefry, draws the same everywhere, but
+    # at size tiny compiling takes 21 s of CPU with it and 8 s with rbg.
     key = jax.random.key(config.seed, impl="rbg")
     return jax.jit(create, out_shardings=sharding.replicated(mesh))(key, image)
 
@@ -186,7 +194,7 @@ def make_train_step(method: Method, optimizer: optax.GradientTransformation, fee
 
 
 def make_update(method: Method, optimizer: optax.GradientTransformation, config: ConfigDict):
-    """What a step learns from a batch: (state, batch, key) -> (state, diagnostics)."""
+    """What a step learns from a batch, if that is finite: (state, batch, key) -> (state, diagnostics)."""
     decay = schedules.ema_decay(config.train.ema_fraction, config.train.steps)
 
     def update(state: TrainState, batch: augment.Batch, key: jax.Array):
@@ -201,7 +209,8 @@ def make_update(method: Method, optimizer: optax.GradientTransformation, config:
         with jax.named_scope("update_teacher"):
             teacher = update_teacher(state.teacher, variables, decay, state.step)
         diagnostics = {**diagnostics, "gradient_norm": optax.tree.norm(gradients)}
-        return TrainState(state.step + 1, variables, teacher, opt_state), diagnostics
+        after = TrainState(state.step + 1, variables, teacher, opt_state, state.skipped)
+        return skip_unless_finite(state, after, diagnostics), diagnostics
 
     return update
 
@@ -211,19 +220,32 @@ def validate(predictor: Predictor, state: TrainState, dataset: Dataset, config: 
     if not dataset.validation:
         return None
     variables = state.teacher if config.predict.weights == "teacher" else state.variables
-    threshold, slices = config.predict.threshold or UNCALIBRATED, config.train.eval_slices
-    scores, samples = score(predictor, variables, dataset.validation, threshold, slices)
+    fixed, slices = config.predict.threshold, config.train.eval_slices
+    scores, samples = score(predictor, variables, dataset.validation, fixed or UNCALIBRATED, slices)
     if sharding.is_first_host():
         overlays.mask_sheet(samples, workdir / "pictures" / f"validation_{step:06d}.png")
-    return scores.summary()
+    summary = scores.summary()
+    # Masks are made at a calibrated threshold, so checkpoints are ranked at the one the same rule takes here.
+    covering = of_coverage(scores.histograms.sum(axis=0), scores.histograms[1].sum()) or UNCALIBRATED
+    summary["jac_calibrated"] = summary["jac_pooled"] if fixed else scores.jac_at(covering)
+    return summary
 
 
-def check_finite(scalars: dict[str, np.ndarray], step: int) -> dict[str, float]:
-    """Scalars as floats; InputError naming the step if one is not finite."""
-    for name, value in scalars.items():
-        if not np.isfinite(value):
-            raise InputError(
-                f"The {name} is {value} at step {step}: the training diverged; lower --config.train.learning_rate and "
-                "train in a new --workdir."
-            )
-    return {name: float(value) for name, value in scalars.items()}
+def check_divergence(
+    diagnostics: dict[str, np.ndarray], skipped: SkippedSteps, step: int, config: ConfigDict
+) -> dict[str, float]:
+    """Scalars to log, with the steps skipped so far if any; InputError where the last MAX_SKIPPED steps all were."""
+    scalars = {name: float(value) for name, value in diagnostics.items()}
+    if skipped.in_a_row >= MAX_SKIPPED:
+        values = ", ".join(f"{name} {value:g}" for name, value in scalars.items() if not np.isfinite(value))
+        raise InputError(
+            f"The last {skipped.in_a_row} updates, at step {step} too, were not finite and were skipped "
+            f"({values or 'the parameters themselves'}): the training diverged; lower --config.train.learning_rate "
+            f"({config.train.learning_rate:g}) and train in a new --workdir."
+        )
+    return scalars | ({"skipped_steps": float(skipped.total)} if skipped.total else {})
+
+
+def describe_step(scalars: dict[str, float]) -> str:
+    skipped = scalars.get("skipped_steps", 0)
+    return f"loss {scalars['loss']:.3f}" + (f", {skipped:.0f} steps not finite and skipped" if skipped else "")

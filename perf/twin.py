@@ -149,9 +149,12 @@ def referential_correlation(queries: Tensor, keys: Tensor, references: Tensor) -
     centred = references - references.mean(dim=1, keepdim=True)
     covariance = centred.transpose(1, 2) @ centred / references.shape[1]
     keys_g, queries_g = keys @ covariance, queries @ covariance
-    key_norm = torch.sqrt((keys_g * keys).sum(dim=-1) + _EPSILON)
-    query_norm = torch.sqrt((queries_g * queries).sum(dim=-1) + _EPSILON)
-    return queries @ keys_g.transpose(1, 2) / (query_norm[..., None] * key_norm[:, None])
+    mean_square = references.square().sum(dim=-1).mean(dim=1, keepdim=True) / queries.shape[-1]
+
+    def norm(v: Tensor, v_g: Tensor) -> Tensor:
+        return torch.sqrt((v_g * v).sum(dim=-1) + 1e-4 * mean_square * v.square().sum(dim=-1) + 1e-20)
+
+    return queries @ keys_g.transpose(1, 2) / (norm(queries, queries_g)[..., None] * norm(keys, keys_g)[:, None])
 
 
 def to_torch(params) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ import pytest
 
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference import run
+from dualrel_jax.methods.supervised import Supervised
 from dualrel_jax.train import train, train_and_evaluate
 from dualrel_jax.training import schedules
 from dualrel_jax.training.checkpoint import Checkpoints
@@ -187,10 +188,39 @@ def test_a_diverged_training_stops_and_names_the_step(diverging, small_config, t
 def test_what_diverged_between_two_lines_of_the_log_is_not_kept(diverging, small_config, tmp_path):
     config = small_config("supervised")
     config.data.validation_slices = "none"
-    config.train.update({"log_every_steps": 6, "eval_every_steps": 6, "checkpoint_every_steps": 4})
-    with pytest.raises(InputError, match="at step 4.*learning_rate"):
+    config.train.update({"log_every_steps": 6, "eval_every_steps": 6, "checkpoint_every_steps": 5})
+    with pytest.raises(InputError, match="at step 5.*learning_rate"):
         train(config, tmp_path)
-    assert not (tmp_path / "checkpoints" / "4").exists()
+    assert not (tmp_path / "checkpoints" / "5").exists()
+
+
+class NotFinite(Supervised):
+    """The loss of the third step, and of it alone, is NaN."""
+
+    def loss(self, variables, teacher, batch, rng, step):
+        total, (diagnostics, variables) = super().loss(variables, teacher, batch, rng, step)
+        total *= jax.numpy.where(step == 2, jax.numpy.nan, 1.0)
+        return total, ({**diagnostics, "loss": total}, variables)
+
+
+def test_a_step_that_is_not_finite_is_skipped_and_counted_and_a_restart_repeats_it(small_config, tmp_path, monkeypatch):
+    monkeypatch.setattr("dualrel_jax.train.create_method", NotFinite)
+    config = small_config("supervised")
+    config.data.validation_slices = "none"
+    config.model.norm = "batch"  # its statistics are no parameters
+    config.train.update({"steps": 4, "checkpoint_every_steps": 2})
+    whole = jax.device_get(train(config, tmp_path))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(whole))
+    assert (int(whole.step), int(whole.skipped.total), int(whole.skipped.in_a_row)) == (4, 1, 0)
+    records = read_records(tmp_path / "metrics.jsonl")
+    assert [("train/loss" in record, record.get("train/skipped_steps")) for record in records] == [
+        *[(True, None)] * 2,
+        (False, 1),
+        (True, 1),
+    ]
+    (tmp_path / "checkpoints" / "4").rename(tmp_path / "gone")
+    again = jax.device_get(train(config, tmp_path))
+    jax.tree.map(np.testing.assert_array_equal, whole, again)
 
 
 def test_reading_a_run_leaves_a_save_in_progress_alone(tmp_path):

@@ -3,8 +3,10 @@
 import dataclasses
 import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 
+import jax
 from ml_collections import ConfigDict
 
 from dualrel_jax import config as config_lib
@@ -38,6 +40,12 @@ class Run:
     @functools.cached_property
     def dataset(self) -> Dataset:
         return load_dataset(self.config.data)
+
+    @functools.cached_property
+    def activations(self) -> Callable | None:
+        """The method's `activations` (variables, image) of prototypes, jitted once; None where it has no prototypes."""
+        function = getattr(self.method, "activations", None)
+        return jax.jit(function) if function else None
 
     def predictor_of(self, prediction_head: str) -> Predictor:
         """That of the config, unless it is of another head."""

@@ -15,6 +15,7 @@ from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.data.datasets.registry import Part
 from dualrel_jax.inference.slice_predictor import Predictor
 from dualrel_jax.methods.base import Variables
+from dualrel_jax.metrics.segmentation import BINS, probability_histogram
 from dualrel_jax.utils.ranges import central_window, evenly_spaced
 
 UNCALIBRATED = 0.5
@@ -24,7 +25,6 @@ LIMITS = 0.25, 0.75  # one slice says little of a volume: no threshold is furthe
 REACH_NM, FARTHEST_NM, UNKNOWN_NM = 20.0, 100.0, 50.0
 LABELLED, NEIGHBOURS, SIDE = 8, 4, 1024  # at most so many labelled slices, unlabelled ones near each, pixels a side
 SAMPLE = 16  # slices of a volume whose share is known
-_BINS = 1000
 
 
 def calibrate(predictor: Predictor, variables: Variables, parts: Sequence[Part], partition: Partition) -> float | None:
@@ -40,8 +40,13 @@ def calibrate(predictor: Predictor, variables: Variables, parts: Sequence[Part],
         window = central_window(part.shape_at_training, SIDE)
         label = part.label_at(z)[window]
         for probability in predictor.each(variables, (part.image_at(other)[window] for other in near)):
-            counts += _histogram(probability[label != IGNORE])
+            counts += probability_histogram(probability[label != IGNORE])
             wanted += np.count_nonzero(label == 1)
+    return of_coverage(counts, wanted)
+
+
+def of_coverage(counts: np.ndarray, wanted: int) -> float | None:
+    """The threshold within LIMITS at which `wanted` of the pixels are covered, `counts` by probability; None for 0."""
     return float(np.clip(_covering(counts, wanted), *LIMITS)) if wanted else None
 
 
@@ -60,19 +65,14 @@ def of_share(probabilities: Iterable[np.ndarray], share: float) -> float:
 
     Masks of an unseen microscope can be too large or too small by half; no limit holds here but those of a probability.
     """
-    counts = sum(map(_histogram, probabilities))
-    return float(np.clip(_covering(counts, share * counts.sum()), 1 / _BINS, 1 - 1 / _BINS))
-
-
-def _histogram(probability: np.ndarray) -> np.ndarray:
-    """Pixels by probability: 0, 1, ... _BINS."""
-    return np.bincount((probability.ravel() * _BINS).astype(int), minlength=_BINS + 1)
+    counts = sum(map(probability_histogram, probabilities))
+    return float(np.clip(_covering(counts, share * counts.sum()), 1 / BINS, 1 - 1 / BINS))
 
 
 def _covering(counts: np.ndarray, wanted: float) -> float:
     """The threshold at which `wanted` pixels are covered; of equally good ones that closest to UNCALIBRATED."""
-    off = np.abs(counts[::-1].cumsum()[::-1] - wanted)  # by thresholds of 0, 1, ... _BINS
-    closest = np.flatnonzero(off == off.min()) / _BINS
+    off = np.abs(counts[::-1].cumsum()[::-1] - wanted)  # by thresholds of 0, 1, ... BINS
+    closest = np.flatnonzero(off == off.min()) / BINS
     return closest[np.abs(closest - UNCALIBRATED).argmin()]
 
 

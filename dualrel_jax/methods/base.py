@@ -18,7 +18,6 @@ from ml_collections import ConfigDict
 
 from dualrel_jax.data.pipeline.augment import Batch
 from dualrel_jax.models.unet import UNet
-from dualrel_jax.training import optimizers
 
 Variables = Mapping[str, Mapping[str, Any]]  # network -> its Flax collections ("params", and "batch_stats" if any)
 Diagnostics = Mapping[str, jax.Array]
@@ -49,8 +48,8 @@ class Method(abc.ABC):
         return (image,)
 
     def optimizers(self, train: ConfigDict) -> dict[str, optax.GradientTransformation]:
-        """One optimiser a network; that of the config unless the method says otherwise."""
-        return {name: optimizers.create(train) for name in self.networks}
+        """Optimisers of the networks that are not trained by the one of the config, by network."""
+        return {}
 
     @abc.abstractmethod
     def loss(

@@ -8,8 +8,8 @@ from ml_collections import ConfigDict
 from dualrel_jax.methods import batching, losses
 from dualrel_jax.methods.base import Method, compute, diagnose, unet
 from dualrel_jax.methods.ramps import sigmoid_ramp
-from dualrel_jax.models import perturbations
-from dualrel_jax.models.perturbations import AuxiliaryDecoder
+from dualrel_jax.models import cct_perturbations as perturbations
+from dualrel_jax.models.cct_perturbations import AuxiliaryDecoder
 from dualrel_jax.models.unet import UNet, UNetOutput
 
 KINDS = ("noise", "drop", "dropout", "cutout", "context", "object")

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from dualrel_jax.methods import batching, losses
 from dualrel_jax.methods.base import Method, diagnose, unet
 from dualrel_jax.methods.ramps import sigmoid_ramp
-from dualrel_jax.models import detector, flaws
+from dualrel_jax.models import gct_detector, gct_flaws
 
 
 class GCT(Method):
@@ -19,11 +19,11 @@ class GCT(Method):
     def __init__(self, config: ConfigDict):
         super().__init__(config)
         width = config.method.detector_width or min(2 * config.model.width, 64)
-        strides = detector.num_strides(config.train.crop_px // config.model.stem, config.method.detector_cells)
+        strides = gct_detector.num_strides(config.train.crop_px // config.model.stem, config.method.detector_cells)
         self.networks = {
             "left": unet(config.model),
             "right": unet(config.model),
-            "detector": detector.FlawDetector(width, strides, jnp.dtype(config.model.dtype), config.model.stem),
+            "detector": gct_detector.FlawDetector(width, strides, jnp.dtype(config.model.dtype), config.model.stem),
         }
 
     def example_inputs(self, network, image):
@@ -31,7 +31,7 @@ class GCT(Method):
 
     def optimizers(self, train):
         rate = optax.polynomial_schedule(self.config.detector_rate, 0.0, 0.9, train.steps)
-        return {**super().optimizers(train), "detector": optax.adam(rate, b1=0.9, b2=0.99)}
+        return {"detector": optax.adam(rate, b1=0.9, b2=0.99)}
 
     def loss(self, variables, teacher, batch, rng, step):
         images, part = batching.join(batch.image, batch.strong[0])
@@ -48,14 +48,14 @@ class GCT(Method):
             # The detector learns from a prediction it cannot change, and corrects one while it cannot change itself.
             found, variables = self.apply_train("detector", variables, images, jax.lax.stop_gradient(probability[-1]))
             terms["detector"] += self.detector_loss(*part((found, probability[-1]))[0], batch.label)
-            flawed.append(flaws.handle(found, self.config.flaw_floor))
+            flawed.append(gct_flaws.handle(found, self.config.flaw_floor))
             squared.append(jnp.square(self.detect(frozen, images, probability[-1])))
 
         threshold = self.config.flaw_threshold
         both = (flawed[0] > threshold) & (flawed[1] > threshold)
         for own, other in ((0, 1), (1, 0)):
             with jax.named_scope("loss_consistency"):
-                target = flaws.consistency_target(
+                target = gct_flaws.consistency_target(
                     probability[own], probability[other], flawed[own], flawed[other], threshold
                 )
                 terms["consistency"] += losses.masked_mean(losses.squared_error(probability[own], target), valid)
@@ -83,7 +83,7 @@ class GCT(Method):
     def detector_loss(self, found, probability, label) -> jax.Array:
         """Half the squared error of the flaws found on labelled crops: the mean over the two networks, when summed."""
         probability = jax.lax.stop_gradient(probability)
-        truth = flaws.ground_truth(probability, label, self.config.error_scale, self.config.dilations)
+        truth = gct_flaws.ground_truth(probability, label, self.config.error_scale, self.config.dilations)
         return losses.masked_mean(jnp.square(found - truth), losses.valid(label)) / 2
 
     def predict(self, variables, image):

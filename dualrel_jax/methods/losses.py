@@ -8,12 +8,13 @@ from dualrel_jax.constants import IGNORE
 
 
 def masked_mean(values: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-    """Mean of `values` over the pixels where `mask` (0..1, a weight) is set, in float32; 0 where there are none."""
+    """Mean of `values` weighted by `mask` (0 or more, broadcast over the last axes), in float32; 0 for no weight."""
     values = values.astype(jnp.float32)
     if mask is None:
         return values.mean()
     mask = jnp.broadcast_to(mask, values.shape).astype(jnp.float32)
-    return jnp.sum(values * mask) / jnp.maximum(mask.sum(), 1.0)
+    weight = mask.sum()
+    return jnp.sum(values * mask) / jnp.where(weight > 0, weight, 1.0)
 
 
 def cross_entropy(logits: jax.Array, label: jax.Array) -> jax.Array:

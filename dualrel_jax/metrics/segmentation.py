@@ -12,10 +12,12 @@ from dualrel_jax.utils.atomic import write_text
 from dualrel_jax.utils.jsonl import without_nan
 from dualrel_jax.utils.tables import csv_table
 
+BINS = 1000  # of a histogram over probabilities
+
 
 @dataclass
 class Scores:
-    """Scores of a volume seen one slice at a time; holds one small record a slice and no pixels.
+    """Scores of a volume seen one slice at a time; holds one small record per slice and no pixels.
 
     JAC (Eq. 3), DSC (Eq. 4), precision and recall compare the hard prediction `probability > threshold` with the
     label; confusion density (Eq. 1-2) is the mean over pixels of one minus the probability of the true class. All are
@@ -30,6 +32,8 @@ class Scores:
 
     threshold: float = 0.5
     records: list[dict] = field(default_factory=list)
+    # Pixels by label (background, mitochondrion) and probability (0, 1, ... BINS), for `jac_at`.
+    histograms: np.ndarray = field(default_factory=lambda: np.zeros((2, BINS + 1), np.int64))
 
     def update(self, z: int, probability: np.ndarray, label: np.ndarray) -> dict:
         """Scores slice `z` and returns its record.
@@ -48,6 +52,7 @@ class Scores:
         fp = np.count_nonzero(predicted & scored) - tp
         fn = np.count_nonzero(true) - tp
         pixels = np.count_nonzero(scored)
+        self.histograms += [probability_histogram(probability[label == value]) for value in (0, 1)]
         confusion = np.abs(true - probability).sum(where=scored, dtype=np.float64)  # Eq. 1: p if Y = 0, 1 - p if Y = 1
         record = {
             "z": int(z),
@@ -57,6 +62,11 @@ class Scores:
         }
         self.records.append(record)
         return record
+
+    def jac_at(self, threshold: float) -> float:
+        """Pooled JAC at another threshold, rounded to 1 / BINS; NaN where it is 0/0."""
+        background, mitochondrion = self.histograms[:, round(threshold * BINS) :].sum(axis=1)
+        return _ratio(int(mitochondrion), int(self.histograms[1].sum() + background))
 
     def summary(self) -> dict:
         """Scores of all slices so far; NaN where a score is undefined (0/0)."""
@@ -77,8 +87,13 @@ class Scores:
         }
 
 
+def probability_histogram(probability: np.ndarray) -> np.ndarray:
+    """Pixels of each probability, rounded down to a multiple of 1 / BINS: any shape -> BINS + 1 counts."""
+    return np.bincount((probability.ravel().clip(0, 1) * BINS).astype(int), minlength=BINS + 1)
+
+
 def write_metrics(folder: str | Path, summary: dict, records: list[dict]) -> tuple[Path, Path]:
-    """Writes `metrics.json` (the summary) and `slices.csv` (a row a slice); NaN becomes null and an empty cell."""
+    """Writes `metrics.json` (the summary) and `slices.csv` (one row per slice); NaN becomes null and an empty cell."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     metrics, slices = folder / "metrics.json", folder / "slices.csv"

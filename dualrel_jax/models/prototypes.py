@@ -13,6 +13,8 @@ import jax.numpy as jnp
 
 RECTIFICATIONS = ("add", "direct")
 _EPSILON = 1e-6
+_EQUAL = 1e-4  # of their mean square: references that vary by less are equal
+_TINY = 1e-20  # where a norm is exactly 0
 
 
 class PrototypeOutput(NamedTuple):
@@ -93,6 +95,11 @@ def referential_correlation(queries: jax.Array, keys: jax.Array, references: jax
     The profile of a vector v is (v . r_1, ..., v . r_n); the result is the cosine of the two mean-centred profiles.
     Profiles are linear in v, so with the covariance G of the references it equals q'Gx / sqrt(q'Gq x'Gx):
     c x c products instead of an i x n matrix.
+
+    v'Gv is measured against the references' mean square, E|r|^2 |v|^2 / c: along v they are taken for equal where they
+    differ by less than the square root of _EQUAL of their length, and the result goes to 0. So it does not depend on
+    any vector's length, and its gradient stays small. At the full learning rate references come to agree within a few
+    steps, where that gradient grew to 1e3 against a fixed epsilon, and would grow without end against tr(G) |v|^2 / c.
     """
     # In full float32: rounded to TF32, a GPU's default, the covariance may get negative eigenvalues, without a root.
     product = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
@@ -100,9 +107,15 @@ def referential_correlation(queries: jax.Array, keys: jax.Array, references: jax
     covariance = product("bnc,bnd->bcd", centred, centred) / references.shape[1]
     keys_g = product("bic,bcd->bid", keys, covariance)
     queries_g = product("kc,bcd->bkd", queries, covariance)
-    norm = lambda v, v_g: jnp.sqrt(jnp.maximum(jnp.sum(v_g * v, axis=-1), 0) + _EPSILON)  # noqa: E731
-    key_norm, query_norm = norm(keys, keys_g), norm(queries[None], queries_g)
-    return product("kc,bic->bki", queries, keys_g) / (query_norm[..., None] * key_norm[:, None])
+    mean_square = jnp.square(references).sum(axis=-1).mean(axis=1, keepdims=True) / queries.shape[-1]  # b 1
+
+    def inverse_norm(v: jax.Array, v_g: jax.Array) -> jax.Array:
+        variance = jnp.maximum(jnp.sum(v_g * v, axis=-1), 0)
+        floor = _EQUAL * mean_square * jnp.sum(jnp.square(v), axis=-1)
+        return jax.lax.rsqrt(variance + floor + _TINY)
+
+    inverse = inverse_norm(queries[None], queries_g)[..., None] * inverse_norm(keys, keys_g)[:, None]
+    return product("kc,bic->bki", queries, keys_g) * inverse
 
 
 def rectify(direct: jax.Array, referential: jax.Array, gain: jax.Array, how: str) -> jax.Array:

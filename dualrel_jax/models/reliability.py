@@ -8,10 +8,10 @@ from dualrel_jax.models.prototypes import PrototypeOutput, centred_cosine
 
 
 class ReliabilityHead(nn.Module):
-    """Log-variance z of each prototype from its descriptors in two views: (b k c, b k c) -> b k.
+    """Log-variance z of each prototype (Kendall and Gal 2017) from its descriptors in two views: (b k c, b k c) -> b k.
 
-    It reads the descriptors and does not shape them (no gradient). It is symmetric in the views, so one view may stand
-    in for both at prediction.
+    The larger z, the less the prototype is trusted. The head reads the descriptors and does not shape them (no
+    gradient). It is symmetric in the views, so one view may stand in for both at prediction.
     """
 
     hidden: int = 32
@@ -41,11 +41,11 @@ def confusion(maps: jax.Array, mitochondrion: jax.Array) -> jax.Array:
     A prototype has as much of a pixel as is assigned to it, the softmax over prototypes. `mitochondrion` is the
     probability of that class at each pixel.
     """
-    share = jax.nn.softmax(maps, axis=1)
-    foreground, background = jnp.split(share, 2, axis=1)
+    assignment = jax.nn.softmax(maps, axis=1)
+    foreground, background = jnp.split(assignment, 2, axis=1)
     p = mitochondrion[:, None]
     wrong = jnp.concatenate([foreground * (1 - p), background * p], axis=1)
-    return wrong.sum(axis=(2, 3)) / (share.sum(axis=(2, 3)) + 1e-6)
+    return wrong.sum(axis=(2, 3)) / (assignment.sum(axis=(2, 3)) + 1e-6)
 
 
 def reliability_weights(z: jax.Array) -> jax.Array:

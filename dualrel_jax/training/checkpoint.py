@@ -1,20 +1,30 @@
 """Checkpoints of the whole training state. The only file that imports Orbax."""
 
+import dataclasses
 import errno
+import json
+import re
 import textwrap
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from orbax.checkpoint import v1 as ocp
 
 from dualrel_jax.errors import InputError
 
-BEST_BY = "jac_pooled"
+BEST_BY = "jac_calibrated"
+_BEST_BY_BEFORE = "jac_pooled"  # in checkpoints of older versions
+
+# What tensorstore reports of files that are not what was written; anything else (no permission, no memory, a network
+# file system that is gone) is no damage, and another checkpoint would not help.
+_DAMAGE = ("DATA_LOSS", "NOT_FOUND", "OUT_OF_RANGE", "FAILED_PRECONDITION", "INVALID_ARGUMENT")
+_STATUS = re.compile(r"[A-Z_]+: ")  # how tensorstore begins
 
 
 class Checkpoints:
-    """Checkpoints in `folder`, one a step: the newest `keep`, and the best by validation. A context manager.
+    """Checkpoints in `folder`, one per step: the newest `keep`, and the best by validation. A context manager.
 
     Saving is asynchronous and atomic: a checkpoint appears under its step's name when it is complete, so a process
     killed while saving leaves the one before. `clean` removes what such a process left; whoever only reads must not,
@@ -30,7 +40,7 @@ class Checkpoints:
             preservation_policy=policies.AnyPreservationPolicy(
                 [
                     policies.LatestN(keep),
-                    policies.BestN(get_metric_fn=lambda m: m[BEST_BY], n=1, keep_checkpoints_without_metrics=False),
+                    policies.BestN(get_metric_fn=_score, n=1, keep_checkpoints_without_metrics=False),
                 ]
             ),
             cleanup_tmp_directories=clean,
@@ -66,7 +76,8 @@ class Checkpoints:
     def restore(self, abstract_state: Any, which: str = "last") -> tuple[int, Any] | None:
         """(step, state) of the last or best good checkpoint, or None if there is none.
 
-        A checkpoint that cannot be read is named, and the next newest one is used.
+        A damaged checkpoint is named, and the next newest one is used. Fields of the state that are younger than the
+        checkpoint start at 0. InputError if it holds another state; any other error passes as it is.
         """
         if which not in ("last", "best"):
             raise InputError(f"config.predict.checkpoint is {which!r}; expected last or best.")
@@ -78,15 +89,23 @@ class Checkpoints:
                     f"config.predict.checkpoint is best; expected last: no checkpoint in {self._folder} was scored on "
                     "validation slices."
                 )
-            checkpoints.sort(key=lambda c: -1.0 if not c.metrics else c.metrics[BEST_BY], reverse=True)
+            checkpoints.sort(key=lambda c: _score(c.metrics) if c.metrics else -1.0, reverse=True)
         for checkpoint in checkpoints:
             try:
-                return checkpoint.step, self._checkpointer.load(checkpoint.step, abstract_state)
-            except Exception as error:  # Orbax and tensorstore raise many kinds.
-                if "RESOURCE_EXHAUSTED" in str(error):
-                    raise
-                why = textwrap.shorten(str(error), 200)  # Orbax may quote the whole state
-                print(f"The checkpoint {self._folder / str(checkpoint.step)} cannot be read and is skipped: {why}")
+                return checkpoint.step, self._load(checkpoint.step, abstract_state)
+            except (ValueError, LookupError, OSError) as error:  # Orbax wraps the cause in errors of several kinds
+                cause = _root(error)
+                why = textwrap.shorten(str(cause), 200)  # it may quote the whole state
+                name = self._folder / str(checkpoint.step)
+                if _is_damage(error):
+                    print(f"The checkpoint {name} cannot be read and is skipped: {why}")
+                elif isinstance(cause, ValueError) and not _STATUS.match(str(cause)):
+                    raise InputError(
+                        f"The checkpoint {name} holds the state of another network or optimiser than this config's; "
+                        f"use the version of dualrel_jax in run.json, or train in a new --workdir ({why})"
+                    ) from error
+                else:
+                    raise cause from error
         if checkpoints:
             raise InputError(
                 f"None of the {len(checkpoints)} checkpoints in {self._folder} can be read; remove that folder to "
@@ -94,10 +113,51 @@ class Checkpoints:
             )
         return None
 
+    def _load(self, step: int, abstract_state: Any) -> Any:
+        stored = self._checkpointer.metadata(step).metadata
+        fields = [field.name for field in dataclasses.fields(abstract_state)] if _is_struct(abstract_state) else []
+        young = [name for name in fields if name not in stored]
+        if not young:
+            return self._checkpointer.load(step, abstract_state)
+        known = {name: getattr(abstract_state, name) for name in fields if name not in young}
+        zero = lambda x: jnp.zeros(x.shape, x.dtype, device=x.sharding)  # noqa: E731
+        zeros = {name: jax.tree.map(zero, getattr(abstract_state, name)) for name in young}
+        return abstract_state.replace(**self._checkpointer.load(step, known), **zeros)
+
 
 def abstract(state: Any, sharding: jax.sharding.Sharding) -> Any:
     """Shapes, types and placement of a state (arrays or ShapeDtypeStructs) that a checkpoint is to be restored as."""
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), state)
+
+
+def _score(metrics: dict[str, float]) -> float:
+    return metrics.get(BEST_BY, metrics.get(_BEST_BY_BEFORE, -1.0))
+
+
+def _is_struct(state: Any) -> bool:
+    return dataclasses.is_dataclass(state) and hasattr(state, "replace")
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """The error, and those it was raised from."""
+    errors = [error]
+    while (before := errors[-1].__cause__ or errors[-1].__context__) is not None:
+        errors.append(before)
+    return errors
+
+
+def _root(error: BaseException) -> BaseException:
+    return _chain(error)[-1]
+
+
+def _is_damage(error: BaseException) -> bool:
+    """Whether a file of a checkpoint is missing, cut short or changed."""
+    return any(
+        isinstance(cause, json.JSONDecodeError | UnicodeDecodeError | FileNotFoundError)
+        or (isinstance(cause, ValueError) and str(cause).startswith(_DAMAGE))
+        or "No valid PyTree" in str(cause)
+        for cause in _chain(error)
+    )
 
 
 def _explained(error: Exception, folder: Path) -> Exception:

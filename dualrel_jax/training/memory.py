@@ -1,4 +1,4 @@
-"""Memory: what a training takes of each device, said before it starts and in words where it is too much."""
+"""What a training step needs of each device: the time to compile it, and the memory to run it."""
 
 import contextlib
 import functools
@@ -12,10 +12,11 @@ from ml_collections import ConfigDict
 from dualrel_jax.errors import InputError
 
 _SIZES = ("crop_px", "batch_unlabelled", "batch_labelled")  # fields of config.train that the memory grows with
+COMPILING = "Compiling the training step: about a minute on two CPU cores. Later starts reuse it."
 
 
 class CompiledStep:
-    """A training step, compiled at its first call, when it says what memory it needs.
+    """A training step, compiled at its first call, where it prints that it compiles and then the memory it needs.
 
     Attributes:
       compiled: the `jax.stages.Compiled` of the step; None before the first call.
@@ -27,16 +28,17 @@ class CompiledStep:
 
     def __call__(self, *args: Any) -> Any:
         if self.compiled is None:
+            print(COMPILING, flush=True)
             self.compiled = self._jitted.lower(*args, **self._keywords).compile()
-            print(f"This training needs about {needed_mib(self.compiled):.0f} MiB on each device.")
+            print(f"This training needs about {needed_mib(self.compiled):.0f} MiB on each device.", flush=True)
         return self.compiled(*args, **self._keywords)
 
 
 def needed_mib(compiled: jax.stages.Compiled) -> float:
     """Memory of a program at its peak on one device, MiB: what it is given, what it returns and what lies between."""
-    found = compiled.memory_analysis()
-    kept = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
-    return (kept + found.temp_size_in_bytes + found.generated_code_size_in_bytes) / 2**20
+    sizes = compiled.memory_analysis()
+    kept = sizes.argument_size_in_bytes + sizes.output_size_in_bytes - sizes.alias_size_in_bytes
+    return (kept + sizes.temp_size_in_bytes + sizes.generated_code_size_in_bytes) / 2**20
 
 
 def machine_bytes() -> int | None:
@@ -47,7 +49,7 @@ def machine_bytes() -> int | None:
 
 
 @contextlib.contextmanager
-def in_words(config: ConfigDict) -> Iterator[None]:
+def explain_out_of_memory(config: ConfigDict) -> Iterator[None]:
     """Turns the error of a device without memory left into an InputError that names the fields to lower."""
     try:
         yield

@@ -1,14 +1,19 @@
-"""What a run tells: scalars to JSON lines and TensorBoard, and one line of progress on the screen."""
+"""What a training reports: scalars to JSON lines and TensorBoard, and its progress on the screen."""
 
 import functools
+import io
 import json
+import math
+import sys
 import time
 from pathlib import Path
+from typing import TextIO
+
+from tqdm import tqdm
 
 from dualrel_jax.utils.atomic import write_text
 from dualrel_jax.utils.jsonl import read_records
 from dualrel_jax.utils.sharding import is_first_host
-from dualrel_jax.utils.text import format_duration
 
 
 class MetricLogger:
@@ -33,9 +38,10 @@ class MetricLogger:
         return SummaryWriter(str(self.path.parent / "tensorboard"), purge_step=self._start_step + 1)
 
     def write(self, step: int, scalars: dict[str, float]) -> None:
+        """Appends a record of `scalars`, without those that are not finite, for which JSON has no number."""
         if not self._active:
             return
-        record = {"step": step, **{name: float(value) for name, value in scalars.items()}}
+        record = {"step": step, **{name: float(value) for name, value in scalars.items() if math.isfinite(value)}}
         with self.path.open("a") as file:
             file.write(json.dumps(record) + "\n")
         for name, value in record.items():
@@ -48,7 +54,7 @@ class MetricLogger:
 
 
 class StepTimer:
-    """Seconds a training step takes; what lies between a `lap` and the next `start` is not counted."""
+    """Seconds per training step; what lies between a `lap` and the next `start` is not counted."""
 
     def __init__(self, step: int):
         self.start(step)
@@ -57,7 +63,7 @@ class StepTimer:
         self._step, self._time = step, time.perf_counter()
 
     def lap(self, step: int) -> float:
-        """Seconds a step since the last lap or start, at a step whose result has arrived."""
+        """Seconds per step since the last lap or start, at a step whose result has arrived."""
         now = time.perf_counter()
         seconds = (now - self._time) / (step - self._step)
         self._step, self._time = step, now
@@ -65,25 +71,51 @@ class StepTimer:
 
 
 class Progress:
-    """Prints how far the training is, how it goes and how long it will still take; the first host only."""
+    """Steps done, the loss and the time left: a bar on a terminal, lines elsewhere; the first host only."""
 
     def __init__(self, steps: int, every_s: float = 5.0):
         self._steps, self._every_s = steps, every_s
-        self._first: tuple[int, float] | None = None
-        self._told_at = -every_s
+        self._bar: tqdm | None = None
 
     def update(self, step: int, text: str) -> None:
-        """At most one line every `every_s` seconds, and one at the end."""
-        now = time.monotonic()
-        if self._first is None:  # The time before it went into compiling.
-            self._first = (step, now)
-        if now - self._told_at < self._every_s and step < self._steps:
-            return
-        self._told_at = now
-        done, seconds = step - self._first[0], now - self._first[1]
-        left = f", {format_duration(seconds / done * (self._steps - step))} left" if done and step < self._steps else ""
-        self.tell(step, text + left)
+        """Shows `text` at most every `every_s` seconds, and at the last step."""
+        if self._bar is None:  # its clock starts here: what lies before the first update went into compiling
+            self._bar = self._start(step, text)
+        self._bar.set_description_str(text, refresh=False)
+        self._bar.update(step - self._bar.n)
+        if step == self._steps:
+            self._bar.close()
 
-    def tell(self, step: int, text: str) -> None:
+    def write(self, step: int, text: str) -> None:
+        """A line of its own, above the bar if there is one."""
         if is_first_host():
-            print(f"step {step}/{self._steps}: {text}", flush=True)
+            tqdm.write(f"step {step}/{self._steps}: {text}", file=sys.stdout)
+            sys.stdout.flush()
+
+    def _start(self, step: int, text: str) -> tqdm:
+        on_terminal = sys.stdout.isatty()
+        bar = " {bar}" if on_terminal else ":"
+        return tqdm(
+            desc=text,
+            total=self._steps,
+            initial=step,
+            mininterval=self._every_s,
+            file=sys.stdout if on_terminal else _Lines(sys.stdout),
+            bar_format=f"step {{n_fmt}}/{{total_fmt}}{bar} {{desc}}, {{remaining}} left",
+            dynamic_ncols=on_terminal,
+            disable=not is_first_host(),
+        )
+
+
+class _Lines(io.TextIOBase):
+    """A line for each state that a bar would draw over the last one."""
+
+    def __init__(self, stream: TextIO):
+        self._stream, self._last = stream, ""
+
+    def write(self, text: str) -> int:
+        line = text.strip()
+        if line and line != self._last:
+            print(line, file=self._stream, flush=True)
+            self._last = line
+        return len(text)

@@ -9,10 +9,10 @@ def learning_rate(peak: float, warmup_steps: int, steps: int) -> optax.Schedule:
     return optax.warmup_cosine_decay_schedule(0.0, peak, warmup, max(steps, warmup + 1))
 
 
-def ema_decay(share: float, steps: int) -> float:
-    """Decay a step of a moving average that remembers `share` of all steps: 1 - 1 / (share steps), at least 0.
+def ema_decay(fraction: float, steps: int) -> float:
+    """Decay per step of a moving average that remembers `fraction` of all steps: 1 - 1 / (fraction steps), at least 0.
 
     A fixed decay of 0.99 remembers 100 steps. In a training of 500 that teacher is so far behind that it holds its
     student back: Mean Teacher then scored 0.604, with 20 steps of memory 0.710, without a teacher 0.716.
     """
-    return max(0.0, 1 - 1 / max(share * steps, 1e-6))
+    return max(0.0, 1 - 1 / max(fraction * steps, 1e-6))

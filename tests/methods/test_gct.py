@@ -14,7 +14,7 @@ from test_protocol import small, state_of
 from dualrel_jax.errors import InputError
 from dualrel_jax.methods import batching, create_method, losses
 from dualrel_jax.methods.base import unet
-from dualrel_jax.models import flaws
+from dualrel_jax.models import gct_flaws as flaws
 from dualrel_jax.models.unet import UNetOutput
 from dualrel_jax.training.state import params_of, with_params
 

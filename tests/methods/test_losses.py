@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dualrel_jax.methods import losses
+from dualrel_jax.methods import losses, ramps
 from dualrel_jax.training import schedules
 
 RNG = np.random.default_rng(0)
@@ -41,6 +41,13 @@ def test_masked_mean_has_an_explicit_denominator_and_no_nan_without_pixels():
     assert losses.masked_mean(values.astype(jnp.bfloat16)).dtype == jnp.float32
 
 
+def test_masked_mean_of_weights_that_sum_to_less_than_one_is_still_the_mean():
+    values = jnp.array([[1.0, 5.0], [3.0, 7.0]])
+    np.testing.assert_allclose(losses.masked_mean(values, jnp.full((2, 2), 1e-3)), 4, rtol=1e-6)
+    np.testing.assert_allclose(losses.masked_mean(values, jnp.array([[1e-30, 0], [0, 0]])), 1, rtol=1e-6)
+    assert not np.any(jax.grad(losses.masked_mean)(values, jnp.zeros((2, 2))))
+
+
 def test_squared_error_does_not_move_the_target():
     gradient = jax.grad(lambda target: losses.squared_error(LOGITS, target).sum())(LOGITS + 1)
     assert not np.any(gradient)
@@ -48,9 +55,9 @@ def test_squared_error_does_not_move_the_target():
 
 
 def test_ramp_rises_from_nearly_zero_to_one_and_stays():
-    ramp = [float(schedules.sigmoid_ramp(jnp.int32(t), 10)) for t in (0, 5, 10, 20)]
+    ramp = [float(ramps.sigmoid_ramp(jnp.int32(t), 10)) for t in (0, 5, 10, 20)]
     np.testing.assert_allclose(ramp, [np.exp(-5), np.exp(-1.25), 1, 1], rtol=1e-5)
-    assert schedules.sigmoid_ramp(jnp.int32(0), 0) == 1
+    assert ramps.sigmoid_ramp(jnp.int32(0), 0) == 1
 
 
 def test_learning_rate_warms_up_and_ends_at_zero():

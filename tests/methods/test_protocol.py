@@ -59,7 +59,7 @@ class Collaborators(Method):
         return (image, jnp.zeros((*image.shape[:3], 2))) if network == "detector" else (image,)
 
     def optimizers(self, train):
-        return {**super().optimizers(train), "detector": optax.sgd(0.1)}
+        return {"detector": optax.sgd(0.1)}
 
     def loss(self, variables, teacher, batch, rng, step):
         images = jnp.concatenate([batch.image, batch.strong[0]])

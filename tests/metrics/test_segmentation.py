@@ -149,6 +149,13 @@ def test_the_threshold_itself_is_background():
     assert (record["tp"], record["fn"]) == (1, 1)
 
 
+@pytest.mark.parametrize("threshold", [0.25, 0.4, 0.5, 0.75])
+def test_the_jac_at_another_threshold_is_that_of_scores_at_it(threshold):
+    probability, label = volume(3)
+    want = score(np.floor(probability * 1000) / 1000 + 1e-6, label, threshold).summary()["jac_pooled"]
+    assert score(probability, label).jac_at(threshold) == pytest.approx(want)
+
+
 def test_nothing_seen_yet():
     summary = Scores().summary()
     assert set(summary) == SUMMARY_KEYS and summary["slices"] == 0 and math.isnan(summary["jac_pooled"])

@@ -60,7 +60,29 @@ def test_referential_correlation_is_the_cosine_of_centred_profiles():
                 x = np.array([KEYS[b, i] @ references[b, n] for n in range(N)])
                 c, x = c - c.mean(), x - x.mean()
                 want[b, k, i] = c @ x / np.sqrt((c @ c) * (x @ x))
-    close(p.referential_correlation(QUERIES, KEYS, references), want)
+    # Not exact: along some of these vectors the references are nearly equal.
+    np.testing.assert_allclose(p.referential_correlation(QUERIES, KEYS, references), want, atol=3e-3)
+
+
+def largest_gradient(keys):
+    weight = RNG.normal(size=(B, K, PIXELS)).astype(np.float32)
+    value = lambda q, x: jnp.sum(weight * p.referential_correlation(q, x, x[:, :N]))  # noqa: E731
+    return max(float(jnp.abs(gradient).max()) for gradient in jax.jit(jax.grad(value, argnums=(0, 1)))(QUERIES, keys))
+
+
+@pytest.mark.parametrize("spread", [1e-2, 1e-4, 0])
+def test_references_that_agree_leave_a_small_gradient_and_no_correlation(spread):
+    """With an epsilon that does not follow the references, the gradient is up to 1e3 on the way there."""
+    keys = jnp.asarray(np.float32([2, -1, 1]) + spread * KEYS)
+    assert largest_gradient(keys) < 150
+    if spread < 1e-3:
+        assert jnp.abs(p.referential_correlation(QUERIES, keys, keys[:, :N])).max() < 0.1
+
+
+def test_referential_correlation_does_not_depend_on_the_length_of_features():
+    want = p.referential_correlation(QUERIES, KEYS, KEYS[:, :N])
+    for scale in (1e-3, 1e3):
+        close(p.referential_correlation(QUERIES, scale * KEYS, scale * KEYS[:, :N]), want)
 
 
 @pytest.mark.parametrize("how", p.RECTIFICATIONS)

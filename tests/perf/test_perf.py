@@ -42,9 +42,11 @@ def case(optimizer="adamw"):
         config.train.update({"steps": 9, "ema_fraction": 1.0})
     method, rng = create_method(config), np.random.default_rng(0)
     draw = lambda shape: rng.normal(size=shape.shape, scale=0.3).astype(np.float32)  # noqa: E731
-    variables, teacher = (jax.tree.map(draw, abstract_state(method, config).variables) for _ in range(2))
+    shapes = abstract_state(method, config)
+    variables, teacher = (jax.tree.map(draw, shapes.variables) for _ in range(2))
+    skipped = jax.tree.map(lambda shape: np.zeros(shape.shape, shape.dtype), shapes.skipped)
     moments = jax.jit(create_optimizer(method, config.train).init)(params_of(variables))
-    return config, method, TrainState(np.int32(5), variables, teacher, moments)
+    return config, method, TrainState(np.int32(5), variables, teacher, moments, skipped)
 
 
 def assert_equal_parameters(ours, network, twin, tolerance):

@@ -30,13 +30,25 @@ def test_a_step_compiles_once_and_says_what_it_needs(capsys):
     assert len(compiled) == 1
     assert float(state[0, 0]) == 7
     # The donated megapixel of float32 is counted once.
-    assert capsys.readouterr().out == "This training needs about 4 MiB on each device.\n"
+    assert capsys.readouterr().out == f"{memory.COMPILING}\nThis training needs about 4 MiB on each device.\n"
     assert memory.needed_mib(step.compiled) == pytest.approx(4, abs=0.1)
+
+
+def test_a_step_prints_that_it_compiles_before_it_does(capsys):
+    printed = []
+
+    @jax.jit
+    def traced(x):
+        printed.append(capsys.readouterr().out)  # while it is traced, before it is compiled
+        return x
+
+    memory.CompiledStep(functools.partial(traced))(jnp.ones(2))
+    assert printed == [memory.COMPILING + "\n"]
 
 
 def test_a_full_device_names_the_fields_to_lower():
     config = config_lib.resolve(dualrel_jax.get_config("dualrel:phantom"))
-    with pytest.raises(InputError) as error, memory.in_words(config):
+    with pytest.raises(InputError) as error, memory.explain_out_of_memory(config):
         jnp.zeros((1 << 45,)).block_until_ready()
     assert "config.train.crop_px (96), --config.train.batch_unlabelled (4)" in str(error.value)
     assert "--config.size than tiny" in str(error.value)
@@ -44,7 +56,7 @@ def test_a_full_device_names_the_fields_to_lower():
 
 def test_other_errors_of_a_device_pass():
     config = config_lib.resolve(dualrel_jax.get_config("dualrel:phantom"))
-    with pytest.raises(jax.errors.JaxRuntimeError), memory.in_words(config):
+    with pytest.raises(jax.errors.JaxRuntimeError), memory.explain_out_of_memory(config):
         raise jax.errors.JaxRuntimeError("INTERNAL: lost")
 
 

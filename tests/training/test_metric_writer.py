@@ -3,7 +3,7 @@
 import json
 import time
 
-from dualrel_jax.training.metric_writer import StepTimer
+from dualrel_jax.training.metric_writer import MetricLogger, Progress, StepTimer
 from dualrel_jax.utils.jsonl import read_records
 
 
@@ -23,3 +23,31 @@ def test_records_end_where_a_kill_cut_the_file(tmp_path):
     assert read_records(path) == []
     path.write_text(json.dumps({"step": 1}) + "\n" + json.dumps({"step": 2}) + '\n{"step": 3, "lo')
     assert read_records(path) == [{"step": 1}, {"step": 2}]
+
+
+def test_what_is_not_finite_is_left_out_of_a_record(tmp_path):
+    logger = MetricLogger(tmp_path, 0)
+    logger.write(1, {"loss": float("nan"), "norm": 2.0})
+    logger.close()
+    assert read_records(logger.path) == [{"step": 1, "norm": 2.0}]
+
+
+def test_progress_is_a_line_for_each_state_where_there_is_no_terminal(capsys):
+    progress = Progress(steps=6, every_s=0.0)
+    progress.update(2, "loss 0.900")
+    progress.write(2, "JAC 0.500 on validation slices")
+    progress.update(6, "loss 0.100")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("step 2/6: loss 0.900") and lines[-1].startswith("step 6/6: loss 0.100")
+    assert lines.count("step 2/6: JAC 0.500 on validation slices") == 1
+    assert len(lines) == 3
+
+
+def test_progress_is_rare_but_for_its_last_line(capsys):
+    progress = Progress(steps=100, every_s=60.0)
+    for step in range(1, 101):
+        progress.update(step, f"loss {step}")
+    assert [line.split(",")[0] for line in capsys.readouterr().out.splitlines()] == [
+        "step 1/100: loss 1",
+        "step 100/100: loss 100",
+    ]

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dualrel_jax.models.detector import FlawDetector, IBNorm, num_strides
+from dualrel_jax.models.gct_detector import FlawDetector, IBNorm, num_strides
 
 
 def inputs(size, b=2):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from dualrel_jax.models import perturbations as p
+from dualrel_jax.models import cct_perturbations as p
 
 
 def features(seed=0, shape=(3, 6, 8, 5)):

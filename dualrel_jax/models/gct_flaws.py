@@ -8,17 +8,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dualrel_jax.methods.losses import valid
+from dualrel_jax.constants import IGNORE
 
 
 def ground_truth(probability: jax.Array, label: jax.Array, scale: float, dilations: int) -> jax.Array:
-    """What the detector should say of a prediction, b s s 2 and b s s -> b s s in 0..1.
+    """Target of the detector for a prediction, b s s 2 and b s s -> b s s in 0..1.
 
     `scale` times the absolute error summed over classes, 0 at ignored pixels, blurred over s/8; then `dilations` times
     dilated and blurred over s/4; then stretched to 0..1 image by image.
     """
     truth = jax.nn.one_hot(label, 2)
-    error = scale * jnp.sum(jnp.abs(truth - probability), axis=-1) * valid(label)
+    error = jnp.where(label == IGNORE, 0.0, scale * jnp.sum(jnp.abs(truth - probability), axis=-1))
     size = label.shape[1]
     error = blur(error, size // 8)
     for _ in range(dilations):

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from dualrel_jax.constants import IGNORE
-from dualrel_jax.models import flaws
+from dualrel_jax.models import gct_flaws as flaws
 
 SIZE = 40
 

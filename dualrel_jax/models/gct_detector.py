@@ -1,4 +1,4 @@
-"""GCT's flaw detector: where is this prediction of this image wrong?"""
+"""GCT's flaw detector: the error of a prediction at each pixel, from the image and the prediction."""
 
 import flax.linen as nn
 import jax
