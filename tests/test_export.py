@@ -1,4 +1,4 @@
-"""An exported model runs without this package, at any size, and says what the run's own predictor says."""
+"""An exported model runs without this package, at any size, and predicts what the run's own predictor predicts."""
 
 import subprocess
 import sys
@@ -50,12 +50,12 @@ def test_export_runs_without_this_package_and_agrees_with_the_predictor(trained,
 
     loaded, volume = run.load_run(workdir, config), open_volume(volume_files["test_image"])
     grey = intensity_range(volume)
-    found = tifffile.imread(output)
-    assert found.shape == volume.shape
+    probability = tifffile.imread(output)
+    assert probability.shape == volume.shape
     for z in (0, len(volume) - 1):
         expected = loaded.predictor(loaded.variables, to_uint8(volume[z], grey))
-        np.testing.assert_allclose(found[z], expected, atol=1e-5)
-    assert found.std() > 1e-3
+        np.testing.assert_allclose(probability[z], expected, atol=1e-5)
+    assert probability.std() > 1e-3
 
 
 def test_the_program_takes_any_multiple_and_all_platforms(trained):
@@ -64,8 +64,8 @@ def test_the_program_takes_any_multiple_and_all_platforms(trained):
     exported = export.export_forward(loaded, weights)
     assert exported.platforms == export.PLATFORMS
     assert str(exported.out_avals[0].shape) == "(b, 2*h, 2*w)"
-    found = exported.call(weights, np.zeros((3, 16, 40), np.uint8))
-    assert found.shape == (3, 16, 40) and found.dtype == np.float32
+    probability = exported.call(weights, np.zeros((3, 16, 40), np.uint8))
+    assert probability.shape == (3, 16, 40) and probability.dtype == np.float32
 
 
 def test_weights_survive_flattening(trained):
@@ -84,9 +84,11 @@ def test_the_card_names_data_pixels_and_scores(trained):
     assert "It was not scored." in card
     keys = ("jac_pooled", "dsc_pooled", "precision_pooled", "recall_pooled", "jac_per_slice_mean", "dsc_per_slice_mean")
     scores = ", ".join(f'"{key}": 0.5' for key in keys)
+    scores = scores.replace('"precision_pooled": 0.5', '"precision_pooled": null')
     (workdir / "metrics.json").write_text(f'{{{scores}, "slices": 12, "part": ["own/test"]}}')
     card = export.model_card(run.load_run(workdir))
     assert "On 12 labelled slices of own/test" in card and "| jac_pooled | 0.500 |" in card
+    assert "| precision_pooled | undefined |" in card
 
 
 def test_an_unknown_output_is_named(trained):

@@ -31,7 +31,7 @@ from dualrel_jax.training.workdir import claim_workdir
 VOID = {"meta", "img", "br", "path", "circle", "rect"}
 ABOUT = {"pixel_nm": [8.0, 8.0], "devices": ["cpu:0"], "python": "3.11.7", "versions": {"jax": "0.10.2"}}
 ABOUT["git_revision"] = "abc123-dirty"
-HOSTILE = "/data/<b>a & \"b\" 'c' $title.tif"
+HOSTILE = "/data/<b>a & \"b\" 'c' $title {{ 7 * 7 }}.tif"
 
 
 class Page(HTMLParser):
@@ -196,8 +196,8 @@ def test_a_segmented_volume_and_its_instances_are_shown(folder):
     for path in (workdir / "prediction" / "mask.png", workdir / "instances" / "instances.png"):
         path.parent.mkdir()
         Image.new("RGB", (90, 60)).save(path)
-    found = {"instances": 23, "cut_by_border": 22, "total_um3": 0.4075, "median_um3": 0.0165}
-    (workdir / "instances" / "instances.json").write_text(json.dumps(found))
+    numbers = {"instances": 23, "cut_by_border": 22, "total_um3": 0.4075, "median_um3": 0.0165}
+    (workdir / "instances" / "instances.json").write_text(json.dumps(numbers))
     page = Page(report.write_report(workdir))
     assert page.sections == ["volume", "config", "repeat"] and len(page.all("img")) == 2
     assert "23 mitochondria, 22 of them cut by the border of the volume; total volume 0.4075 µm³" in page.text

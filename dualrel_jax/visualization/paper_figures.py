@@ -199,7 +199,7 @@ def reliability_figure(records: Sequence[Mapping], summary: Mapping, path: Path)
 def _correlation_text(correlation: Mapping[str, float]) -> str:
     signed = {name: f"{round(value, 2) + 0.0:+.2f}" for name, value in correlation.items()}  # + 0.0: never -0.00
     return (
-        f"Spearman {signed['spearman']}, Pearson {signed['pearson']}\nmean Spearman within an image: foreground "
+        f"Spearman {signed['spearman']}, Pearson {signed['pearson']}\nSpearman within an image: foreground "
         f"{signed['spearman_within_images_foreground']}, background {signed['spearman_within_images_background']}"
     )
 
