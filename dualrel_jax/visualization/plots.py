@@ -30,29 +30,36 @@ def training_curves(records: str | Path | Iterable[dict], path: str | Path) -> P
     }
     wide = {title: group for title, group in (("Losses", losses), ("Validation scores", scores)) if group}
     small = [name for name in series if name not in losses and name not in scores]
-    # Twelve columns: two wide panels of six, or four small ones of three.
-    mosaic = [[title for title in wide for _ in range(12 // len(wide))]] if wide else []
-    for i in range(0, len(small), 4):
-        names = small[i : i + 4]
-        mosaic.append([name for name in [*names, *["."] * (4 - len(names))] for _ in range(3)])
-    heights = [420 if i == 0 and wide else 220 for i in range(len(mosaic))]
+    rows = math.ceil(len(small) / 4)
+    heights = [420] * bool(wide) + [220 * rows] * bool(small)
     figure = new_figure(1250, sum(heights) or 220)
     if not series:
         figure.text(0.5, 0.5, "No records yet", ha="center", va="center")
         return save(figure, path)
     figure.set_layout_engine("constrained")
-    for name, axes in figure.subplot_mosaic(mosaic, height_ratios=heights).items():
-        if name in wide:
-            _group(axes, name, wide[name], is_loss=wide[name] is losses)
-        else:
-            _curve(axes, series[name], color=LINES[0])
+    # Each part has its own columns: the legends beside the wide panels take no room from the small ones.
+    parts = list(figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
+    if wide:
+        for axes, (title, group) in zip(parts[0].subplots(1, len(wide), squeeze=False)[0], wide.items(), strict=True):
+            _plot_group(axes, title, group, is_loss=group is losses)
+            _style(axes)
+    if small:
+        panels = parts[-1].subplots(rows, 4, squeeze=False).ravel()
+        for axes, name in zip(panels, small, strict=False):
+            _plot_curve(axes, series[name], color=LINES[0])
             axes.set_title(_readable(name), fontsize=9, loc="left")
-        axes.set_xlabel("step", fontsize=9)
-        axes.tick_params(labelsize=8)
-        axes.grid(color="0.9", linewidth=0.6)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
+            _style(axes)
+        for axes in panels[len(small) :]:
+            axes.set_axis_off()
     return save(figure, path)
+
+
+def _style(axes) -> None:
+    axes.set_xlabel("step", fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.grid(color="0.9", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _series(records) -> dict[str, tuple[list, list]]:
@@ -73,7 +80,7 @@ def _readable(name: str) -> str:
     return re.sub("^loss_", "loss, ", text).replace("_", " ")
 
 
-def _group(axes, title, group, is_loss) -> None:
+def _plot_group(axes, title, group, is_loss) -> None:
     """Several curves in one panel. Losses that are never negative and span a factor of 10 get a logarithmic axis."""
     for i, (name, points) in enumerate(group.items()):
         style = {"color": LINES[i % len(LINES)], "linestyle": ("-", "--", ":")[i // len(LINES) % 3]}
@@ -82,7 +89,7 @@ def _group(axes, title, group, is_loss) -> None:
             step, best = max(zip(*points, strict=True), key=lambda point: point[1])
             text += f" (best {best:.3f} at step {step})"
             axes.plot(step, best, "*", markersize=11, color=style["color"])
-        _curve(axes, points, label=text, **style)
+        _plot_curve(axes, points, label=text, **style)
     values = np.concatenate([values for _, values in group.values()])
     positive = values[values > 0]
     if is_loss and values.min() >= 0 and positive.size and positive.max() > 10 * positive.min():
@@ -97,7 +104,7 @@ def _group(axes, title, group, is_loss) -> None:
     axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1, 1), borderaxespad=0)
 
 
-def _curve(axes, points, **style) -> None:
+def _plot_curve(axes, points, **style) -> None:
     """A line, with dots while they are few; a long noisy one is drawn faintly behind its running mean."""
     steps, values = (np.asarray(column, float) for column in points)
     if len(steps) > 200:
