@@ -1,5 +1,6 @@
 """Scores a model on labelled slices, at the pixel size of their own labels."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from dualrel_jax.inference.run import Run, load_run
 from dualrel_jax.inference.slice_predictor import Predictor
 from dualrel_jax.methods.base import Variables
 from dualrel_jax.metrics import segmentation
-from dualrel_jax.utils import sharding
+from dualrel_jax.utils import lock, sharding
 from dualrel_jax.utils.atomic import write_text
 from dualrel_jax.utils.ranges import evenly_spaced
 from dualrel_jax.visualization import overlays, prototype_maps
@@ -66,6 +67,13 @@ def evaluate(workdir: str | Path, config: ConfigDict | None = None) -> dict[str,
 
 
 def evaluate_run(run: Run) -> dict[str, float]:
+    """Scores an open run as `evaluate` does. A training that goes on in its folder is not disturbed."""
+    is_first = sharding.is_first_host()
+    with lock.output_writer(run.workdir / "metrics.json", "--workdir") if is_first else contextlib.nullcontext():
+        return _evaluate_run(run)
+
+
+def _evaluate_run(run: Run) -> dict[str, float]:
     parts = run.test_parts()
     choice = choose_for_parts(run, parts)
     scores, samples = score(choice.predictor, run.variables, parts, choice.threshold)

@@ -1,6 +1,5 @@
 """A trained model as files that run without this package: `dualrel --workdir RUN --mode=export`."""
 
-import json
 from pathlib import Path
 
 import jax
@@ -15,7 +14,9 @@ from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.inference.run import Run, load_run
 from dualrel_jax.inference.slice_predictor import chosen_output
 from dualrel_jax.methods.base import Variables
-from dualrel_jax.utils.atomic import write_text
+from dualrel_jax.utils import lock
+from dualrel_jax.utils.atomic import write_bytes, write_text
+from dualrel_jax.utils.jsonl import read_json
 from dualrel_jax.utils.tables import markdown_table
 
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -63,13 +64,16 @@ def write_export(workdir: str | Path, config: ConfigDict | None = None) -> dict[
         InputError: there is no trained run, or `config.predict.prediction_head` is no output of the method.
     """
     run = load_run(workdir, config)
-    folder = Path(workdir) / "export"
-    folder.mkdir(exist_ok=True)
+    with lock.folder_writer(run.workdir / "export"):
+        return _write_files(run, run.workdir / "export")
+
+
+def _write_files(run: Run, folder: Path) -> dict[str, Path]:
     names = {"model": "model.stablehlo", "weights": "weights.safetensors", "load": "load.py", "card": "model_card.md"}
     paths = {name: folder / file for name, file in names.items()}
     weights = flatten(run.variables)
-    paths["model"].write_bytes(export_forward(run, weights).serialize())
-    paths["weights"].write_bytes(save(weights))
+    write_bytes(paths["model"], export_forward(run, weights).serialize())
+    write_bytes(paths["weights"], save(weights))
     multiple = side_multiple(run.config.model)
     write_text(paths["load"], _LOAD.format(multiple=multiple, least=LEAST_CELLS * multiple, below=0.001, above=0.999))
     write_text(paths["card"], model_card(run))
@@ -148,7 +152,8 @@ restrict how the weights are shared. State it here before you publish them.
 def model_card(run: Run) -> str:
     """What a person needs to know before using the model, as Markdown: use, data, scores, licence."""
     config = run.config
-    machine = json.loads((run.workdir / "run.json").read_text())
+    fields = {"git_revision": (str, type(None)), "versions": dict}
+    machine = read_json(run.workdir / "run.json", fields, "copy it from where the run was trained")
     multiple = side_multiple(config.model)
     return _CARD.format(
         method=METHOD_TITLES.get(config.method.name, config.method.name),
@@ -161,7 +166,7 @@ def model_card(run: Run) -> str:
         step=run.step,
         steps=config.train.steps,
         revision=machine["git_revision"],
-        jax=machine["versions"]["jax"],
+        jax=machine["versions"].get("jax", "of an unknown version"),
         multiple=multiple,
         least=LEAST_CELLS * multiple,
         pixel=f"{run.pixel_nm[0]:g} x {run.pixel_nm[1]:g} nm (y x)" if run.pixel_nm else "not known",
@@ -192,8 +197,9 @@ def _scores(path: Path) -> str:
     """A table of the scores of the run, or a sentence that it has none."""
     if not path.exists():
         return "It was not scored."
-    scores = json.loads(path.read_text())
     keys = ("jac_pooled", "dsc_pooled", "precision_pooled", "recall_pooled", "jac_per_slice_mean", "dsc_per_slice_mean")
+    fields = {"slices": int, "part": list, **dict.fromkeys(keys, (float, type(None)))}
+    scores = read_json(path, fields, "write it again by --mode=evaluate")
     rows = [[key, "undefined" if scores[key] is None else f"{scores[key]:.3f}"] for key in keys]
     heading = f"On {scores['slices']} labelled slices of {', '.join(scores['part'])}:"
     return f"{heading}\n\n{markdown_table(['score', 'value'], rows)}"

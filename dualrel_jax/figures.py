@@ -19,6 +19,7 @@ from dualrel_jax.inference.choice import Choice, choose_for_parts
 from dualrel_jax.inference.run import Run, load_run
 from dualrel_jax.inference.tiling import Tiles
 from dualrel_jax.metrics.segmentation import Scores
+from dualrel_jax.utils import lock
 from dualrel_jax.utils.atomic import write_text
 from dualrel_jax.utils.jsonl import without_nan
 from dualrel_jax.utils.ranges import evenly_spaced
@@ -40,6 +41,12 @@ def write_figures(workdir: str | Path, config: ConfigDict | None = None, compare
         InputError: a run cannot be loaded, is named twice or has another test set, or no slice has a border.
     """
     runs = load_runs([workdir, *compare], config)
+    folder = next(iter(runs.values())).workdir / "figures"
+    with lock.folder_writer(folder):
+        return _write_figures(runs, folder)
+
+
+def _write_figures(runs: dict[str, Run], folder: Path) -> dict:
     first = next(iter(runs.values()))
     slices = choose_slices(first)
     pixel, unit = (first.pixel_nm, "nm") if first.pixel_nm else ((1.0, 1.0), "pixels")
@@ -57,7 +64,6 @@ def write_figures(workdir: str | Path, config: ConfigDict | None = None, compare
     for name, run in runs.items():
         numbers["runs"][name] = measure_run(run, choices[name], slices, pixel, records[name])
     numbers["with_and_without_diversity"] = diversity_pairs(runs)
-    folder = first.workdir / "figures"
     draw_slices(runs, choices, slices, numbers, folder)
     if records[next(iter(runs))]:
         draw_prototypes(runs, slices, numbers, records, folder)

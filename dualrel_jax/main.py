@@ -26,6 +26,11 @@ Flags:
                       several hosts: on every host, the address of the first; `auto` on TPU pods and Slurm.
 """
 
+if __name__ == "__main__":  # from the first moment; the imports below take a second
+    from dualrel_jax.utils.interrupt import end_at_once
+
+    end_at_once()
+
 import errno
 import importlib
 import re
@@ -38,6 +43,7 @@ from ml_collections import ConfigDict
 from dualrel_jax import config as config_lib
 from dualrel_jax.config.overrides import override
 from dualrel_jax.errors import InputError
+from dualrel_jax.utils import interrupt, streams
 
 MODES = {  # mode -> the function behind it, imported when it runs
     "train_and_evaluate": "train.train_and_evaluate",
@@ -62,8 +68,12 @@ SEVERAL_HOSTS = ("train_and_evaluate", "train", "evaluate")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs one command; -> its exit code: 0, or 2 after a sentence about what the user gave."""
-    argv = sys.argv[1:] if argv is None else argv
+    """Runs one command; -> its exit code: 0, 2 after a sentence about what the user gave, 130 or 143 if stopped."""
+    streams.make_safe()
+    return interrupt.run_command(lambda: _main(sys.argv[1:] if argv is None else argv), as_program=argv is None)
+
+
+def _main(argv: list[str]) -> int:
     try:
         if (topic := _help_topic(argv)) is not None:
             from dualrel_jax.config.document import describe
@@ -107,6 +117,9 @@ def run(given: flags.FlagValues, config: ConfigDict) -> None:
         logging.set_verbosity(logging.ERROR)  # Orbax reports every save
         sharding.cache_compilations()
         sharding.initialize(given.coordinator, given.num_processes, given.process_id)
+        interrupt.arm()  # of several hosts, JAX takes SIGTERM for itself
+        if given.mode not in ("instances", "report"):  # these need no device, which may be busy
+            sharding.check_platform()
     command = getattr(importlib.import_module(f"dualrel_jax.{module}"), function)
     if given.mode == "download":
         command(config.data.name, config.data.dir)

@@ -15,11 +15,13 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from dualrel_jax import config as config_lib
 from dualrel_jax.data.checks.volume import check_prediction_input
 from dualrel_jax.data.datasets.own import parse_voxel, split_paths
+from dualrel_jax.data.io.outputs import check_output
 from dualrel_jax.data.io.volume import Volume, intensity_range, open_volume, to_uint8
 from dualrel_jax.data.io.voxel import check_likely
-from dualrel_jax.data.io.writers import VolumeWriter, check_outputs, open_writer, remove
+from dualrel_jax.data.io.writers import VolumeWriter, check_outputs, open_writer
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference import threshold as threshold_lib
 from dualrel_jax.inference import z_smoothing
@@ -31,12 +33,14 @@ from dualrel_jax.inference.threshold import SAMPLE, UNCALIBRATED
 from dualrel_jax.inference.volume_predictor import Model, Section
 from dualrel_jax.inference.windows import Region, Window, parse_region, relative, slabs
 from dualrel_jax.methods.base import Variables
-from dualrel_jax.utils.atomic import write_text
+from dualrel_jax.utils import lock
+from dualrel_jax.utils.atomic import remove, removed_when_stopped, write_text
 from dualrel_jax.utils.jsonl import without_nan
 from dualrel_jax.utils.ranges import central_window, evenly_spaced
 from dualrel_jax.visualization import overlays
 
 _FREE = ("input", "output", "voxel_nm", "batch")  # fields that another may continue with, or that the volume holds
+THRESHOLD = "config.predict.threshold"  # in the record beside a mask
 _SHOWN = 2048  # side of the picture's part of a slice, pixels
 
 
@@ -51,9 +55,18 @@ def predict(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, 
         Name to path of the files written: `mask`, `picture` and, unless left out, `probability`.
 
     Raises:
-        InputError: there is no run, or the volume or a field cannot be used.
+        InputError: there is no run, or the volume or a field cannot be used, or another command writes the output.
     """
-    run = load_run(workdir, config)
+    config = config if config is not None else config_lib.load(Path(workdir) / "config.json")
+    output = Path(config.predict.output or Path(workdir) / "prediction" / "mask.tif")
+    trained_on = (config.data[key] for key in ("image", "label", "unlabelled", "test_image", "test_label"))
+    inputs = [config.predict.input, *(path for paths in trained_on for path in split_paths(paths))]
+    _check_outputs(output, inputs, config.predict)
+    with _sole_writer(output, config.predict):
+        return _predict(load_run(workdir, config), output)
+
+
+def _predict(run: Run, output: Path) -> dict[str, Path]:
     settings = run.config.predict.copy_and_resolve_references()
     if settings.input:
         volume = open_volume(settings.input, parse_voxel(settings.voxel_nm, "predict.voxel_nm"))
@@ -68,7 +81,6 @@ def predict(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, 
             f"{volume.path} does not say its voxel size: its pixels are taken to be those of the training, "
             f"{run.pixel_nm[0]:g} x {run.pixel_nm[1]:g} nm; --config.predict.voxel_nm=z,y,x sets them."
         )
-    output = Path(settings.output or Path(workdir) / "prediction" / "mask.tif")
     _check(volume, settings)
     _writers(volume, parse_region(settings.region, volume.shape), output, settings)  # refuses what cannot be written
     for finding in check_prediction_input(volume):
@@ -117,8 +129,15 @@ def predict_volume(
     -> (name -> path, share of the segmented voxels that are mitochondrion).
 
     Raises:
-        InputError: a bad region or setting, or an earlier call that was another.
+        InputError: a bad region or setting, an earlier call that was another, or one that writes there now.
     """
+    with _sole_writer(output, settings):
+        return _predict_volume(predictor, variables, volume, pixel_nm, output, settings)
+
+
+def _predict_volume(
+    predictor: Predictor, variables: Variables, volume: Volume, pixel_nm, output: Path, settings: ConfigDict
+) -> tuple[dict[str, Path], float]:
     _check(volume, settings)
     sigma = z_smoothing.smoothing_slices(volume, settings.z_smoothing_nm)
     region = parse_region(settings.region, volume.shape)
@@ -141,6 +160,7 @@ def predict_volume(
             stack.enter_context(writer)
         if not first.resumable:
             stack.callback(remove, views_path)
+            stack.enter_context(removed_when_stopped(views_path))
         views = z_smoothing.open_views(views_path, region) if settings.orthogonal_planes else None
         task = _Task(model, volume, region, sigma, views)
         stack.callback(progress.close)
@@ -162,7 +182,7 @@ def predict_volume(
     paths = {name: writer.path for name, writer in writers.items()}
     paths["picture"] = _picture(volume, region, grey, output)
     paths["about"] = output.with_name(f"{output.stem}.json")
-    job["config.predict.threshold"] = threshold
+    job[THRESHOLD] = threshold
     write_text(paths["about"], json.dumps(without_nan(job), indent=2) + "\n")
     return paths, progress.found / np.prod(first.shape)
 
@@ -175,18 +195,39 @@ def _check(volume: Volume, settings: ConfigDict) -> None:
         raise InputError(f"config.predict.window_px is {settings.window_px}; expected pixels, or 0 for whole slices.")
 
 
-def _writers(volume: Volume, region: Region, output: Path, settings: ConfigDict) -> dict[str, VolumeWriter]:
-    shape = tuple(part.stop - part.start for part in region)
+def _outputs(output: Path, settings: ConfigDict) -> dict[str, Path]:
+    """Name -> path of each volume that is written."""
     paths = {"mask": output}
     if settings.probability:
         paths["probability"] = output.with_name(f"{output.stem}_probability{output.suffix}")
+    return paths
+
+
+def _check_outputs(output: Path, inputs: list[str], settings: ConfigDict) -> None:
+    """InputError if one of the files cannot be written, or would replace one of `inputs`."""
+    volumes = _outputs(output, settings).values()
+    for path in volumes:
+        check_output(path, "predict.output", THRESHOLD)
     beside = [output.with_name(f"{output.stem}{suffix}") for suffix in (".png", ".json")]
-    check_outputs([*paths.values(), *beside], [volume.path], "config.predict.output")
+    check_outputs([*volumes, *beside], inputs, "config.predict.output")
+
+
+@contextlib.contextmanager
+def _sole_writer(output: Path, settings: ConfigDict) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        for path in _outputs(output, settings).values():
+            stack.enter_context(lock.output_writer(path, "--config.predict.output"))
+        yield
+
+
+def _writers(volume: Volume, region: Region, output: Path, settings: ConfigDict) -> dict[str, VolumeWriter]:
+    shape = tuple(part.stop - part.start for part in region)
+    _check_outputs(output, [volume.path], settings)
     kept = {"offset": tuple(part.start for part in region), "keep": True}
     reductions = {"mask": "majority", "probability": "mean"}
     return {
         name: open_writer(path, shape, np.uint8, volume.voxel_nm, reduction=reductions[name], **kept)
-        for name, path in paths.items()
+        for name, path in _outputs(output, settings).items()
     }
 
 

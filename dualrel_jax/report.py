@@ -16,7 +16,9 @@ from dualrel_jax.errors import InputError
 from dualrel_jax.inference.choice import choose_for_parts
 from dualrel_jax.inference.run import load_run
 from dualrel_jax.inference.run_files import RunFiles, read_run_files
+from dualrel_jax.utils import lock
 from dualrel_jax.utils.atomic import write_text
+from dualrel_jax.utils.jsonl import read_json
 from dualrel_jax.utils.ranges import consecutive_runs, evenly_spaced
 from dualrel_jax.utils.text import format_duration
 from dualrel_jax.visualization import overlays, plots
@@ -72,7 +74,11 @@ def write_report(workdir: str | Path, config: ConfigDict | None = None) -> Path:
     Raises:
         InputError: `workdir` holds no run.
     """
-    files = read_run_files(Path(workdir))
+    with lock.output_writer(Path(workdir) / "report.html", "--workdir"):
+        return _write_report(read_run_files(Path(workdir)), config)
+
+
+def _write_report(files: RunFiles, config: ConfigDict | None) -> Path:
     sections = {
         "scores": score_section(files),
         "slices": slice_section(files, config),
@@ -88,12 +94,14 @@ def write_report(workdir: str | Path, config: ConfigDict | None = None) -> Path:
     page = {
         "title": f"Mitochondria in {data_title(files.config)}, by {method_title(files.config)}",
         "summary": summarize_scores(files),
-        "evaluate_command": "" if files.scores else command_line("dualrel", f"--workdir={workdir}", "--mode=evaluate"),
+        "evaluate_command": ""
+        if files.scores
+        else command_line("dualrel", f"--workdir={files.workdir}", "--mode=evaluate"),
         "unfinished": None if is_finished else {"step": files.step, "steps": files.config.train.steps},
         "facts": run_facts(files),
         "sections": {name: section for name, section in sections.items() if section},
         "predict_command": command_line(
-            "dualrel", f"--workdir={workdir}", "--mode=predict", "--config.predict.input=VOLUME"
+            "dualrel", f"--workdir={files.workdir}", "--mode=predict", "--config.predict.input=VOLUME"
         ),
         "date": format_date(datetime.now()),
     }
@@ -247,7 +255,9 @@ def volume_section(workdir: Path) -> Section | None:
         alt = "Outlines of predicted mitochondria (orange) over EM"
         figures.append(embed_picture(mask, alt, "Prediction", " on four slices of the volume; orange: outlines."))
     if instances.exists():
-        numbers = json.loads(instances.with_suffix(".json").read_text(encoding="utf-8"))
+        sizes = dict.fromkeys(("total_um3", "median_um3"), (float, type(None)))
+        fields = {"instances": int, "cut_by_border": int, **sizes}
+        numbers = read_json(instances.with_suffix(".json"), fields, "write it again by --mode=instances")
         if numbers.get("total_um3"):
             caption = (
                 f", {numbers['cut_by_border']} of them cut by the border of the volume; total volume "

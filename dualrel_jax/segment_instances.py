@@ -8,6 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dualrel_jax.data.datasets.own import parse_voxel
+from dualrel_jax.data.io.outputs import check_output
 from dualrel_jax.data.io.volume import Volume, intensity_range, open_volume, to_uint8
 from dualrel_jax.data.io.voxel import Voxel, check_likely
 from dualrel_jax.data.io.writers import check_outputs, open_writer
@@ -17,7 +18,9 @@ from dualrel_jax.instances import morphometry
 from dualrel_jax.instances.segment import label_instances, mask_above, true_instances
 from dualrel_jax.metrics import instances
 from dualrel_jax.training import memory
+from dualrel_jax.utils import lock
 from dualrel_jax.utils.atomic import write_text
+from dualrel_jax.utils.jsonl import read_json
 from dualrel_jax.utils.ranges import evenly_spaced
 from dualrel_jax.utils.text import format_shape
 from dualrel_jax.visualization import overlays
@@ -43,9 +46,16 @@ def segment_instances(workdir: str | Path, config: ConfigDict) -> dict[str, Path
     Raises:
         InputError: a volume is missing or does not fit, its voxel size is unknown, or memory is too small.
     """
-    workdir, settings = Path(workdir), config.instances
+    output = Path(config.instances.output or Path(workdir) / "instances" / "instances.tif")
+    check_output(output, "instances.output", "cut_by_border")
+    with lock.output_writer(output, "--config.instances.output"):
+        return _segment_instances(Path(workdir), config, output)
+
+
+def _segment_instances(workdir: Path, config: ConfigDict, output: Path) -> dict[str, Path]:
+    settings = config.instances
     probability = _open_probability(workdir, config)
-    voxel_nm, output = probability.voxel_nm, Path(settings.output or workdir / "instances" / "instances.tif")
+    voxel_nm = probability.voxel_nm
     _check_memory(probability)
     _check_output(output, probability.path, settings.image, settings.label)
     image = _open_image(workdir, probability, settings)
@@ -152,10 +162,11 @@ def _open_image(workdir: Path, probability: Volume, settings: ConfigDict) -> Vol
     if settings.input:
         return probability
     try:
-        record = json.loads((workdir / "prediction" / "mask.json").read_text(encoding="utf-8"))
+        fields = {"volume": str, "config.predict.region": str}
+        record = read_json(workdir / "prediction" / "mask.json", fields, "remove it")
         volume = open_volume(record["volume"], verbose=False)
         image = volume.crop(*parse_region(record["config.predict.region"], volume.shape))
-    except (OSError, InputError):
+    except InputError:
         return probability
     return image if image.shape == probability.shape else probability
 
@@ -165,7 +176,11 @@ def _threshold_of_mask(probability: Path) -> float:
     record = probability.with_name(f"{probability.stem.removesuffix('_probability')}.json")
     if not record.is_file():
         return 0.5
-    return json.loads(record.read_text(encoding="utf-8")).get("config.predict.threshold", 0.5)
+    advice = "remove it, or set --config.instances.threshold"
+    threshold = read_json(record, {}, advice).get("config.predict.threshold", 0.5)
+    if not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
+        raise InputError(f"{record} has config.predict.threshold = {threshold!r}; expected a probability: {advice}.")
+    return threshold
 
 
 def _open_like(probability: Volume, path: str, key: str) -> Volume:

@@ -14,10 +14,10 @@ from dualrel_jax.data.datasets.registry import Part
 from dualrel_jax.data.pipeline.crops import known_box
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference.disagreement import DisagreementMethod
-from dualrel_jax.inference.run import load_run
+from dualrel_jax.inference.run import Run, load_run
 from dualrel_jax.inference.slice_predictor import Predictor
 from dualrel_jax.inference.threshold import UNKNOWN_NM
-from dualrel_jax.utils import sharding
+from dualrel_jax.utils import lock, sharding
 from dualrel_jax.utils.ranges import evenly_spaced
 from dualrel_jax.visualization import overlays
 
@@ -70,8 +70,13 @@ def suggest(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, 
         table, picture and partition -> path.
     """
     run = load_run(workdir, config)
+    with lock.folder_writer(run.workdir / "suggestions"):
+        return _suggest(run, run.workdir / "suggestions")
+
+
+def _suggest(run: Run, folder: Path) -> dict[str, Path]:
     settings = run.config.suggest
-    partition = Partition.load(Path(workdir) / "partition.json")
+    partition = Partition.load(run.workdir / "partition.json")
     mesh = sharding.create_mesh(run.config.train.devices)
     method = DisagreementMethod(run.method, run.config.augment)
     predictor = Predictor(method, _with_default_head(run.config), mesh)
@@ -88,8 +93,6 @@ def suggest(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, 
     slices = {(pick.region.part.name, pick.region.z): pick.region.part.image_at(pick.region.z) for pick in picks}
     maps_of_picks = dict(zip(slices, predictor.each(run.variables, slices.values()), strict=True))
 
-    folder = Path(workdir) / "suggestions"
-    folder.mkdir(parents=True, exist_ok=True)
     paths = {"table": folder / "suggestions.csv", "picture": folder / "suggestions.png"}
     write_table(picks, regions, paths["table"])
     draw_picks(picks, maps_of_picks, paths["picture"])

@@ -1,5 +1,6 @@
 """train_and_evaluate(config, workdir): the whole story, read top to bottom."""
 
+import contextlib
 import functools
 from pathlib import Path
 
@@ -37,10 +38,11 @@ from dualrel_jax.training.state import (
     with_params,
 )
 from dualrel_jax.training.workdir import claim_workdir, describe_run
-from dualrel_jax.utils import sharding
+from dualrel_jax.utils import interrupt, lock, sharding
 from dualrel_jax.visualization import overlays, plots
 
 MAX_SKIPPED = 5  # steps in a row that are not finite, at which a training stops: no accident of one batch
+PATIENCE_S = 20.0  # after a signal, to the end of a step, whose state is then saved
 
 
 def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, float]:
@@ -60,6 +62,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
     config = config_lib.resolve(config)
     dataset = load_dataset(config.data)
     train(config, workdir, dataset)
+    interrupt.describe("Stopped after the training, while scoring; the same command continues.")
     trained = run.load_run(workdir, config)
     trained.dataset = dataset
     if trained.dataset.test or trained.dataset.validation:
@@ -72,10 +75,18 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
     return {}
 
 
-def train(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = None) -> TrainState:
-    """Trains, or continues, the run in `workdir` on `config.data`, given as `dataset` if open; -> the final state."""
-    # ---- Config and devices ------------------------------------------------------------------------------------------
+def train(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = None, wait_s: float = 0.0) -> TrainState:
+    """Trains, or continues, the run in `workdir` on `config.data`, given as `dataset` if open; -> the final state.
+
+    Another training in `workdir` is waited for at most `wait_s`, then InputError.
+    """
     config, workdir = config_lib.resolve(config), Path(workdir)
+    with lock.folder_writer(workdir, wait_s) if sharding.is_first_host() else contextlib.nullcontext():
+        return _train(config, workdir, dataset)
+
+
+def _train(config: ConfigDict, workdir: Path, dataset: Dataset | None) -> TrainState:
+    # ---- Devices -----------------------------------------------------------------------------------------------------
     mesh = sharding.create_mesh(config.train.devices)
     method = create_method(config)
     sharding.check_batches(config.train, method.strong_views > 0, mesh)
@@ -103,6 +114,7 @@ def train(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = Non
         predictor = Predictor(method, config, mesh)
         logger = MetricLogger(workdir, start_step)
         progress, timer = Progress(config.train.steps), StepTimer(start_step)
+        interrupt.describe(f"Stopped at step {start_step}; the same command continues.")
 
         # ---- The loop ------------------------------------------------------------------------------------------------
         intervals = config.train.log_every_steps, config.train.eval_every_steps, config.train.checkpoint_every_steps
@@ -123,8 +135,10 @@ def train(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = Non
             if save or scores:
                 checkpoints.save(step, state, scores)
                 timer.start(step)
+            stop_if_asked(checkpoints, step, None if save or scores else state)
 
     # ---- The end -----------------------------------------------------------------------------------------------------
+    interrupt.describe(f"Stopped at step {config.train.steps}; the same command continues.", patience_s=1.0)
     logger.close()
     if sharding.is_first_host():
         plots.training_curves(logger.path, workdir / "pictures" / "curves.png")
@@ -229,6 +243,26 @@ def validate(predictor: Predictor, state: TrainState, dataset: Dataset, config: 
     covering = of_coverage(scores.histograms.sum(axis=0), scores.histograms[1].sum()) or UNCALIBRATED
     summary["jac_calibrated"] = summary["jac_pooled"] if fixed else scores.jac_at(covering)
     return summary
+
+
+def stop_if_asked(checkpoints: Checkpoints, step: int, unsaved: TrainState | None) -> None:
+    """After a signal saves the state of this step, unless that is done, and raises Stopped.
+
+    Of several hosts a signal reaches one, and saving needs them all: that one ends, and the run continues from its
+    last checkpoint.
+    """
+    if jax.process_count() > 1:
+        interrupt.describe(f"Stopped at step {step}; the same command continues from the last checkpoint.")
+        return
+    if interrupt.requested():
+        interrupt.allow(interrupt.SAVE_S)
+        if unsaved is not None:
+            checkpoints.save(step, unsaved)
+        interrupt.describe(f"Stopped at step {step}; the same command continues from there.")
+        raise interrupt.Stopped
+    interrupt.describe(
+        f"Stopped at step {step}; the same command continues from the last checkpoint.", patience_s=PATIENCE_S
+    )
 
 
 def check_divergence(

@@ -199,13 +199,13 @@ def test_the_voxel_size_of_a_file_of_the_training_is_the_one_it_had_there(tmp_pa
         variables=1.0,
     )
     monkeypatch.setattr(sys.modules["dualrel_jax.predict"], "load_run", lambda workdir, config: run)
-    paths = dualrel_jax.predict(tmp_path)
+    paths = dualrel_jax.predict(tmp_path, config)
     assert open_volume(paths["mask"]).voxel_nm == (30, 8, 8)
     record = json.loads(paths["about"].read_text())
     assert (record["config.predict.prediction_head"], record["config.predict.threshold"]) == ("default", 0.7)
     assert "its labels were learned" in capsys.readouterr().out
     settings.input = str(tmp_path / "another.tif")
-    paths = dualrel_jax.predict(tmp_path)
+    paths = dualrel_jax.predict(tmp_path, config)
     assert open_volume(paths["mask"]).voxel_nm is None
     record = json.loads(paths["about"].read_text())
     assert (record["config.predict.prediction_head"], record["config.predict.threshold"]) == ("prototypes", 0.5)

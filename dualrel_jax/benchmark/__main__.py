@@ -15,11 +15,15 @@ Flags:
                       cell. The same command continues a stopped benchmark: finished cells are not run again.
 """
 
+if __name__ == "__main__":  # from the first moment; the imports below take a second
+    from dualrel_jax.utils.interrupt import end_at_once
+
+    end_at_once()
+
 import argparse
 import contextlib
 import json
 import os
-import signal
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -35,17 +39,23 @@ from dualrel_jax.benchmark.statistics import BASELINE, compact, compare, targets
 from dualrel_jax.config.migration import migrate
 from dualrel_jax.errors import InputError
 from dualrel_jax.main import parse
+from dualrel_jax.utils import interrupt, lock, streams
 from dualrel_jax.utils.atomic import write_text
+from dualrel_jax.utils.jsonl import read_json
 
 # This process never imports JAX: it would take memory of the GPU, and start seconds later.
 
 COMMAND = [sys.executable, "-m", "dualrel_jax.benchmark", "--cell"]  # and the folder of a cell
-STOPPED = 130
+PATIENCE_S = 10.0  # after a signal, to the end of the tables that are being written
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Runs the command; -> its exit code: 0, 2 after a sentence or a failed cell, 130 if it was stopped."""
-    argv = sys.argv[1:] if argv is None else argv
+    """Runs the command; -> its exit code: 0, 2 after a sentence or a failed cell, 130 or 143 if it was stopped."""
+    streams.make_safe()
+    return interrupt.run_command(lambda: _main(sys.argv[1:] if argv is None else argv), as_program=argv is None)
+
+
+def _main(argv: list[str]) -> int:
     if not argv or {"--help", "-h", "-help"} & set(argv):
         print(__doc__)
         return 0
@@ -63,12 +73,19 @@ def main(argv: list[str] | None = None) -> int:
             return 0
         if given.config:
             parsed, config = parse(argv)
-            return run(config, Path(parsed.workdir))
+            interrupt.describe("Stopped; the same command continues.")
+            with lock.folder_writer(parsed.workdir):
+                return run(config, Path(parsed.workdir))
         if rest or not given.workdir:
             raise InputError(
                 "--config and --workdir are needed to run a benchmark, --workdir alone to make its tables."
             )
-        remake_outputs(Path(given.workdir))
+        if not (Path(given.workdir) / "results.json").is_file():
+            raise InputError(
+                f"{given.workdir} holds no benchmark (results.json is missing); run one there with --config first."
+            )
+        with lock.folder_writer(given.workdir):
+            remake_outputs(Path(given.workdir))
     except InputError as error:
         print(f"dualrel: {error}", file=sys.stderr)
         return 2
@@ -90,31 +107,23 @@ def run(config: ConfigDict, workdir: Path) -> int:
     for cell in waiting.values():
         cell.write()
     commands = {log: [*COMMAND, str(cell.folder)] for log, cell in waiting.items()}
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        with contextlib.closing(run_all(commands, slots)) as ended:
-            for log, code, seconds, running in ended:
-                cell = waiting[log]
-                if code == 0:
-                    write_outputs(plain, collect(config, workdir), workdir)
-                    told = progress.finished(cell, seconds, {waiting[key]: so_far for key, so_far in running.items()})
-                else:
-                    failed.append(f"{cell}: exit code {code}, {cell.last_words()} ({log})")
-                    told = progress.failed(cell)
-                print(told, flush=True)
-    except KeyboardInterrupt:
-        print("Stopped; the same command continues.", flush=True)
-        return STOPPED
+    interrupt.describe("Stopped; the same command continues.", patience_s=PATIENCE_S)
+    with contextlib.closing(run_all(commands, slots)) as ended:
+        for log, code, seconds, running in ended:
+            cell = waiting[log]
+            if code == 0:
+                write_outputs(plain, collect(config, workdir), workdir)
+                told = progress.finished(cell, seconds, {waiting[key]: so_far for key, so_far in running.items()})
+            else:
+                failed.append(f"{cell}: exit code {code}, {cell.last_words()} ({log})")
+                told = progress.failed(cell)
+            print(told, flush=True)
     if failed:
         print(f"{len(failed)} of {len(cells)} cells failed; the same command tries them again:", file=sys.stderr)
         print(*(f"  {line}" for line in failed), sep="\n", file=sys.stderr)
         return 2
     print(f"Done: {workdir}/table.md, table.csv, table.tex, curve.png, weights.png, results.json", flush=True)
     return 0
-
-
-def _interrupt(*_) -> None:
-    raise KeyboardInterrupt
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -155,7 +164,8 @@ class Cell:
         return covered and {**scoring, "targets": None} == {**self.scoring, "targets": None}
 
     def scores(self) -> dict:
-        scores = json.loads((self.folder / "scores.json").read_text())
+        fields = {"row": str, "labelled": str, "seed": int, "scoring": dict, "targets": dict, "wall_seconds": float}
+        scores = read_json(self.folder / "scores.json", fields, "delete it, and the training is scored again")
         scores["scoring"] |= migrate({"predict": scores["scoring"]["predict"]})
         return scores
 
@@ -231,7 +241,8 @@ def on_disk(config: ConfigDict, workdir: Path) -> list[Cell]:
     """Cells in `workdir` of the config's rows that have scores, whether or not they are planned now."""
     found = []
     for path in sorted(workdir.glob("*/*/seed_*/scores.json")):
-        scores = json.loads(path.read_text())
+        fields = {"row": str, "labelled": str, "seed": int}
+        scores = read_json(path, fields, "delete it, and the training is scored again")
         if scores["row"] in config.rows:
             found.append(cell_of(config, workdir, scores["row"], scores["labelled"], scores["seed"]))
     return found
@@ -302,7 +313,8 @@ def remake_outputs(workdir: Path) -> None:
     path = workdir / "results.json"
     if not path.is_file():
         raise InputError(f"{workdir} holds no benchmark ({path.name} is missing); run one there with --config first.")
-    results = json.loads(path.read_text())
+    fields = {"config": dict, "cells": list}
+    results = read_json(path, fields, "repeat the benchmark's command, which writes it again")
     write_outputs(results["config"], results["cells"], workdir)
 
 

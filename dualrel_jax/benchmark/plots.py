@@ -6,6 +6,7 @@ from pathlib import Path
 
 from dualrel_jax.benchmark.statistics import BASELINE, Entry
 from dualrel_jax.benchmark.tables import rows_of
+from dualrel_jax.utils.atomic import replacing
 from dualrel_jax.visualization.canvas import LINES
 
 COLORS = (*LINES[1:], LINES[0])  # the baseline is grey
@@ -101,4 +102,5 @@ def _finish(figure, panels, paths: Sequence[Path]) -> None:
     if handles:
         figure.legend(handles.values(), handles, loc="outside right center", frameon=False, fontsize=8)
     for path in paths:
-        figure.savefig(path)
+        with replacing(path) as part:
+            figure.savefig(part, format=path.suffix[1:])

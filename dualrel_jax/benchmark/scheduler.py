@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dualrel_jax.errors import InputError
+from dualrel_jax.utils import interrupt
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ def run_all(
                 log, slot = waiting.popleft(), free.pop()
                 running[log] = _start(commands[log], log, slot), slot, time.monotonic()
             time.sleep(0.1)
+            interrupt.check(interrupt.SAVE_S)  # the children save their states
             for log in [log for log, (process, _, _) in running.items() if process.poll() is not None]:
                 process, slot, began = running.pop(log)
                 free.append(slot)

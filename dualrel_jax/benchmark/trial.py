@@ -12,6 +12,7 @@ from absl import logging
 from ml_collections import ConfigDict
 
 from dualrel_jax import config as config_lib
+from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.data.datasets.registry import Dataset, Part, load_dataset
 from dualrel_jax.errors import InputError
 from dualrel_jax.evaluate import score
@@ -20,29 +21,35 @@ from dualrel_jax.inference.choice import choose_for_parts
 from dualrel_jax.train import train
 from dualrel_jax.utils import sharding
 from dualrel_jax.utils.atomic import write_text
-from dualrel_jax.utils.jsonl import read_records, without_nan
+from dualrel_jax.utils.jsonl import read_json, read_records, without_nan
 
 CURVE_POINTS = 100
+WAIT_S = 30.0  # a trial of a benchmark that was killed ends shortly after it
 
 
 def run_cell(folder: Path) -> None:
     """Trains, or continues, and scores the cell that `folder`/cell.json describes; writes scores.json there."""
     logging.set_verbosity(logging.ERROR)  # Orbax reports every save
     sharding.cache_compilations()
-    cell = json.loads((folder / "cell.json").read_text())
+    fields = {"row": str, "labelled": str, "seed": int, "scoring": dict, "config": dict}
+    cell = read_json(folder / "cell.json", fields, "repeat the benchmark's command, which writes it again")
     config = config_lib.resolve(ConfigDict(cell["config"]))
     # Opened before the training, which would be in vain without them.
     own = load_dataset(config.data)
     parts = parts_to_score(own, config.data, cell["scoring"]["targets"], cell["scoring"]["score_on"])
     path = folder / "scores.json"
-    earlier = json.loads(path.read_text())["wall_seconds"] if path.exists() else 0.0  # trained, and scored anew
+    earlier = 0.0
+    if path.exists():  # trained, and scored anew
+        earlier = read_json(path, {"wall_seconds": float}, "delete it, and the training is scored again")[
+            "wall_seconds"
+        ]
     start = time.monotonic()
-    train(config, folder, own)
+    train(config, folder, own, wait_s=WAIT_S)
     seconds = earlier + time.monotonic() - start
-    about = json.loads((folder / "run.json").read_text())
+    about = read_json(folder / "run.json", {"devices": list, "pixel_nm": (list, type(None))}, "repeat the command")
     scores = {
         **{key: cell[key] for key in ("row", "labelled", "seed", "scoring")},
-        "labelled_slices": len(json.loads((folder / "partition.json").read_text())["labelled"]),
+        "labelled_slices": len(Partition.load(folder / "partition.json").labelled),
         "steps": config.train.steps,
         "seconds_per_step": _median(folder, "speed/seconds_per_step"),
         "wall_seconds": seconds,

@@ -14,6 +14,7 @@ from dualrel_jax.config.rules import check_together
 from dualrel_jax.config.schema import Field, fields_of, flat
 from dualrel_jax.errors import InputError
 from dualrel_jax.utils.atomic import write_text
+from dualrel_jax.utils.jsonl import read_json
 
 # Fields that may differ between a run and a later command on its work folder: they do not change the training.
 _FREE = ("predict", "instances", "suggest", "profile", "train.devices", "train.keep_checkpoints", "data.dir")
@@ -111,7 +112,14 @@ def load(path: Path) -> ConfigDict:
             f"{path.parent} holds no finished or started run ({path.name} is missing); train there first, or give the "
             "folder of a run with --workdir."
         )
-    config = migrate(json.loads(path.read_text()), path)
+    advice = "restore it from a backup, or train again in a new --workdir"
+    config = read_json(path, {"method": dict}, advice)
+    if not isinstance(config["method"].get("name"), str):
+        raise InputError(f"{path} names no method; {advice}.")
+    for section in ("data", "augment", "model", "train", "predict", "instances", "suggest", "profile"):
+        if not isinstance(config.get(section, {}), dict):
+            raise InputError(f"{path} has {section} = {config[section]!r}; expected an object in braces: {advice}.")
+    config = migrate(config, path)
     today, there = get_config(config["method"]["name"]).to_dict(), flat(config)
     young = sorted(key for key in flat(today) if key not in there)
     if missing := [key for key in young if not _is_free(key) and key not in ADDED]:

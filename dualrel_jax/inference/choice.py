@@ -10,7 +10,6 @@ rest.
 """
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from dualrel_jax.inference import threshold as threshold_lib
 from dualrel_jax.inference.run import Run
 from dualrel_jax.inference.slice_predictor import Predictor
 from dualrel_jax.inference.threshold import UNCALIBRATED
+from dualrel_jax.utils.jsonl import read_json
 from dualrel_jax.utils.ranges import evenly_spaced
 
 DOMAINS = ("auto", "training", "other")
@@ -107,9 +107,14 @@ def is_known(run: Run, volumes: Sequence[Volume]) -> tuple[bool, str]:
 
 def _learned_from(run: Run) -> list[Appearance]:
     """The volumes with labels in the training, as run.json records them; of an older run, as its files look."""
-    record = json.loads((run.workdir / "run.json").read_text())
+    advice = "copy it from where the run was trained, or repeat the training command, which writes it again"
+    path = run.workdir / "run.json"
+    record = read_json(path, {}, advice)
     if "labelled_volumes" in record:
-        return [Appearance.from_json(seen) for seen in record["labelled_volumes"]]
+        try:
+            return [Appearance.from_json(seen) for seen in record["labelled_volumes"]]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(f"{path} has labelled_volumes that cannot be used ({error!r}); {advice}.") from error
     try:
         return run.appearances()
     except InputError:

@@ -7,7 +7,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from dualrel_jax.errors import InputError
+from dualrel_jax.utils import interrupt
 from dualrel_jax.utils.atomic import write_text
+from dualrel_jax.utils.jsonl import read_json
+
+PATIENCE_S = 5.0  # after a signal, to the end of a slice
 
 
 class Progress:
@@ -30,7 +34,8 @@ class Progress:
         self._path, self._job, self._done, self.found = path, job, 0, 0
         self.continued = path is not None and path.exists() and all(part.exists() for part in parts)
         if self.continued:
-            record = json.loads(path.read_text())
+            fields = {"job": dict, "done": int, "found": int}
+            record = read_json(path, fields, "delete it, and the prediction starts again")
             self._check(record["job"])
             self._done, self.found = record["done"], record["found"]
         self._skip = self._done
@@ -48,6 +53,7 @@ class Progress:
         """Shows a bar of so many sections, and keeps the file from now on."""
         self._bar = tqdm(total=sections, desc="predict", unit="slice", mininterval=2)
         self._save()
+        self._describe()
 
     def remaining(self, blocks: Sequence[slice]) -> Sequence[slice]:
         """Those of the next blocks of the work, ranges of sections, that are still to be done."""
@@ -57,13 +63,21 @@ class Progress:
         return blocks[done:]
 
     def step(self) -> None:
-        """One more section is computed."""
+        """One more section is computed: a place where the prediction stops after a signal."""
         self._bar.update()
+        self._describe()
+        interrupt.check()
 
     def finished(self, found: int = 0) -> None:
         """One more block is on disk."""
         self._done, self.found = self._done + 1, self.found + int(found)
         self._save()
+
+    def _describe(self) -> None:
+        then = "continues" if self._path else "starts again; one with a .zarr output would continue"
+        interrupt.describe(
+            f"Stopped at slice {self._bar.n} of {self._bar.total}; the same command {then}.", patience_s=PATIENCE_S
+        )
 
     def close(self) -> None:
         """Ends the bar; the file stays, for the next call to continue."""

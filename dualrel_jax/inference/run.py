@@ -22,6 +22,7 @@ from dualrel_jax.training.checkpoint import Checkpoints, abstract
 from dualrel_jax.training.state import TrainState, abstract_state
 from dualrel_jax.utils import sharding as sharding_lib
 from dualrel_jax.utils.atomic import write_text
+from dualrel_jax.utils.jsonl import read_json
 
 
 @dataclasses.dataclass
@@ -68,11 +69,11 @@ class Run:
         settings = {key: self.config.predict[key] for key in fields}
         of = {"step": self.step, **settings, "prediction_head": prediction_head}
         if path.exists():
-            kept = json.loads(path.read_text())
+            kept = read_json(path, {"threshold": float, "of": dict}, "delete it, and it is made again")
             if config_lib.migrate({"predict": kept["of"]})["predict"] == of:
                 return kept["threshold"]
+        partition = Partition.load(self.workdir / "partition.json")
         try:
-            partition = Partition.load(self.workdir / "partition.json")
             predictor = self.predictor_of(prediction_head)
             calibrated = threshold.calibrate(predictor, self.variables, self.dataset.train, partition)
         except InputError as error:
@@ -111,9 +112,20 @@ def load_run(workdir: str | Path, config: ConfigDict | None = None) -> Run:
     method = create_method(config)
     mesh = sharding_lib.create_mesh(config.train.devices)
     variables = state.teacher if config.predict.weights == "teacher" else state.variables
-    pixel_nm = json.loads((workdir / "run.json").read_text())["pixel_nm"]
+    pixel_nm = _training_pixel(workdir / "run.json")
     predictor = Predictor(method, config, mesh)
-    return Run(workdir, config, method, predictor, variables, step, pixel_nm and tuple(pixel_nm))
+    return Run(workdir, config, method, predictor, variables, step, pixel_nm)
+
+
+def _training_pixel(path: Path) -> tuple[float, float] | None:
+    """Pixel size (y, x) in nm of a training, from its run.json; None where it was not known."""
+    advice = "copy it from where the run was trained, or repeat the training command, which writes it again"
+    pixel_nm = read_json(path, {"pixel_nm": (list, type(None))}, advice)["pixel_nm"]
+    if pixel_nm is None:
+        return None
+    if len(pixel_nm) != 2 or not all(isinstance(size, int | float) and size > 0 for size in pixel_nm):
+        raise InputError(f"{path} has pixel_nm = {pixel_nm}; expected two lengths above 0 (y, x): {advice}.")
+    return tuple(pixel_nm)
 
 
 def load_state(workdir: Path, config: ConfigDict) -> tuple[int, TrainState]:

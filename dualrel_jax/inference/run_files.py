@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import json
 import math
 from pathlib import Path
 
@@ -11,7 +10,18 @@ from ml_collections import ConfigDict
 
 from dualrel_jax import config as config_lib
 from dualrel_jax.data.datasets.partition import Partition
-from dualrel_jax.utils.jsonl import read_records
+from dualrel_jax.utils.jsonl import read_json, read_records
+
+_FILES = {  # file -> its fields, and what to do where it is damaged
+    "run.json": (
+        {"devices": list, "git_revision": (str, type(None)), "python": str, "versions": dict},
+        "copy it from where the run was trained, or remove it",
+    ),
+    "metrics.json": (
+        {"slices": int, "part": list, "slices_without_foreground": int, "weights": str, "step": int},
+        "write it again by --mode=evaluate",
+    ),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,8 +59,8 @@ def read_run_files(workdir: Path) -> RunFiles:
     """Reads the files of `workdir`; InputError if it holds no run."""
     config = config_lib.load(workdir / "config.json")
     machine, scores = (
-        json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        for path in (workdir / "run.json", workdir / "metrics.json")
+        read_json(workdir / name, fields, advice) if (workdir / name).exists() else {}
+        for name, (fields, advice) in _FILES.items()
     )
     rows, partition = [], None
     if scores and (workdir / "slices.csv").exists():

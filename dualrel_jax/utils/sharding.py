@@ -2,6 +2,7 @@
 
 import collections
 import os
+import textwrap
 from typing import Any
 
 import jax
@@ -26,6 +27,20 @@ def cache_compilations() -> None:
     """Keeps compiled programs between processes, in the user's cache folder; JAX_COMPILATION_CACHE_DIR moves it."""
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
+
+
+def check_platform() -> None:
+    """InputError if JAX has no device of the kind that JAX_PLATFORMS names."""
+    if not (named := os.environ.get("JAX_PLATFORMS")):
+        return
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        reason = textwrap.shorten(str(error), 200) or "it is not installed"
+        raise InputError(
+            f"JAX_PLATFORMS is {named}, but JAX has no such device here ({reason}); unset it to use what there is, or "
+            "install JAX for that device."
+        ) from error
 
 
 def create_mesh(num_devices: int = 0) -> Mesh:

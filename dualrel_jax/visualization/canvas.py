@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from dualrel_jax.utils.atomic import replacing
+
 PREDICTED, TRUE = "#E69F00", "#56B4E9"
 FOREGROUND, BACKGROUND = "#E69F00", "#0072B2"
 LINES = ("#000000", "#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -31,7 +33,8 @@ def save(figure, path: str | Path) -> Path:
     """Writes a figure as .png or .pdf, by the suffix of `path`; makes the folder if it is absent."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    with replacing(path) as part:
+        figure.savefig(part, format=path.suffix[1:])
     return path
 
 

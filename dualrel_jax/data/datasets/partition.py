@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from dualrel_jax.errors import InputError
 from dualrel_jax.utils.atomic import write_text
+from dualrel_jax.utils.jsonl import read_json
 
 if TYPE_CHECKING:
     from dualrel_jax.data.datasets.registry import Part
@@ -48,19 +49,15 @@ class Partition:
         Raises:
           InputError: no such file, or not a partition.
         """
+        advice = (
+            'it is not a partition, which holds "labelled" and "unlabelled", each a list of ["part", z]: take the '
+            "partition.json of another run, or restore this one from a backup"
+        )
+        content = read_json(path, {"labelled": list, "unlabelled": list}, advice)
         try:
-            content = json.loads(Path(path).read_text())
             groups = {key: tuple((str(part), int(z)) for part, z in content[key]) for key in ("labelled", "unlabelled")}
-        except OSError as error:
-            raise InputError(
-                f"data.partition_file={path} cannot be read ({error.strerror}); expected the partition.json of an "
-                "earlier run."
-            ) from error
-        except (ValueError, TypeError, KeyError) as error:
-            raise InputError(
-                f'data.partition_file={path} is not a partition ({error!r}); expected "labelled" and "unlabelled", '
-                'each a list of ["part", z], as in the partition.json of an earlier run.'
-            ) from error
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{path} has an entry that names no slice ({error}); {advice}.") from error
         return Partition(**groups)
 
 

@@ -5,7 +5,6 @@ import contextlib
 import json
 import math
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from dualrel_jax.data.io import ome_zarr
 from dualrel_jax.data.io.volume import split_inner
 from dualrel_jax.data.io.voxel import Voxel
 from dualrel_jax.errors import InputError
+from dualrel_jax.utils.atomic import remove, removed_when_stopped
 
 SUFFIXES = (".tif", ".tiff", ".zarr")
 _BIG_TIFF_BYTES = 4_000_000_000  # before compression; a classic TIFF ends at 2**32
@@ -40,6 +40,7 @@ class VolumeWriter(abc.ABC):
         self.part = path.with_name(path.name + ".part")
         self._next = 0
         self._keep = self._finished = False
+        self._cleaning = contextlib.ExitStack()
 
     def __enter__(self) -> "VolumeWriter":
         with self._disk_errors():
@@ -47,6 +48,8 @@ class VolumeWriter(abc.ABC):
             if not (self._keep and self.resumable):
                 remove(self.part)
             self._open()
+        if not (self._keep and self.resumable):
+            self._cleaning.enter_context(removed_when_stopped(self.part))
         return self
 
     def write(self, z: int, slice_yx: np.ndarray) -> None:
@@ -77,6 +80,10 @@ class VolumeWriter(abc.ABC):
         return self.shape[0]
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        with self._cleaning:
+            self._close(error)
+
+    def _close(self, error: BaseException | None) -> None:
         if error is None and (self._keep or self._next == len(self)):
             self.finish()
             with self._disk_errors():
@@ -236,15 +243,7 @@ def check_outputs(outputs: Iterable[Path], inputs: Iterable[str | Path], key: st
     for output in outputs:
         place = output.expanduser().resolve()
         for file in files:
-            if place == file and file.exists():
+            if place == file and file.exists() or place in file.parents:
                 raise InputError(f"{key}: {output} would replace the volume itself; choose another name.")
             if file.is_dir() and place.is_relative_to(file):
                 raise InputError(f"{key}: {output} lies in {file}, the volume itself; choose another folder.")
-
-
-def remove(path: Path) -> None:
-    """Deletes a file or a folder, if it exists."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -1,0 +1,16 @@
+"""The program `dualrel`, which is `python -m dualrel_jax`: answers signals before it imports the command line."""
+
+import sys
+
+from dualrel_jax.utils.interrupt import end_at_once
+
+
+def main() -> int:
+    end_at_once()
+    from dualrel_jax.main import main as run
+
+    return run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""Whether an output can be written, before the work for it begins."""
+
+import os
+import re
+from pathlib import Path
+
+from dualrel_jax.data.io import ome_zarr
+from dualrel_jax.data.io.writers import SUFFIXES
+from dualrel_jax.errors import InputError
+from dualrel_jax.utils.jsonl import read_json
+
+_INSIDE = re.compile(r"(.+\.(?:h5|hdf5|hdf|zarr|n5)):.+", re.IGNORECASE)
+
+
+def check_output(path: str | Path, option: str, record_key: str) -> None:
+    """InputError if `path` cannot become a volume, or would take the place of a foreign file.
+
+    Args:
+        option: the config field that names it, such as `predict.output`.
+        record_key: what `<stem>.json` beside it holds, if an earlier output of the same kind wrote that file.
+    """
+    path = Path(path).expanduser()
+    if _INSIDE.fullmatch(path.name):
+        raise _refused(option, path, "is the name of an array inside a file", "a file or folder of its own")
+    if path.suffix.lower() not in SUFFIXES:
+        raise _refused(option, path, "is of no type that can be written", f"a name that ends in {', '.join(SUFFIXES)}")
+    _check_free(path, option)
+    _check_folder(path, option)
+    _check_record(path.with_name(f"{path.stem}.json"), option, record_key)
+
+
+def _refused(option: str, path: Path, problem: str, expected: str) -> InputError:
+    return InputError(f"config.{option} is {path}, which {problem}; expected {expected}: choose another name.")
+
+
+def _check_free(path: Path, option: str) -> None:
+    if path.suffix.lower() == ".zarr":
+        if path.is_dir() and not ome_zarr.is_ours(path):
+            raise _refused(option, path, "is a folder that dualrel_jax did not write", "a free name")
+        if path.exists() and not path.is_dir():
+            raise _refused(option, path, "is a file", "a free name, or an OME-Zarr folder to replace")
+    elif path.is_dir():
+        raise _refused(option, path, "is a folder", "a free name, or a file to replace")
+
+
+def _check_folder(path: Path, option: str) -> None:
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir():
+        raise _refused(option, path, f"lies below {folder}, a file", "a folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise _refused(option, path, f"lies in {folder}, where you may not write", "a folder of yours")
+
+
+def _check_record(record: Path, option: str, key: str) -> None:
+    if record.exists() and key not in read_json(record, {}, f"choose another name for config.{option}, or remove it"):
+        raise InputError(
+            f"config.{option}: beside it {record} would be overwritten, which is not the record of an earlier output; "
+            "choose another name."
+        )

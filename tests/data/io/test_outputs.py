@@ -1,0 +1,64 @@
+"""Outputs that cannot be used are refused before the work for them begins."""
+
+import os
+
+import numpy as np
+import pytest
+
+from dualrel_jax.data.io.outputs import check_output
+from dualrel_jax.data.io.writers import check_outputs, open_writer
+from dualrel_jax.errors import InputError
+
+
+def check(path):
+    check_output(path, "predict.output", "config.predict.threshold")
+
+
+@pytest.mark.parametrize("name", ["mask.tif", "a/b/mask.zarr", "mask_10:30.tiff"])
+def test_free_names_and_earlier_outputs_may_be_taken(tmp_path, name):
+    path = tmp_path / name
+    check(path)
+    with open_writer(path, (1, 2, 2), np.uint8) as writer:
+        writer.write(0, np.zeros((2, 2), np.uint8))
+    path.with_name(f"{path.stem}.json").write_text('{"config.predict.threshold": 0.5}')
+    check(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("a.h5:raw.tif", "an array inside a file"),
+        ("a.zarr:0.tif", "an array inside a file"),
+        ("mask.png", r"no type that can be written; expected a name that ends in \.tif"),
+        ("mask", "no type that can be written"),
+        ("folder.tif", "is a folder"),
+        ("foreign.zarr", "did not write"),
+        ("file.zarr", "is a file"),
+        ("em.tif/mask.tif", "below .*em.tif, a file"),
+        ("config.tif", "config.json would be overwritten"),
+    ],
+)
+def test_what_cannot_be_used_is_explained(tmp_path, name, said):
+    for folder in ("folder.tif", "foreign.zarr"):
+        (tmp_path / folder).mkdir()
+    for file in ("em.tif", "file.zarr"):
+        (tmp_path / file).touch()
+    (tmp_path / "config.json").write_text('{"seed": 0}')
+    with pytest.raises(InputError, match=rf"config.predict.output.*{said}.*choose another name"):
+        check(tmp_path / name)
+
+
+@pytest.mark.parametrize("inside", ["mask.zarr", "mask.zarr/0"])
+def test_the_array_that_is_read_is_not_replaced_by_its_group(tmp_path, inside):
+    path = tmp_path / "mask.zarr"
+    with open_writer(path, (1, 2, 2), np.uint8) as writer:
+        writer.write(0, np.zeros((2, 2), np.uint8))
+    with pytest.raises(InputError, match="the volume itself"):
+        check_outputs([path], [tmp_path / inside], "config.predict.output")
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written_is_explained(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(InputError, match="where you may not write"):
+        check(tmp_path / "a" / "mask.tif")
