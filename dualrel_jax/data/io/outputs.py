@@ -1,15 +1,12 @@
 """Whether an output can be written, before the work for it begins."""
 
 import os
-import re
 from pathlib import Path
 
 from dualrel_jax.data.io import ome_zarr
 from dualrel_jax.data.io.writers import SUFFIXES
 from dualrel_jax.errors import InputError
 from dualrel_jax.utils.jsonl import read_json
-
-_INSIDE = re.compile(r"(.+\.(?:h5|hdf5|hdf|zarr|n5)):.+", re.IGNORECASE)
 
 
 def check_output(path: str | Path, option: str, record_key: str) -> None:
@@ -20,8 +17,8 @@ def check_output(path: str | Path, option: str, record_key: str) -> None:
         record_key: what `<stem>.json` beside it holds, if an earlier output of the same kind wrote that file.
     """
     path = Path(path).expanduser()
-    if _INSIDE.fullmatch(path.name):
-        raise _refused(option, path, "is the name of an array inside a file", "a file or folder of its own")
+    if ":" in path.name:
+        raise _refused(option, path, "names an array inside a file (FILE:NAME)", "a file or folder of its own")
     if path.suffix.lower() not in SUFFIXES:
         raise _refused(option, path, "is of no type that can be written", f"a name that ends in {', '.join(SUFFIXES)}")
     _check_free(path, option)

@@ -14,7 +14,7 @@ def check(path):
     check_output(path, "predict.output", "config.predict.threshold")
 
 
-@pytest.mark.parametrize("name", ["mask.tif", "a/b/mask.zarr", "mask_10:30.tiff"])
+@pytest.mark.parametrize("name", ["mask.tif", "a/b/mask.zarr", "mask_10-30.tiff"])
 def test_free_names_and_earlier_outputs_may_be_taken(tmp_path, name):
     path = tmp_path / name
     check(path)
