@@ -221,3 +221,9 @@ def test_the_sizes_that_scaling_names_are_those_of_the_presets():
     keys = ("train.crop_px", "data.pixel_nm", "train.steps", "train.batch_labelled", "train.batch_unlabelled")
     for name, *values in rows:
         assert [int(value.replace(",", "")) for value in values] == [base.SIZES[name][key] for key in keys], name
+
+
+def test_every_mode_is_on_a_page_and_in_the_help():
+    pages = "".join(page.read_text() for page in PAGES if "log" not in page.parts)
+    modes = [mode for mode in main.MODES if not mode.startswith("train")]
+    assert [mode for mode in modes if f"--mode={mode}" not in pages or f"--mode={mode}" not in main.__doc__] == []
