@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -210,6 +211,21 @@ def test_the_voxel_size_of_a_file_of_the_training_is_the_one_it_had_there(tmp_pa
     record = json.loads(paths["about"].read_text())
     assert (record["config.predict.prediction_head"], record["config.predict.threshold"]) == ("prototypes", 0.5)
     assert "--config.predict.domain=training chooses otherwise" in capsys.readouterr().out
+
+    (tmp_path / "slices").mkdir()
+    for number, array in zip((0, 1, 2, 4, 5), image, strict=False):
+        tifffile.imwrite(tmp_path / f"slices/{number}.tif", array)
+    settings.input = str(tmp_path / "slices")
+    dualrel_jax.predict(tmp_path)
+    assert re.search("^look: Number 3 is missing between the files of .*slices", capsys.readouterr().out, re.MULTILINE)
+    for output, problem in (("slices/mask.tif", "the volume itself"), ("a.h5:raw.tif", "a colon"), ("a", "no type")):
+        settings.output = str(tmp_path / output)
+        with pytest.raises(InputError, match=problem):
+            dualrel_jax.predict(tmp_path)
+        assert "chooses otherwise" not in capsys.readouterr().out  # nothing was computed
+    settings.update({"output": "", "voxel_nm": "30000,10000,10000"})
+    with pytest.raises(InputError, match="predict.voxel_nm=30000.* 0.5 to 100 nm"):
+        dualrel_jax.predict(tmp_path)
 
 
 def test_views_are_the_mean_of_sections_across_all_axes(predict, volume):

@@ -116,11 +116,27 @@ def test_real_numbers_mean_the_same_as_bytes(config, tmp_path):
         ({"output": "{}/prediction/mask_probability.tif"}, "one of the inputs; choose another name"),
         ({"label": "{}/real.tif", "label_kind": "instances"}, "type float32; expected whole numbers: one per instance"),
         ({"output": "{}/out.png"}, "is of no type that can be written"),
+        ({"output": "{}/a.h5:out.tif"}, "has a colon in its name"),
+        (
+            {"input": "{}/scaled.tif"},
+            "slice 2 holds values from 0 to 230; expected .* real numbers from 0 to 1",
+        ),
+        (
+            {"input": "{}/mask.tif"},
+            "holds nothing but 0 and 1 as uint8; expected probabilities from 0 to 255",
+        ),
+        ({"input": "{}/light.tif"}, "light.tif states voxels of 30 x 5000 x 5000 nm.*set predict.voxel_nm"),
     ],
 )
 def test_bad_input_is_a_sentence(config, tmp_path, change, message):
     write(tmp_path / "flat.tif", np.zeros((2, 3, 4), np.uint8))
     write(tmp_path / "real.tif", np.zeros((14, 40, 60), np.float32))
+    scaled, calibration = np.zeros((4, 20, 20), np.float32), {"imagej": True, "metadata": {"unit": "nm", "spacing": 30}}
+    scaled[2, 5:9, 5:9] = 230
+    for name, array, pixels_per_nm in (
+        ("scaled", scaled, 0.1), ("mask", (scaled > 0).astype(np.uint8), 0.1), ("light", scaled / 255, 1 / 5000)
+    ):  # fmt: skip
+        tifffile.imwrite(tmp_path / f"{name}.tif", array, resolution=(pixels_per_nm, pixels_per_nm), **calibration)
     config.instances.update({key: value.format(tmp_path) for key, value in change.items()})
     with pytest.raises(InputError, match=message):
         segment_instances(tmp_path, config)

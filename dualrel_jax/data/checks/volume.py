@@ -40,10 +40,11 @@ def check_volume(image: Volume, zs: Sequence[int], labelled: bool = False) -> It
 def check_prediction_input(image: Volume) -> Iterator[Finding]:
     """`check_volume`, and whether the volume looks like labels instead of an image."""
     yield from check_volume(image, range(len(image)))
-    if flatness(image) > LABELS:
+    equal = flatness(image)
+    if equal > LABELS:
         yield Finding(
-            f"{image.path} looks like labels, not like an image (neighbouring pixels are equal in "
-            f"{flatness(image):.0%} of places): name the image with predict.input.",
+            f"{image.path} looks like labels, not like an image (neighbouring pixels are equal in {equal:.0%} of "
+            "places): name the image with predict.input.",
             look=True,
         )
 
@@ -52,7 +53,8 @@ def _check_contrast(image: Volume, zs: Sequence[int]) -> Iterator[Finding]:
     """Membranes are thin and dark in EM as it is usually shown."""
     skews = []
     for z in zs:
-        edges = ndimage.gaussian_laplace(central_slice(image, z).astype(np.float32), _SIGMA)
+        part = image[z, *central_window(image.shape[1:], _WINDOW // 2)].astype(np.float32)
+        edges = ndimage.gaussian_laplace(part, _SIGMA)
         edges -= edges.mean()
         skews.append((edges**3).mean() / max(float(edges.std()) ** 3, 1e-9))
     if skews and np.median(skews) < _INVERTED:

@@ -1,0 +1,59 @@
+"""What predict and doctor say of a volume alone."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import ndimage
+
+from dualrel_jax.data.checks.volume import check_prediction_input, check_volume
+from dualrel_jax.data.io.volume import Volume, open_volume
+
+
+@pytest.fixture(scope="module")
+def tissue():
+    """z y x, uint8: thin dark lines on noise, independent from slice to slice."""
+    field = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(6, 128, 128)), (0, 6, 6))
+    lines = np.abs(field) < 0.1 * field.std()
+    noise = np.random.default_rng(1).normal(scale=6, size=field.shape)
+    return (170 - 90 * lines + noise).clip(0, 255).astype(np.uint8)
+
+
+def said(volume):
+    volume = Volume.from_array(volume, name="em") if isinstance(volume, np.ndarray) else volume
+    findings = list(check_prediction_input(volume))
+    assert all(finding.look for finding in findings)
+    return " ".join(finding.text for finding in findings)
+
+
+def test_good_volumes_pass_in_silence(tissue):
+    assert said(tissue) == said(tissue[:1]) == said(tissue.astype(np.float32) / 255) == ""
+
+
+def test_blank_inverted_transposed_and_labels(tissue):
+    blank = tissue.copy()
+    blank[3] = 0
+    assert "1 of 6 slices looked at of em hold one grey value only (z = 3)" in said(blank)
+    assert "em seems inverted" in said(255 - tissue) and "em seems inverted" in said(-tissue.astype(np.int16))
+    smooth = ndimage.gaussian_filter(tissue.astype(float), (0, 2, 2))
+    assert "its axes may not be z y x" in said(np.ascontiguousarray(smooth.transpose(1, 2, 0)))
+    assert "looks like labels, not like an image" in said((tissue > 120).astype(np.uint8))
+    assert "one grey value only (z = 0, 1, 2, 3, 4, 5)" in said(0 * tissue)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "wanted"),
+    [
+        ([0, 1, 2, 3, 4, 5], None),
+        ([7, 17, 27, 37, 47, 57], None),
+        ([0, 1, 2, 4, 5, 6], "Number 3 is missing between the files of "),
+        ([0, 10, 20, 40, 50, 60], "Number 30 is missing between the files of "),
+    ],
+)
+def test_gaps_in_a_folder_of_slices(tissue, tmp_path, numbers, wanted):
+    for number, image in zip(numbers, tissue, strict=True):
+        Image.fromarray(image).save(tmp_path / f"em_{number:04d}.png")
+    volume = open_volume(tmp_path, verbose=False)
+    text = said(volume)
+    assert (wanted in text and "masks" not in text) if wanted else text == ""
+    if wanted:
+        assert "name masks by the numbers" in " ".join(f.text for f in check_volume(volume, range(6), labelled=True))
