@@ -216,16 +216,20 @@ def test_the_voxel_size_of_a_file_of_the_training_is_the_one_it_had_there(tmp_pa
     for number, array in zip((0, 1, 2, 4, 5), image, strict=False):
         tifffile.imwrite(tmp_path / f"slices/{number}.tif", array)
     settings.input = str(tmp_path / "slices")
-    dualrel_jax.predict(tmp_path)
+    dualrel_jax.predict(tmp_path, config)
     assert re.search("^look: Number 3 is missing between the files of .*slices", capsys.readouterr().out, re.MULTILINE)
-    for output, problem in (("slices/mask.tif", "the volume itself"), ("a.h5:raw.tif", "a colon"), ("a", "no type")):
+    for output, problem in (
+        ("slices/mask.tif", "the volume itself"),
+        ("a.h5:raw.tif", "inside a file"),
+        ("a", "no type"),
+    ):
         settings.output = str(tmp_path / output)
         with pytest.raises(InputError, match=problem):
-            dualrel_jax.predict(tmp_path)
+            dualrel_jax.predict(tmp_path, config)
         assert "chooses otherwise" not in capsys.readouterr().out  # nothing was computed
     settings.update({"output": "", "voxel_nm": "30000,10000,10000"})
     with pytest.raises(InputError, match="predict.voxel_nm=30000.* 0.5 to 100 nm"):
-        dualrel_jax.predict(tmp_path)
+        dualrel_jax.predict(tmp_path, config)
 
 
 def test_views_are_the_mean_of_sections_across_all_axes(predict, volume):

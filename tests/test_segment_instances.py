@@ -6,10 +6,10 @@ import sys
 import numpy as np
 import pytest
 import tifffile
-from dualrel_jax.configs import base
 from ml_collections import ConfigDict
 from shapes import ball
 
+import dualrel_jax
 from dualrel_jax.data.io.volume import open_volume
 from dualrel_jax.data.io.writers import open_writer
 from dualrel_jax.errors import InputError
@@ -20,7 +20,8 @@ from dualrel_jax.segment_instances import segment_instances
 @pytest.fixture
 def config(tmp_path):
     """Two balls, 300 nm apart, as a probability volume in the work folder `tmp_path`, and their numbers as truth."""
-    config = ConfigDict({"predict": base._predict(), "instances": base._instances()})
+    whole = dualrel_jax.get_config("supervised:phantom,1/32")
+    config = ConfigDict({"predict": whole.predict, "instances": whole.instances})
     shape, voxel_nm = (14, 40, 60), (30.0, 10.0, 10.0)
     truth = np.zeros(shape, np.uint16)
     truth[ball(shape, voxel_nm, (210, 200, 150), 110)] = 7
@@ -116,7 +117,7 @@ def test_real_numbers_mean_the_same_as_bytes(config, tmp_path):
         ({"output": "{}/prediction/mask_probability.tif"}, "one of the inputs; choose another name"),
         ({"label": "{}/real.tif", "label_kind": "instances"}, "type float32; expected whole numbers: one per instance"),
         ({"output": "{}/out.png"}, "is of no type that can be written"),
-        ({"output": "{}/a.h5:out.tif"}, "has a colon in its name"),
+        ({"output": "{}/a.h5:out.tif"}, "names an array inside a file"),
         (
             {"input": "{}/scaled.tif"},
             "slice 2 holds values from 0 to 230; expected .* real numbers from 0 to 1",
@@ -131,7 +132,10 @@ def test_real_numbers_mean_the_same_as_bytes(config, tmp_path):
 def test_bad_input_is_a_sentence(config, tmp_path, change, message):
     write(tmp_path / "flat.tif", np.zeros((2, 3, 4), np.uint8))
     write(tmp_path / "real.tif", np.zeros((14, 40, 60), np.float32))
-    scaled, calibration = np.zeros((4, 20, 20), np.float32), {"imagej": True, "metadata": {"unit": "nm", "spacing": 30}}
+    scaled, calibration = (
+        np.zeros((4, 20, 20), np.float32),
+        {"imagej": True, "metadata": {"axes": "ZYX", "unit": "nm", "spacing": 30}},
+    )
     scaled[2, 5:9, 5:9] = 230
     for name, array, pixels_per_nm in (
         ("scaled", scaled, 0.1), ("mask", (scaled > 0).astype(np.uint8), 0.1), ("light", scaled / 255, 1 / 5000)
