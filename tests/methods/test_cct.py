@@ -10,6 +10,7 @@ import pytest
 from learning import example
 from test_protocol import small, state_of
 
+from dualrel_jax import config as config_lib
 from dualrel_jax.errors import InputError
 from dualrel_jax.methods import create_method, losses
 from dualrel_jax.methods.base import unet
@@ -25,7 +26,7 @@ def build(**fields):
     config = small("cct")
     config.train.update({"steps": STEPS, "learning_rate": 5e-2})
     config.method.update({**ONE_EACH, **fields})
-    method = create_method(config)
+    method = create_method(config_lib.resolve(config))
     return method, config, *state_of(method, config)
 
 

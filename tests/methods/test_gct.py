@@ -11,6 +11,7 @@ import pytest
 from learning import example
 from test_protocol import small, state_of
 
+from dualrel_jax import config as config_lib
 from dualrel_jax.errors import InputError
 from dualrel_jax.methods import batching, create_method, losses
 from dualrel_jax.methods.base import unet
@@ -27,7 +28,7 @@ def build(**fields):
     config = small("gct")
     config.train.update({"steps": STEPS, "learning_rate": 5e-2})
     config.method.update({"detector_width": 4, **fields})
-    method = create_method(config)
+    method = create_method(config_lib.resolve(config))
     return method, config, *state_of(method, config)
 
 
