@@ -14,7 +14,7 @@
 Flags:
   --config METHOD.py:DATA[,LABELLED]  a config file and its argument: the data set (phantom, phantom_b, lucchi,
                       lucchi_pp, mitoem_r, mitoem_h, vnc, own) and the labelled slices (1/32, all, or a count).
-                      Modes that work on a finished run use that of its folder unless given.
+                      Modes that work on a finished run use the config of that run.
   --config.KEY=VALUE  sets a field. --config.size=tiny|small|base chooses the preset.
   --help config.train lists these fields, with their defaults, units and ranges; --help config lists all.
   --workdir DIR       folder of the run: checkpoints, scores, pictures, masks. The same command continues a killed run.
@@ -58,8 +58,9 @@ MODES = {  # mode -> the function behind it, imported when it runs
     "export": "export.write_export",
     "download": "data.datasets.download.download_dataset",
 }
+# Errors of the system that end a command with a sentence: a full disk, and a path that cannot be used.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_BARRED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+_BARRED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
 _HOME = re.compile(r"(?<=[=,])~(?=/)")  # in --flag=~/a,~/b, which shells leave as it is
 _HELP = re.compile(r"(--?help|-h)(=|$)")
 NEED_CONFIG = ("train_and_evaluate", "train", "doctor", "download")  # the others use that of the run in the work folder
@@ -80,8 +81,8 @@ def _main(argv: list[str]) -> int:
 
             print(describe(topic) if topic else __doc__)
             return 0
-        given, config = parse(argv)
-        run(given, config)
+        options, config = parse(argv)
+        run(options, config)
     except InputError as error:
         print(f"dualrel: {error}", file=sys.stderr)
         return 2
@@ -109,38 +110,42 @@ def _help_topic(argv: list[str]) -> str | None:
     return words[0].partition("=")[2] or next((word for word in after if word.startswith("config")), "")
 
 
-def run(given: flags.FlagValues, config: ConfigDict) -> None:
-    module, _, function = MODES[given.mode].rpartition(".")
-    if given.mode != "download":  # needs no devices
+def run(options: flags.FlagValues, config: ConfigDict) -> None:
+    module, _, function = MODES[options.mode].rpartition(".")
+    if options.mode != "download":  # needs no devices
         from dualrel_jax.utils import sharding
 
         logging.set_verbosity(logging.ERROR)  # Orbax reports every save
         sharding.cache_compilations()
-        sharding.initialize(given.coordinator, given.num_processes, given.process_id)
+        sharding.initialize(options.coordinator, options.num_processes, options.process_id)
         interrupt.arm()  # of several hosts, JAX takes SIGTERM for itself
-        if given.mode not in ("instances", "report"):  # these need no device, which may be busy
+        if options.mode not in ("instances", "report"):  # these need no device, which may be busy
             sharding.check_platform()
     command = getattr(importlib.import_module(f"dualrel_jax.{module}"), function)
-    if given.mode == "download":
+    if options.mode == "download":
         command(config.data.name, config.data.dir)
-    elif given.mode == "figures":
-        command(given.workdir, config, given.compare)
-    elif given.mode in NEED_CONFIG:
-        command(config, given.workdir)
+    elif options.mode == "figures":
+        command(options.workdir, config, options.compare)
+    elif options.mode in NEED_CONFIG:
+        command(config, options.workdir)
     else:
-        command(given.workdir, config)
+        command(options.workdir, config)
 
 
 def parse(argv: list[str]) -> tuple[flags.FlagValues, ConfigDict]:
-    """Flags and config of a command line (without the program's name); InputError if they make no sense."""
+    """The flags and the config of a command line, without the name of the program.
+
+    Raises:
+      InputError: an unknown flag or field, a value that its field does not allow, or flags that contradict.
+    """
     argv = [_HOME.sub(lambda _: str(Path.home()), word) for word in argv]  # a function: backslashes stay
     try:
-        given = _flags()
-        given(["dualrel", *argv], known_only=True)
-        config, words = _read_config(argv, given)
+        options = _flags()
+        options(["dualrel", *argv], known_only=True)
+        config, words = _read_config(argv, options)
         words = override(config, words)
-        given = _flags()
-        rest = given(["dualrel", *words])[1:]
+        options = _flags()
+        rest = options(["dualrel", *words])[1:]
     except InputError:
         raise
     except (flags.Error, AttributeError, KeyError, ValueError, TypeError) as error:
@@ -150,41 +155,48 @@ def parse(argv: list[str]) -> tuple[flags.FlagValues, ConfigDict]:
         raise InputError(
             f"{rest[0]!r} is not a flag; flags start with --, and what holds spaces stands in quotes (see --help)."
         )
-    if not given.workdir and given.mode != "download":
-        raise InputError("--workdir is missing; name a folder for the run, such as --workdir runs/first.")
-    if given.region:
-        if given.mode != "predict":
-            raise InputError(f"--region goes with --mode=predict, not {given.mode}; leave it out, or change the mode.")
-        config.predict.region = given.region
-    if given.coordinator and given.mode not in SEVERAL_HOSTS:
-        raise InputError(f"--coordinator goes with trainings, not {given.mode}; leave it out, and run it on one host.")
-    if given.compare and given.mode != "figures":
-        raise InputError(f"--compare goes with --mode=figures, not {given.mode}; leave it out, or change the mode.")
+    _check_options(options)
+    if options.region:
+        config.predict.region = options.region
     if "size" in config:  # not that of a benchmark
         config_lib.resolve(config)  # before anything is computed
-    return given, config
+    return options, config
+
+
+def _check_options(options: flags.FlagValues) -> None:
+    """InputError unless the flags go with the mode."""
+    if not options.workdir and options.mode != "download":
+        raise InputError("--workdir is missing; name a folder for the run, such as --workdir runs/first.")
+    if options.region and options.mode != "predict":
+        raise InputError(f"--region goes with --mode=predict, not {options.mode}; leave it out, or change the mode.")
+    if options.coordinator and options.mode not in SEVERAL_HOSTS:
+        raise InputError(
+            f"--coordinator goes with trainings, not {options.mode}; leave it out, and run it on one host."
+        )
+    if options.compare and options.mode != "figures":
+        raise InputError(f"--compare goes with --mode=figures, not {options.mode}; leave it out, or change the mode.")
 
 
 def _innermost(error: object) -> str:
-    """What the error says that others may be wrapped around, on one line."""
+    """The message of the innermost of nested errors, on one line."""
     while isinstance(error, Exception) and error.args:
         error = error.args[0]
     return ". ".join(" ".join(line.split()) for line in str(error).splitlines())
 
 
 def _flags() -> flags.FlagValues:
-    given = flags.FlagValues()
-    flags.DEFINE_string("workdir", "", "", flag_values=given)
-    flags.DEFINE_enum("mode", next(iter(MODES)), list(MODES), "", flag_values=given)
-    flags.DEFINE_list("compare", [], "", flag_values=given)
-    flags.DEFINE_string("region", "", "", flag_values=given)
-    flags.DEFINE_string("coordinator", "", "", flag_values=given)
-    flags.DEFINE_integer("num_processes", None, "", flag_values=given)
-    flags.DEFINE_integer("process_id", None, "", flag_values=given)
-    return given
+    values = flags.FlagValues()
+    flags.DEFINE_string("workdir", "", "", flag_values=values)
+    flags.DEFINE_enum("mode", next(iter(MODES)), list(MODES), "", flag_values=values)
+    flags.DEFINE_list("compare", [], "", flag_values=values)
+    flags.DEFINE_string("region", "", "", flag_values=values)
+    flags.DEFINE_string("coordinator", "", "", flag_values=values)
+    flags.DEFINE_integer("num_processes", None, "", lower_bound=1, flag_values=values)
+    flags.DEFINE_integer("process_id", None, "", lower_bound=0, flag_values=values)
+    return values
 
 
-def _read_config(argv: list[str], given: flags.FlagValues) -> tuple[ConfigDict, list[str]]:
+def _read_config(argv: list[str], options: flags.FlagValues) -> tuple[ConfigDict, list[str]]:
     """The config that --config names, or that of the run in --workdir, and the other words of `argv`."""
     config, words = None, []
     rest = iter(argv)
@@ -197,9 +209,9 @@ def _read_config(argv: list[str], given: flags.FlagValues) -> tuple[ConfigDict, 
         else:
             words.append(word)
     if config is None:
-        if given.mode in NEED_CONFIG:
+        if options.mode in NEED_CONFIG:
             raise InputError("--config is missing; name one, such as --config configs/dualrel.py:phantom,1/32.")
-        config = config_lib.load(Path(given.workdir) / "config.json")
+        config = config_lib.load(Path(options.workdir) / "config.json")
     return config, words
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import re
 import subprocess
 import sys
@@ -122,6 +123,36 @@ def test_unknown_config_and_missing_config(capsys):
     assert "configs/dualrel.py" in refused(capsys, ["--config=configs/nothing.py", "--workdir=x"])
     assert "--config is missing" in refused(capsys, ["--workdir=x"])
     assert "no finished or started run" in refused(capsys, ["--workdir=nowhere", "--mode=predict"])
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        ("def get_config(:", "SyntaxError"),
+        ("import no_such_package", "ModuleNotFoundError: No module named 'no_such_package'"),
+        ("x = 1", "AttributeError.*get_config"),
+        ("def get_config(arg=''):\n    return 1 / 0", "ZeroDivisionError"),
+        ("def get_config(arg=''):\n    return {}", "returns a dict"),
+    ],
+)
+def test_a_file_that_is_no_config_is_explained(program, reason, tmp_path, capsys):
+    path = tmp_path / "mine.py"
+    path.write_text(program)
+    sentence = refused(capsys, [f"--config={path}:phantom", "--workdir=x"])
+    assert re.search(f"{path}.*{reason}|{reason}", sentence) and "expected a Python file with get_config" in sentence
+
+
+def test_a_path_that_is_too_long_is_explained(base, capsys):
+    assert "File name too long" in refused(capsys, [*base, "--workdir=" + "a" * 5000])
+
+
+def test_a_platform_without_a_device_is_explained():
+    command = [sys.executable, "-m", "dualrel_jax.main", "--config=configs/supervised.py:phantom", "--workdir=x"]
+    for platform in ("cuda", "abacus"):
+        environment = {**os.environ, "JAX_PLATFORMS": platform}
+        process = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert process.returncode == 2
+        assert "Traceback" not in process.stderr and f"JAX_PLATFORMS is {platform}" in process.stderr
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from dualrel_jax.utils.jsonl import read_json
 _FREE = ("predict", "instances", "suggest", "profile", "train.devices", "train.keep_checkpoints", "data.dir")
 _FREE += ("data.test_image", "data.test_label", "data.test_voxel_nm", "data.cache_mib", "data.tfds_dir")
 _FREE += ("data.partition_file", "train.steps_per_call")
+_CONFIG_FILE = "expected a Python file with get_config(argument), which returns a ConfigDict, as configs/dualrel.py has"
 
 
 def get_config(name: str) -> ConfigDict:
@@ -39,11 +40,20 @@ def get_config(name: str) -> ConfigDict:
 
 
 def read_config(path: Path, argument: str = "") -> ConfigDict:
-    """The config that the config file at `path` makes of `argument`."""
-    spec = importlib.util.spec_from_file_location(f"dualrel_config_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.get_config(argument) if argument else module.get_config()
+    """The config that the config file at `path` makes of `argument`; InputError if it makes none."""
+    try:
+        spec = importlib.util.spec_from_file_location(f"dualrel_config_{path.stem}", path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        config = module.get_config(argument) if argument else module.get_config()
+    except InputError:
+        raise
+    except Exception as error:  # a config file is a program of its own
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise InputError(f"{path} is no config file ({reason}); {_CONFIG_FILE}.") from error
+    if not isinstance(config, ConfigDict):
+        raise InputError(f"get_config of {path} returns a {type(config).__name__}; {_CONFIG_FILE}.")
+    return config
 
 
 def find_config(path: str) -> Path:
@@ -121,6 +131,11 @@ def load(path: Path) -> ConfigDict:
             raise InputError(f"{path} has {section} = {config[section]!r}; expected an object in braces: {advice}.")
     config = migrate(config, path)
     today, there = get_config(config["method"]["name"]).to_dict(), flat(config)
+    if unknown_keys := sorted(set(there) - set(flat(today))):
+        raise InputError(
+            f"{path} has the field {unknown_keys[0]}, which this version of dualrel_jax does not have; use the version "
+            "in its run.json, or train again in a new folder."
+        )
     young = sorted(key for key in flat(today) if key not in there)
     if missing := [key for key in young if not _is_free(key) and key not in ADDED]:
         raise InputError(

@@ -174,3 +174,12 @@ def test_old_names_are_taken_in_a_benchmark(capsys):
     assert config.rows.dualrel.method.prototype_consistency_weight == 2
     assert config.rows.cps.method.consistency_weight == 3
     assert "config.base.train.patch is now config.base.train.crop_px.\n" in capsys.readouterr().out
+
+
+def test_a_field_of_another_version_is_named_with_its_file(tmp_path):
+    config = json.loads(config_lib.resolve(config_lib.get_config("dualrel:phantom,4")).to_json())
+    config["train"]["of_tomorrow"] = 1
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config))
+    with pytest.raises(InputError, match="config.json has the field train.of_tomorrow, which this version"):
+        config_lib.load(path)
