@@ -20,6 +20,7 @@ from dualrel_jax.benchmark import __main__ as benchmark
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "perf" / "README.md"]
 PAGES += sorted((ROOT / "docs").glob("*.md")) + sorted((ROOT / "results").rglob("*.md"))
+FILE_ENDINGS = ("py", "tif", "csv", "json", "png", "stablehlo")
 MAX_LINES = {"README.md": 120, "results/README.md": 150, "results/performance.md": 150}
 
 
@@ -84,13 +85,16 @@ def test_no_placeholder_of_an_address_is_left(path):
     assert not re.search(r"<owner>|OWNER|example\.com|YOUR_NAME", path.read_text())
 
 
-@each_page
-def test_fields_exist(page):
-    if name_of(page).startswith("results/log/"):  # fields of their own revision
+@pytest.mark.parametrize("path", [*PAGES, *sorted((ROOT / "colab").glob("*.ipynb"))], ids=name_of)
+def test_fields_exist(path):
+    if name_of(path).startswith("results/log/"):  # fields of their own revision
         return
     config = dualrel_jax.get_config("dualrel:phantom")
-    for section, field in re.findall(r"--config\.(\w+)\.(\w+)=", page.read_text().replace("config.base.", "config.")):
+    text = path.read_text().replace("config.base.", "config.")
+    for section, field in re.findall(r"config\.(\w+)\.(\w+) ?=", text):
         assert section == "rows" or field in config[section], f"--config.{section}.{field}"
+    for section, field in re.findall(r"`(data|augment|model|train|predict|instances|suggest|profile)\.(\w+)[`=]", text):
+        assert field in config[section] or field in FILE_ENDINGS, f"{section}.{field}"
 
 
 @each_page
