@@ -82,8 +82,8 @@ def measure(pipeline: str, size: str, folder: Path, rounds: int) -> list:
     held = itertools.repeat(next(feed))
     run(held)
     run(feed)
-    found = np.array([(*run(feed), run(held)[0]) for _ in range(rounds)])
-    whole, waiting, without = found.T
+    rounds_s = np.array([(*run(feed), run(held)[0]) for _ in range(rounds)])
+    whole, waiting, without = rounds_s.T
     return [pipeline, quartiles(1000 * whole), quartiles(100 * waiting / whole), quartiles(whole / without)]
 
 

@@ -117,9 +117,9 @@ def memory(quick: bool) -> Table:
                 for z in range(count):
                     writer.write(z, rng.integers(0, 255, shape).astype(np.uint8))
             code = f"from perf.prediction import predict_file; predict_file({str(path)!r})"
-            found = run_python(code)
-            seconds, before = map(float, found.output.split()[-2:])
-            rows.append([count, found.peak_mib, found.peak_mib - before, seconds, 1000 * seconds / count])
+            ended = run_python(code)
+            seconds, before = map(float, ended.output.split()[-2:])
+            rows.append([count, ended.peak_mib, ended.peak_mib - before, seconds, 1000 * seconds / count])
     columns = ["slices", "peak MiB", "above what the start took", "s", "ms a slice"]
     note = (
         f"Slices of {shape[0]} x {shape[1]} and a network of width 4, so that kept slices would show: as float32, "
@@ -129,7 +129,7 @@ def memory(quick: bool) -> Table:
 
 
 def predict_file(path: str) -> None:
-    """Segments the volume beside it with a network that knows nothing; prints seconds and the MiB before."""
+    """Segments the volume beside it with an untrained network; prints seconds and the MiB before."""
     from perf.processes import peak_mib
 
     config = workload.create_config("test")

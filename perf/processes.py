@@ -38,9 +38,9 @@ def seconds_until(command: Sequence[str], beginning: str, environment: Mapping[s
         for line in p.stdout:
             lines.append(line)
             if line.startswith(beginning):
-                found = time.perf_counter() - start
+                seconds = time.perf_counter() - start
                 p.kill()
-                return found
+                return seconds
     raise RuntimeError(f"{' '.join(command)} ended without a line {beginning!r}:\n{''.join(lines)}")
 
 

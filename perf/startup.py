@@ -17,18 +17,20 @@ def main(quick: bool = False) -> Iterator[Table]:
     help_s = [seconds_until([*MAIN, "--help"], "The command line", {}) for _ in range(repeats)]
     rows.append(["`dualrel --help`", quartiles(help_s), ""])
     for name in ("dualrel_jax", "jax", "dualrel_jax.train"):
-        found = [run_python(f"import {name}") for _ in range(repeats)]
-        rows.append([f"`import {name}`", quartiles([f.seconds for f in found]), quartiles([f.peak_mib for f in found])])
+        starts_of = [run_python(f"import {name}") for _ in range(repeats)]
+        rows.append(
+            [f"`import {name}`", quartiles([f.seconds for f in starts_of]), quartiles([f.peak_mib for f in starts_of])]
+        )
     with tempfile.TemporaryDirectory() as folder:
         fields = {f"data.{key}": value for key, value in write_volume(Path(folder)).items()}
         fields.update({"train.log_every_steps": 1, "data.pipeline": "resident"})
         if quick:
             fields.update({"model.width": 4, "model.depth": 2, "train.crop_px": 32, "train.optimizer": "adamw"})
-        given = [f"--config.{key}={value}" for key, value in fields.items()]
+        flags = [f"--config.{key}={value}" for key, value in fields.items()]
         cached = {"JAX_COMPILATION_CACHE_DIR": f"{folder}/cache"}
         starts = []
         for i in range(1 + (1 if quick else 3)):
-            training = [*MAIN, "--config=configs/dualrel.py:own,4", f"--workdir={folder}/{i}", "--mode=train", *given]
+            training = [*MAIN, "--config=configs/dualrel.py:own,4", f"--workdir={folder}/{i}", "--mode=train", *flags]
             starts.append(seconds_until(training, "step 1/", cached))
     rows.append(["first step of the first training", starts[0], ""])
     rows.append(["first step of a later one", quartiles(starts[1:]), ""])

@@ -19,7 +19,7 @@ from dualrel_jax.training import memory
 from perf import workload
 from perf.report import Table, alternate, command, import_torch, quartiles
 
-COLUMNS = ["U-Net, type, crops", "program", "s a step", "crops/s", "time / ours", "share of matrix rate"]
+COLUMNS = ["U-Net, type, crops", "program", "s per step", "crops/s", "time / ours", "share of matrix rate"]
 COLUMNS += ["time / floor", "first step, s", "MiB"]
 AUGMENTATION = "ours, augmentation alone"
 NOTE = (
@@ -56,7 +56,7 @@ def main(quick: bool = False) -> Iterator[Table]:
         floors.append([describe(config), *(value / 1e9 for value in limits), *limits.times(), max(limits.times())])
         rows += compare(config, limits, gpu, *((2, 1) if quick else (5, 3)))
     yield Table("Training step", COLUMNS, rows, NOTE)
-    columns = ["U-Net, type, crops", "Gflop a step", "GB a step", "matrices, Gflop/s", "copy, GB/s"]
+    columns = ["U-Net, type, crops", "Gflop per step", "GB per step", "matrices, Gflop/s", "copy, GB/s"]
     columns += ["arithmetic, s", "traffic, s", "floor, s"]
     yield Table("The floor of a step, by hand", columns, floors, "Counted by workload.py, the rates measured in JAX.")
 
@@ -146,8 +146,8 @@ def augmentation(config) -> Callable[[int], None]:
 
     def run(steps: int) -> None:
         for _ in range(steps):
-            found = views(jax.random.key(0), raw)
-        jax.block_until_ready(found)
+            batch_views = views(jax.random.key(0), raw)
+        jax.block_until_ready(batch_views)
 
     return run
 

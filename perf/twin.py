@@ -121,7 +121,7 @@ class DualRelNetwork(nn.Module):
         super().__init__()
         level, model = config.method.feature_level, config.model
         if config.method.rectification != "add" or model.norm != "group":
-            raise ValueError("the twin knows the rectification `add` and group norm only")
+            raise ValueError("the twin has the rectification `add` and group norm only")
         self.level, self.bfloat16 = level, model.dtype == "bfloat16"
         self.unet = UNet(model.width, model.depth, model.stem)
         self.bank = PrototypeBank(model.width * 2**level, config.method)
@@ -159,7 +159,7 @@ def referential_correlation(queries: Tensor, keys: Tensor, references: Tensor) -
 
 def to_torch(params) -> dict[str, Tensor]:
     """Flax's parameters of a DualRelNetwork (nested dicts) under the twin's names and in its axes."""
-    found = {}
+    tensors = {}
     for path, value in jax.tree_util.tree_leaves_with_path(params):
         *modules, leaf = (key.key for key in path)
         value = np.asarray(value)
@@ -168,5 +168,5 @@ def to_torch(params) -> dict[str, Tensor]:
         name = ".".join([*modules, {"kernel": "weight", "scale": "weight"}.get(leaf, leaf)])
         for old, new in _NAMES.items():
             name = name.replace(old, new)
-        found[name] = torch.from_numpy(np.array(value, order="C"))
-    return found
+        tensors[name] = torch.from_numpy(np.array(value, order="C"))
+    return tensors

@@ -155,11 +155,11 @@ def centred_cosine(a: Tensor, b: Tensor) -> Tensor:
 
 def confusion(maps: Tensor, mitochondrion: Tensor) -> Tensor:
     """How much of each prototype lies on the other class, (b k y x, b 1 Y X) -> b k."""
-    share = maps.softmax(dim=1)
+    assignment = maps.softmax(dim=1)
     p = F.interpolate(mitochondrion, maps.shape[-2:], mode="bilinear", align_corners=False, antialias=True)
-    foreground, background = share.chunk(2, dim=1)
+    foreground, background = assignment.chunk(2, dim=1)
     wrong = torch.cat([foreground * (1 - p), background * p], dim=1)
-    return wrong.sum(dim=(2, 3)) / (share.sum(dim=(2, 3)) + 1e-6)
+    return wrong.sum(dim=(2, 3)) / (assignment.sum(dim=(2, 3)) + 1e-6)
 
 
 def diversity(maps: Tensor) -> Tensor:

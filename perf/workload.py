@@ -55,15 +55,15 @@ def convolutions(config: ConfigDict) -> list[tuple[int, int, int, int]]:
     """(side of the kernel, channels in, channels out, places) of each convolution of the U-Net, for one image."""
     width, depth, stem = config.model.width, config.model.depth, config.model.stem
     pixels = [(config.train.crop_px // stem) ** 2 // 4**level for level in range(depth)]
-    found, before = [], stem**2
+    layers, before = [], stem**2
     for level in range(depth):
         w = width * 2**level
-        found += [(3, before, w, pixels[level]), (3, w, w, pixels[level])]
+        layers += [(3, before, w, pixels[level]), (3, w, w, pixels[level])]
         before = w
     for level in reversed(range(depth - 1)):
         w = width * 2**level
-        found += [(1, 2 * w, w, pixels[level + 1]), (3, 2 * w, w, pixels[level]), (3, w, w, pixels[level])]
-    return [*found, (1, width, 2 * stem**2, pixels[0])]
+        layers += [(1, 2 * w, w, pixels[level + 1]), (3, 2 * w, w, pixels[level]), (3, w, w, pixels[level])]
+    return [*layers, (1, width, 2 * stem**2, pixels[0])]
 
 
 def forward_flops(config: ConfigDict) -> float:

@@ -1,4 +1,4 @@
-"""The protocol of a method: networks, a loss, and predictions. The training loop knows nothing else of it.
+"""The protocol of a method: networks, a loss, and predictions. The training loop uses nothing else of it.
 
 A method may have any number of networks. All of them are trained by the gradient of one scalar: a network that must
 not learn from a term is held back there by `stop_gradient`, so that each network's gradient is its own even where they
@@ -26,8 +26,8 @@ Diagnostics = Mapping[str, jax.Array]
 class Method(abc.ABC):
     """Base class of methods; a subclass sets `networks` and writes `loss` and `predict`."""
 
-    main_head = "head"  # the name of the prediction that is the default
-    prediction_head_elsewhere = "default"  # the one for volumes that are not like those of the training
+    main_head = "head"  # name of the default prediction
+    prediction_head_elsewhere = "default"  # name of the prediction for volumes unlike those of the training
     strong_views = 0  # strong views of the unlabelled crops that the loss reads; 0: it reads none of them
 
     def __init__(self, config: ConfigDict):
@@ -36,7 +36,7 @@ class Method(abc.ABC):
         self.networks: dict[str, nn.Module] = {"student": unet(config.model)}
 
     def init(self, rng: jax.Array, image: jax.Array) -> Variables:
-        """Initial variables of every network for images b y x 1; one random stream a network, by name."""
+        """Initial variables of every network for images b y x 1; one random stream per network, by name."""
         names = sorted(self.networks)
         keys = dict(zip(names, jax.random.split(rng, len(names)), strict=True))
         return {
@@ -63,7 +63,7 @@ class Method(abc.ABC):
         return {"default": probability, "head": probability}
 
     def probability(self, network: str, variables: Variables, image: jax.Array) -> jax.Array:
-        """Of mitochondrion, b y x, by one U-Net for images b y x 1."""
+        """Probability of mitochondrion, b y x, by one U-Net for images b y x 1."""
         return jax.nn.softmax(self.networks[network].apply(variables[network], image).logits)[..., 1]
 
     def apply_train(
@@ -77,7 +77,7 @@ class Method(abc.ABC):
         return output, {**variables, network: {**variables[network], **updates}}
 
     def apply_teacher(self, network: str, teacher: Variables, *inputs: jax.Array) -> Any:
-        """What a network's teacher says, without a gradient."""
+        """Output of a network's teacher, without a gradient."""
         with jax.named_scope(f"{network}_teacher"):
             return jax.lax.stop_gradient(self.networks[network].apply(teacher[network], *inputs))
 
@@ -94,7 +94,7 @@ def compute(terms: Mapping[str, Callable[[], jax.Array]]) -> dict[str, jax.Array
 def diagnose(
     total: jax.Array, terms: Mapping[str, jax.Array], consistency_weight: jax.Array, **others: jax.Array
 ) -> Diagnostics:
-    """What a step logs: the loss, its terms, the weight of what it learns without labels, and a method's own."""
+    """The scalars a step logs: the loss, its terms, the weight of the unlabelled terms, and those of one method."""
     of_terms = {f"loss_{name}": value for name, value in terms.items()}
     return {"loss": total, **of_terms, "consistency_weight": consistency_weight, **others}
 

@@ -1,4 +1,4 @@
-"""Several batches through a network as one."""
+"""Joins several batches, so that a network runs once on all of them, and splits its output again."""
 
 import math
 from collections.abc import Callable
@@ -10,13 +10,13 @@ import numpy as np
 
 
 def join(*batches: jax.Array) -> tuple[jax.Array, Callable[[Any], list[Any]]]:
-    """Batches b_1 ..., b_2 ... as one of b_1 + b_2 + ..., and the function that parts what is computed from it.
+    """Batches b_1 ..., b_2 ... as one of b_1 + b_2 + ..., and the function that splits the output of a network for it.
 
-    Examples alternate: each device's share of the whole is made of its shares of the parts. Laid end to end, the parts
-    of what is computed would have to move between devices.
+    Examples alternate, so that each device holds a part of every batch. Laid end to end, the split outputs would have
+    to move between devices.
 
-    >>> images, part = join(labelled, unlabelled)
-    >>> of_labelled, of_unlabelled = part(network(images))  # any tree of arrays, batch first
+    >>> images, split = join(labelled, unlabelled)
+    >>> output_labelled, output_unlabelled = split(network(images))  # any tree of arrays, batch first
     """
     sizes = [len(batch) for batch in batches]
     groups = math.gcd(*sizes)
@@ -25,13 +25,13 @@ def join(*batches: jax.Array) -> tuple[jax.Array, Callable[[Any], list[Any]]]:
     def grouped(x: jax.Array) -> jax.Array:
         return x.reshape(groups, len(x) // groups, *x.shape[1:])
 
-    def part_array(x: jax.Array) -> list[jax.Array]:
+    def split_array(x: jax.Array) -> list[jax.Array]:
         parts = jnp.split(grouped(x), ends[:-1], axis=1)
         return [p.reshape(size, *x.shape[1:]) for p, size in zip(parts, sizes, strict=True)]
 
-    def part(tree: Any) -> list[Any]:
+    def split(tree: Any) -> list[Any]:
         leaves, structure = jax.tree.flatten(tree)
-        return [structure.unflatten(leaves_of_one) for leaves_of_one in zip(*map(part_array, leaves), strict=True)]
+        return [structure.unflatten(of_batch) for of_batch in zip(*map(split_array, leaves), strict=True)]
 
     joined = jnp.concatenate([grouped(batch) for batch in batches], axis=1)
-    return joined.reshape(sum(sizes), *batches[0].shape[1:]), part
+    return joined.reshape(sum(sizes), *batches[0].shape[1:]), split

@@ -1,4 +1,4 @@
-"""CCT: auxiliary decoders that see perturbed features must agree with the main decoder."""
+"""CCT: auxiliary decoders of perturbed features must agree with the main decoder."""
 
 import flax.linen as nn
 import jax
@@ -55,9 +55,9 @@ class CCT(Method):
         }
 
     def loss(self, variables, teacher, batch, rng, step):
-        images, part = batching.join(batch.image, batch.strong[0])
+        images, split = batching.join(batch.image, batch.strong[0])
         output, variables = self.apply_train("student", variables, images)
-        labelled, unlabelled = part(output)
+        labelled, unlabelled = split(output)
         features = self.perturb(rng, unlabelled.features[-1], unlabelled.logits)
         logits = self.networks["student"].apply(variables["student"], features, method="decode")
 

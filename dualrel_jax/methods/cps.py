@@ -1,4 +1,4 @@
-"""CPS (Chen et al., CVPR 2021): two networks that give each other hard labels, with or without CutMix."""
+"""CPS (Chen et al., CVPR 2021): two networks learn from each other's hard pseudo-labels, with or without CutMix."""
 
 import functools
 
@@ -12,7 +12,7 @@ from dualrel_jax.methods.ramps import sigmoid_ramp
 
 
 class CPS(Method):
-    """Both networks see the same strong view; every pixel counts, however unsure its label.
+    """Both networks see the same strong view; every pixel counts, however low its confidence.
 
     Without CutMix the networks supervise each other on labelled and unlabelled crops, with it on mixed unlabelled crops
     alone, whose labels are those of the clean crops, mixed alike.
@@ -33,14 +33,14 @@ class CPS(Method):
         else:
             mix = lambda x: x  # noqa: E731
 
-        images, part = batching.join(batch.image, mix(unlabelled))
+        images, split = batching.join(batch.image, mix(unlabelled))
         labelled, crossed, labels = {}, {}, {}
         for name in ("left", "right"):
             if self.config.cutmix:
                 clean, _ = self.apply_train(name, jax.lax.stop_gradient(variables), unlabelled)
                 labels[name] = mix(clean.logits).argmax(axis=-1)
             output, variables = self.apply_train(name, variables, images)
-            labelled[name], mixed = part(output.logits)
+            labelled[name], mixed = split(output.logits)
             crossed[name] = mixed if self.config.cutmix else output.logits
             labels.setdefault(name, output.logits.argmax(axis=-1))
 

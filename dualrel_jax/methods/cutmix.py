@@ -9,14 +9,14 @@ from dualrel_jax.errors import InputError
 def boxes(key: jax.Array, count: int, side: int, area: tuple[float, float], aspect: tuple[float, float]) -> jax.Array:
     """`count` masks y x bool of one box each, on crops of side x side pixels.
 
-    The box covers a share of the crop drawn uniformly from `area`; its height / width is drawn log-uniformly from
+    The box covers a fraction of the crop drawn uniformly from `area`; its height / width is drawn log-uniformly from
     `aspect`, held where the box still fits. It lies fully inside, every place equally likely.
     """
     u = jax.random.uniform(key, (4, count))
-    share = area[0] + (area[1] - area[0]) * u[0]
+    fraction = area[0] + (area[1] - area[0]) * u[0]
     ratio = jnp.exp(jnp.log(aspect[0]) + (jnp.log(aspect[1]) - jnp.log(aspect[0])) * u[1])
-    ratio = jnp.clip(ratio, share, 1 / share)
-    height, width = side * jnp.sqrt(share * ratio), side * jnp.sqrt(share / ratio)
+    ratio = jnp.clip(ratio, fraction, 1 / fraction)
+    height, width = side * jnp.sqrt(fraction * ratio), side * jnp.sqrt(fraction / ratio)
     top, left = u[2] * (side - height), u[3] * (side - width)
     return _inside(top, height, side)[:, :, None] & _inside(left, width, side)[:, None, :]
 
@@ -24,12 +24,12 @@ def boxes(key: jax.Array, count: int, side: int, area: tuple[float, float], aspe
 def three_boxes(key: jax.Array, count: int, side: int) -> jax.Array:
     """CPS's masks: `count` y x bool, three boxes combined by exclusive or.
 
-    Each box has an area share f ~ U(0.25, 0.5), a height f^U(0, 1) and a width f / height, both shortened by
+    Each box has an area fraction f ~ U(0.25, 0.5), a height f^U(0, 1) and a width f / height, both shortened by
     sqrt(1 / 3).
     """
     u = jax.random.uniform(key, (4, 3 * count))
-    share = 0.25 + 0.25 * u[0]
-    height, width = share ** u[1], share ** (1 - u[1])
+    fraction = 0.25 + 0.25 * u[0]
+    height, width = fraction ** u[1], fraction ** (1 - u[1])
     height, width = (side * size * jnp.sqrt(1 / 3) for size in (height, width))
     top, left = u[2] * (side - height), u[3] * (side - width)
     masks = _inside(top, height, side)[:, :, None] & _inside(left, width, side)[:, None, :]

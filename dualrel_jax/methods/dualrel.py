@@ -83,10 +83,10 @@ class DualRel(Method):
         mix = functools.partial(cutmix.paste_next, cutmix.three_boxes(rng, *batch.weak.shape[:2]))
         zoom = functools.partial(augment.zoom_each, self.zooms(rng, len(batch.weak)))
         pasted = [mix(view) for view in batch.strong[1:]]  # one view, or none without cross pseudo-labels
-        images, part = batching.join(batch.image, zoom(batch.strong[0]), *pasted)
+        images, split = batching.join(batch.image, zoom(batch.strong[0]), *pasted)
         (logits, prototype, _), variables = self.apply_train("student", variables, images)
         fused = upsample(prototypes.fuse(prototype.maps), images.shape[:3])
-        labelled, strong, *pasted = part(StudentOutput(logits, fused, prototype))
+        labelled, strong, *pasted = split(StudentOutput(logits, fused, prototype))
 
         # The teacher: the unlabelled crops as they are; its output is zoomed as the student's view is.
         weak_logits, weak, _ = self.apply_teacher("student", teacher, batch.weak)

@@ -1,4 +1,4 @@
-"""GCT: two networks and a detector of their flaws, by which each learns from the better of the two."""
+"""GCT: two networks and a detector of their flaws; each network learns from the one with fewer flaws."""
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ class GCT(Method):
         return {"detector": optax.adam(rate, b1=0.9, b2=0.99)}
 
     def loss(self, variables, teacher, batch, rng, step):
-        images, part = batching.join(batch.image, batch.strong[0])
+        images, split = batching.join(batch.image, batch.strong[0])
         valid, _ = batching.join(losses.valid(batch.label), jnp.ones(batch.strong.shape[1:4]))
         frozen = jax.lax.stop_gradient(variables["detector"])
 
@@ -43,12 +43,14 @@ class GCT(Method):
         for name in ("left", "right"):
             output, variables = self.apply_train(name, variables, images)
             with jax.named_scope("loss_supervised"):
-                terms["supervised"] += losses.supervised(part(output.logits)[0], batch.label)
+                terms["supervised"] += losses.supervised(split(output.logits)[0], batch.label)
             probability.append(jax.nn.softmax(output.logits))
-            # The detector learns from a prediction it cannot change, and corrects one while it cannot change itself.
-            found, variables = self.apply_train("detector", variables, images, jax.lax.stop_gradient(probability[-1]))
-            terms["detector"] += self.detector_loss(*part((found, probability[-1]))[0], batch.label)
-            flawed.append(gct_flaws.handle(found, self.config.flaw_floor))
+            # The gradient of the detector's loss stops at the prediction, that of the correction at the detector.
+            detected, variables = self.apply_train(
+                "detector", variables, images, jax.lax.stop_gradient(probability[-1])
+            )
+            terms["detector"] += self.detector_loss(*split((detected, probability[-1]))[0], batch.label)
+            flawed.append(gct_flaws.handle(detected, self.config.flaw_floor))
             squared.append(jnp.square(self.detect(frozen, images, probability[-1])))
 
         threshold = self.config.flaw_threshold
@@ -74,17 +76,17 @@ class GCT(Method):
         return total, (diagnostics, variables)
 
     @jax.named_scope("detector")
-    def detect(self, variables, images, probability):
+    def detect(self, variables, images: jax.Array, probability: jax.Array) -> jax.Array:
         """Flaws of a prediction by the detector in training mode, its batch statistics left as they are."""
         network = self.networks["detector"]
         return network.apply(variables, images, probability, train=True, mutable=["batch_stats"])[0]
 
     @jax.named_scope("loss_detector")
-    def detector_loss(self, found, probability, label) -> jax.Array:
-        """Half the squared error of the flaws found on labelled crops: the mean over the two networks, when summed."""
+    def detector_loss(self, detected: jax.Array, probability: jax.Array, label: jax.Array) -> jax.Array:
+        """Half the squared error of the detected flaws on labelled crops; summed over both networks it is their mean."""
         probability = jax.lax.stop_gradient(probability)
         truth = gct_flaws.ground_truth(probability, label, self.config.error_scale, self.config.dilations)
-        return losses.masked_mean(jnp.square(found - truth), losses.valid(label)) / 2
+        return losses.masked_mean(jnp.square(detected - truth), losses.valid(label)) / 2
 
     def predict(self, variables, image):
         left, right = (self.probability(name, variables, image) for name in ("left", "right"))

@@ -1,4 +1,4 @@
-"""Mean Teacher (Tarvainen and Valpola, NeurIPS 2017): agree with the moving average of yourself."""
+"""Mean Teacher (Tarvainen and Valpola, NeurIPS 2017): consistency with the moving average of the weights."""
 
 import jax
 
@@ -13,9 +13,9 @@ class MeanTeacher(Method):
     strong_views = 1
 
     def loss(self, variables, teacher, batch, rng, step):
-        images, part = batching.join(batch.image, batch.strong[0])
+        images, split = batching.join(batch.image, batch.strong[0])
         output, variables = self.apply_train("student", variables, images)
-        labelled, unlabelled = part(output.logits)
+        labelled, unlabelled = split(output.logits)
         target = jax.nn.softmax(self.apply_teacher("student", teacher, batch.weak).logits)
 
         terms = {

@@ -1,4 +1,4 @@
-"""The ramp of the weights of unlabelled terms, shared by all methods."""
+"""The rise of the weights of unlabelled terms over the steps, the same for all methods."""
 
 import jax
 import jax.numpy as jnp

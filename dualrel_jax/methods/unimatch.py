@@ -1,4 +1,4 @@
-"""UniMatch (Yang et al., CVPR 2023): confident labels of the weak view for two strong views and for broken features."""
+"""UniMatch (Yang et al., CVPR 2023): confident pseudo-labels of the weak view for two strong views and for features with dropped channels."""
 
 import flax.linen as nn
 import jax
@@ -12,7 +12,7 @@ from dualrel_jax.models.unet import UNet, UNetOutput
 
 
 class UniMatchNetwork(nn.Module):
-    """U-Net that can also decode features of which whole channels were dropped."""
+    """U-Net that also decodes features with whole channels dropped."""
 
     unet: UNet
     channel_dropout: float
@@ -20,20 +20,20 @@ class UniMatchNetwork(nn.Module):
     def __call__(self, image: jax.Array, train: bool = False) -> UNetOutput:
         return self.unet(image, train)
 
-    def with_broken_features(self, views: list[jax.Array], rng: jax.Array, train: bool = False) -> list[jax.Array]:
+    def with_dropped_channels(self, views: list[jax.Array], rng: jax.Array, train: bool = False) -> list[jax.Array]:
         """Logits of each of the views b y x 1, then of the last once more, with dropped channels.
 
         Every level the decoder reads loses channels, drawn anew for each image and level; the others are scaled up.
         """
-        images, part = batching.join(*views)
+        images, split = batching.join(*views)
         levels = self.unet.encoder(images.astype(self.unet.dtype), train)
         both = []
         for level, key in zip(levels, jax.random.split(rng, len(levels)), strict=True):
-            parts = part(level)
+            parts = split(level)
             kept = jax.random.bernoulli(key, 1 - self.channel_dropout, (len(parts[-1]), 1, 1, level.shape[-1]))
-            level, part_with_broken = batching.join(*parts, parts[-1] * kept / (1 - self.channel_dropout))
+            level, split_all = batching.join(*parts, parts[-1] * kept / (1 - self.channel_dropout))
             both.append(level)
-        return part_with_broken(self.unet.decoder(both, train).logits)
+        return split_all(self.unet.decoder(both, train).logits)
 
 
 class UniMatch(Method):
@@ -50,17 +50,17 @@ class UniMatch(Method):
         first_key, second_key, drop_key = jax.random.split(rng, 3)
         masks = [self.cutmix_masks(key, u, side) for key in (first_key, second_key)]
         strong = [cutmix.paste_next(mask, view) for mask, view in zip(masks, batch.strong, strict=True)]
-        # The weak view comes last, where its features are broken.
+        # The weak view comes last: its features lose channels.
         views = [batch.image, *strong, batch.weak]
-        logits, variables = self.apply_train("student", variables, views, drop_key, method="with_broken_features")
-        labelled, strong_1, strong_2, weak, broken = logits
+        logits, variables = self.apply_train("student", variables, views, drop_key, method="with_dropped_channels")
+        labelled, strong_1, strong_2, weak, dropped = logits
         target = jax.lax.stop_gradient(jax.nn.softmax(weak))
 
         views = list(zip(masks, (strong_1, strong_2), strict=True))
         terms = {
             "supervised": lambda: losses.supervised(labelled, batch.label),
             "strong": lambda: sum(self.pseudo_dice(view, cutmix.paste_next(mask, target)) for mask, view in views) / 2,
-            "feature": lambda: self.pseudo_dice(broken, target),
+            "feature": lambda: self.pseudo_dice(dropped, target),
         }
         terms = compute(terms)
         weight = self.config.consistency_weight * sigmoid_ramp(step, self.ramp_steps)

@@ -1,4 +1,4 @@
-"""What CCT does to the encoder's deepest features, and the light decoders that must see through it.
+"""CCT's perturbations of the encoder's deepest features, and its auxiliary decoders.
 
 Ouali, Hudelot and Tami, "Semi-Supervised Semantic Segmentation with Cross-Consistency Training", CVPR 2020, sec. 3.2.
 Features z are b y x c, `foreground` b y x is 1 where the main decoder sees a mitochondrion, at the features' size.
@@ -52,10 +52,10 @@ def feature_noise(key: jax.Array, z: jax.Array, strength: float) -> jax.Array:
 
 
 def feature_drop(key: jax.Array, z: jax.Array, low: float, high: float) -> jax.Array:
-    """F-Drop: zero where the mean over channels reaches a share, uniform in low..high, of its maximum in the image."""
+    """F-Drop: zero where the mean over channels reaches a fraction, uniform in low..high, of its maximum in the image."""
     attention = z.mean(axis=-1, keepdims=True)
-    share = jax.random.uniform(key, (), z.dtype, low, high)
-    return z * (attention < share * attention.max(axis=(1, 2), keepdims=True))
+    fraction = jax.random.uniform(key, (), z.dtype, low, high)
+    return z * (attention < fraction * attention.max(axis=(1, 2), keepdims=True))
 
 
 def channel_dropout(key: jax.Array, z: jax.Array, rate: float) -> jax.Array:
@@ -64,19 +64,19 @@ def channel_dropout(key: jax.Array, z: jax.Array, rate: float) -> jax.Array:
     return z * kept / (1 - rate)
 
 
-def guided_cutout(key: jax.Array, z: jax.Array, foreground: jax.Array, share: float) -> jax.Array:
-    """G-Cutout: in the bounding box of every object, zero a box of `share` of its sides, at a random place in it."""
+def guided_cutout(key: jax.Array, z: jax.Array, foreground: jax.Array, fraction: float) -> jax.Array:
+    """G-Cutout: in the bounding box of every object, zero a box of `fraction` of its sides, at a random place in it."""
     keys = jax.random.split(key, len(z))
-    cut = jax.vmap(lambda key, mask: _cut_boxes(key, mask, share))(keys, foreground)
+    cut = jax.vmap(lambda key, mask: _cut_boxes(key, mask, fraction))(keys, foreground)
     return z * ~cut[..., None]
 
 
-def _cut_boxes(key: jax.Array, mask: jax.Array, share: float) -> jax.Array:
+def _cut_boxes(key: jax.Array, mask: jax.Array, fraction: float) -> jax.Array:
     """True in one random box for each object of `mask` y x; every pixel of an object holds that object's box."""
     lows, highs, names = object_boxes(mask)
     sides = highs - lows + 1
-    boxes = jnp.maximum(jnp.round(share * sides), 1)  # at least one place: objects are few places wide at this size
-    # One draw for each name an object may have, so all its pixels share it.
+    boxes = jnp.maximum(jnp.round(fraction * sides), 1)  # at least one place: objects are few places wide at this size
+    # One draw for each name an object may have, so all its pixels have the same.
     where = jax.random.uniform(key, (mask.size, 2))[names]
     starts = lows + jnp.floor(where * (sides - boxes + 1))
     inside = []

@@ -36,7 +36,7 @@ def discrepancy(student: PrototypeOutput, teacher: PrototypeOutput) -> jax.Array
 
 @jax.named_scope("confusion")
 def confusion(maps: jax.Array, mitochondrion: jax.Array) -> jax.Array:
-    """How much of each prototype lies on the other class, (b k y x, b y x) -> b k in [0, 1].
+    """Fraction of each prototype that lies on the other class, (b k y x, b y x) -> b k in [0, 1].
 
     A prototype has as much of a pixel as is assigned to it, the softmax over prototypes. `mitochondrion` is the
     probability of that class at each pixel.
