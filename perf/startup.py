@@ -17,10 +17,9 @@ def main(quick: bool = False) -> Iterator[Table]:
     help_s = [seconds_until([*MAIN, "--help"], "The command line", {}) for _ in range(repeats)]
     rows.append(["`dualrel --help`", quartiles(help_s), ""])
     for name in ("dualrel_jax", "jax", "dualrel_jax.train"):
-        starts_of = [run_python(f"import {name}") for _ in range(repeats)]
-        rows.append(
-            [f"`import {name}`", quartiles([f.seconds for f in starts_of]), quartiles([f.peak_mib for f in starts_of])]
-        )
+        imports = [run_python(f"import {name}") for _ in range(repeats)]
+        seconds, peaks = ([getattr(ended, key) for ended in imports] for key in ("seconds", "peak_mib"))
+        rows.append([f"`import {name}`", quartiles(seconds), quartiles(peaks)])
     with tempfile.TemporaryDirectory() as folder:
         fields = {f"data.{key}": value for key, value in write_volume(Path(folder)).items()}
         fields.update({"train.log_every_steps": 1, "data.pipeline": "resident"})

@@ -46,9 +46,8 @@ class GCT(Method):
                 terms["supervised"] += losses.supervised(split(output.logits)[0], batch.label)
             probability.append(jax.nn.softmax(output.logits))
             # The gradient of the detector's loss stops at the prediction, that of the correction at the detector.
-            detected, variables = self.apply_train(
-                "detector", variables, images, jax.lax.stop_gradient(probability[-1])
-            )
+            fixed = jax.lax.stop_gradient(probability[-1])
+            detected, variables = self.apply_train("detector", variables, images, fixed)
             terms["detector"] += self.detector_loss(*split((detected, probability[-1]))[0], batch.label)
             flawed.append(gct_flaws.handle(detected, self.config.flaw_floor))
             squared.append(jnp.square(self.detect(frozen, images, probability[-1])))
@@ -83,7 +82,7 @@ class GCT(Method):
 
     @jax.named_scope("loss_detector")
     def detector_loss(self, detected: jax.Array, probability: jax.Array, label: jax.Array) -> jax.Array:
-        """Half the squared error of the detected flaws on labelled crops; summed over both networks it is their mean."""
+        """Half the squared error of the detected flaws on labelled crops: summed over both networks their mean."""
         probability = jax.lax.stop_gradient(probability)
         truth = gct_flaws.ground_truth(probability, label, self.config.error_scale, self.config.dilations)
         return losses.masked_mean(jnp.square(detected - truth), losses.valid(label)) / 2

@@ -169,7 +169,7 @@ def test_unimatch_drops_channels_anew_for_each_image():
     image = jnp.broadcast_to(jax.random.normal(jax.random.key(0), (1, 16, 16, 1)), (3, 16, 16, 1))
     network = method.networks["student"]
     views = [image[:1], image[1:]]
-    decode = jax.jit(lambda v, key: network.apply(v, views, key, method="with_broken_features"))
+    decode = jax.jit(lambda v, key: network.apply(v, views, key, method="with_dropped_channels"))
     (first,), (second, third), broken = decode(state.variables["student"], jax.random.key(1))
     np.testing.assert_allclose(second, first, atol=1e-5)
     np.testing.assert_allclose(third, first, atol=1e-5)
