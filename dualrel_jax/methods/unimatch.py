@@ -1,4 +1,4 @@
-"""UniMatch (Yang et al., CVPR 2023): confident pseudo-labels of a weak view for two strong ones and for dropped channels."""
+"""UniMatch (Yang et al., CVPR 2023): confident pseudo-labels for two strong views and for dropped channels."""
 
 import flax.linen as nn
 import jax

@@ -52,7 +52,7 @@ def feature_noise(key: jax.Array, z: jax.Array, strength: float) -> jax.Array:
 
 
 def feature_drop(key: jax.Array, z: jax.Array, low: float, high: float) -> jax.Array:
-    """F-Drop: zero where the mean over channels reaches a fraction, drawn from low..high, of its maximum in the image."""
+    """F-Drop: zero where the mean over channels reaches a fraction, drawn from low..high, of the image's maximum."""
     attention = z.mean(axis=-1, keepdims=True)
     fraction = jax.random.uniform(key, (), z.dtype, low, high)
     return z * (attention < fraction * attention.max(axis=(1, 2), keepdims=True))
