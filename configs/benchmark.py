@@ -1,4 +1,4 @@
-"""The comparison of the paper: every method at every labelled share, with a few seeds, under one shared config.
+"""The comparison of the paper: every method with every number of labels, with a few seeds, under one shared config.
 
 python -m dualrel_jax.benchmark --config configs/benchmark.py:phantom --workdir runs/bench
 
@@ -28,23 +28,23 @@ def shared(arg: str) -> ConfigDict:
     """All but the rows."""
     name, options = parse(arg)
     config = ConfigDict()
-    config.base = base.get_config(f"{name},1/32")  # every field that all cells share; labelled and seed are the cell's
+    config.base = base.get_config(f"{name},1/32")  # what all trials share; labels and seed are the trial's
     if options.get("unlabelled"):
         config.base.data.unlabelled_from = options["to"]
     config.only = ""  # rows to run, "supervised,dualrel"; empty: all
     config.labelled = LABELLED.get(name, "1/32,1/16,1/8,1/2")  # shares or counts of labelled slices
-    config.seeds = 3  # trainings of each cell,
+    config.seeds = 3  # trainings of each trial,
     config.first_seed = 0  # ... with this seed and the next ones: others than a setting was chosen on confirm it
     config.bounds = True  # also train the supervised row on every label: the upper bound
     config.to = options.get("to", "")  # further data sets to score on, joined by +
     config.score_on = "test"  # of the training data set: test (validation where there is none) or validation
-    config.processes = 0  # cells at a time; 0: one a GPU, on CPU one a core
+    config.processes = 0  # trials at a time; 0: one per GPU, on CPU one per core
     config.bootstrap = 2000  # resamples behind an interval
     return config
 
 
 def row(title: str, method: str) -> ConfigDict:
-    """A row that trains with the method section of configs/<method>.py, which may say nothing about anything else."""
+    """A row that trains with the method section of configs/<method>.py, which changes no other section."""
     config, alone = config_lib.get_config(f"{method}:phantom,1/32"), base.get_config("phantom,1/32")
     section = config.method
     del config.method

@@ -43,12 +43,12 @@ def score_curves(entries: Sequence[Entry], paths: Sequence[Path]) -> None:
     _finish(figure, panels, paths)
 
 
-def weight_curves(config: Mapping, cells: Sequence[Mapping], paths: Sequence[Path]) -> None:
+def weight_curves(config: Mapping, trials: Sequence[Mapping], paths: Sequence[Path]) -> None:
     """Consistency weight over steps, of the first seed at the fewest labelled slices; rows without one are left out."""
     chosen = {}
-    for cell in sorted(cells, key=lambda cell: (cell["labelled_slices"], cell["seed"])):
-        if cell["consistency_weight"][0]:
-            chosen.setdefault(cell["row"], cell)
+    for trial in sorted(trials, key=lambda trial: (trial["labelled_slices"], trial["seed"])):
+        if trial["consistency_weight"][0]:
+            chosen.setdefault(trial["row"], trial)
     figure, (axes,) = _figure(1)
     rows = {row: config["rows"][row]["title"] for row in config["rows"]}
     for row, style in _style_table(rows).items():
@@ -58,7 +58,7 @@ def weight_curves(config: Mapping, cells: Sequence[Mapping], paths: Sequence[Pat
             axes.plot(steps, weights, **style, linewidth=1.4, markersize=5, markevery=every)
     axes.set(title="Weight of the unlabelled terms", xlabel="step", ylabel="weight in the loss")
     if any(max(chosen[row]["consistency_weight"][1]) > 0 for row in chosen):
-        peaks = [max(cell["consistency_weight"][1]) for cell in chosen.values()]
+        peaks = [max(trial["consistency_weight"][1]) for trial in chosen.values()]
         if max(peaks) > 20 * statistics.median(peaks):
             axes.set_yscale("symlog", linthresh=0.1)
     if not chosen:

@@ -1,4 +1,4 @@
-"""Statistics of a benchmark: from the scores of its cells to one entry for each row, share and test set."""
+"""Statistics of a benchmark: from the scores of its trials to one entry per row, partition and test set."""
 
 import math
 import statistics
@@ -17,12 +17,12 @@ MeanDeviation = tuple[float, float | None]  # mean and standard deviation over s
 
 @dataclass(frozen=True)
 class Entry:
-    """One row of the comparison at one labelled share, scored on one data set. Scores are in percent.
+    """One row of the comparison at one number of labelled slices, scored on one data set. Scores are in percent.
 
     Attributes:
       scores: metric -> mean and sample standard deviation over seeds; a metric that is undefined (0/0) is missing.
       difference: pooled JAC of DualRel minus this row's, and its 95 % interval; None where one of the two is missing.
-      gap_closed: percent of the way from the supervised baseline at this share to that with every label.
+      gap_closed: percent of the way from the supervised baseline with these labels to that with every label.
       gap_note: why `gap_closed` is None.
       seconds_per_step: median over seeds. minutes: of training, all seeds together.
       published: (JAC, DSC) that others report, DSC may be None.
@@ -43,14 +43,14 @@ class Entry:
     published: tuple[float, float | None] | None = None
 
 
-def compare(config: Mapping, cells: Sequence[Mapping]) -> list[Entry]:
-    """Entries of all cells, by test set, by labelled slices, then in the order of the rows.
+def compare(config: Mapping, trials: Sequence[Mapping]) -> list[Entry]:
+    """Entries of all trials, by test set, by labelled slices, then in the order of the rows.
 
-    `config` is the benchmark's (configs/benchmark.py) as plain data; a cell is what `compact` returns.
+    `config` is the benchmark's (configs/benchmark.py) as plain data; a trial is what `compact` returns.
     """
     groups: dict[tuple[str, str], list[Mapping]] = {}
-    for cell in sorted(cells, key=lambda cell: (cell["labelled_slices"], cell["labelled"], cell["seed"])):
-        groups.setdefault((cell["labelled"], cell["row"]), []).append(cell)
+    for trial in sorted(trials, key=lambda trial: (trial["labelled_slices"], trial["labelled"], trial["seed"])):
+        groups.setdefault((trial["labelled"], trial["row"]), []).append(trial)
     labels = list(dict.fromkeys(labelled for labelled, _ in groups))
     order = [(labelled, row) for labelled in labels for row in config["rows"] if (labelled, row) in groups]
     return [
@@ -66,15 +66,15 @@ def targets(config: Mapping) -> list[str]:
 def _entries(config: Mapping, target: str, groups: Mapping[tuple[str, str], list[Mapping]]) -> list[Entry]:
     weights = config["base"]["predict"]["weights"]
     summaries = {
-        key: {cell["seed"]: cell["targets"][target][weights] for cell in group if target in cell["targets"]}
+        key: {trial["seed"]: trial["targets"][target][weights] for trial in group if target in trial["targets"]}
         for key, group in groups.items()
     }
-    scores = {key: _scores(list(found.values())) for key, found in summaries.items()}
-    jac = {key: found["jac_pooled"][0] for key, found in scores.items() if "jac_pooled" in found}
+    scores = {key: _scores(list(by_seed.values())) for key, by_seed in summaries.items()}
+    jac = {key: means["jac_pooled"][0] for key, means in scores.items() if "jac_pooled" in means}
     entries = []
     for (labelled, row), group in groups.items():
-        found = summaries[labelled, row]
-        if not found:
+        by_seed = summaries[labelled, row]
+        if not by_seed:
             continue
         gap, note = gap_closed(jac.get((labelled, row)), jac.get((labelled, BASELINE)), jac.get(("all", BASELINE)))
         entries.append(
@@ -84,9 +84,9 @@ def _entries(config: Mapping, target: str, groups: Mapping[tuple[str, str], list
                 title=config["rows"][row]["title"],
                 labelled=labelled,
                 labelled_slices=group[0]["labelled_slices"],
-                seeds=len(found),
+                seeds=len(by_seed),
                 scores=scores[labelled, row],
-                difference=_difference(summaries.get((labelled, REFERENCE), {}), found, config["bootstrap"]),
+                difference=_difference(summaries.get((labelled, REFERENCE), {}), by_seed, config["bootstrap"]),
                 gap_closed=gap,
                 gap_note=note,
                 seconds_per_step=seconds_per_step(group),
@@ -98,7 +98,7 @@ def _entries(config: Mapping, target: str, groups: Mapping[tuple[str, str], list
 
 
 def compact(scores: Mapping) -> dict:
-    """The content of a cell's scores.json with its records as rows of counts, for results.json."""
+    """The content of a trial's scores.json with its records as rows of counts, for results.json."""
     targets = {}
     for name, target in scores["targets"].items():
         targets[name] = dict(target)
@@ -147,7 +147,7 @@ def paired_difference(
 
 
 def gap_closed(score: float | None, few: float | None, every: float | None) -> tuple[float | None, str]:
-    """Percent of the way from `few`, the supervised score at this share, to `every`, with all labels; or why not."""
+    """Percent of the way from `few`, the supervised score with these labels, to `every`, with all; or why not."""
     if few is None or every is None:
         return None, "the supervised baseline with few or with all labels is missing"
     if score is None:
@@ -157,16 +157,16 @@ def gap_closed(score: float | None, few: float | None, every: float | None) -> t
     return 100 * (score - few) / (every - few), ""
 
 
-def seconds_per_step(cells: Sequence[Mapping]) -> float | None:
-    """Median over cells; None if none was timed."""
-    known = [cell["seconds_per_step"] for cell in cells if cell["seconds_per_step"] is not None]
+def seconds_per_step(trials: Sequence[Mapping]) -> float | None:
+    """Median over trials; None if none was timed."""
+    known = [trial["seconds_per_step"] for trial in trials if trial["seconds_per_step"] is not None]
     return statistics.median(known) if known else None
 
 
-def training_minutes(cell: Mapping) -> float:
+def training_minutes(trial: Mapping) -> float:
     """From the time of its steps, which a restart leaves alone; the time of its last start where that is not known."""
-    known = cell["seconds_per_step"] is not None
-    return (cell["steps"] * cell["seconds_per_step"] if known else cell["wall_seconds"]) / 60
+    known = trial["seconds_per_step"] is not None
+    return (trial["steps"] * trial["seconds_per_step"] if known else trial["wall_seconds"]) / 60
 
 
 def _scores(summaries: list[Mapping]) -> dict[str, MeanDeviation]:
@@ -182,8 +182,8 @@ def _difference(reference: Mapping, other: Mapping, resamples: int) -> tuple[flo
     a, b = (np.array([side[seed]["counts"] for seed in seeds]) for side in (reference, other))
     if not np.array_equal(a[..., 0], b[..., 0]):
         raise ValueError("expected the same slices of both methods, got different ones")
-    found = paired_difference(a[..., 1:4], b[..., 1:4], resamples)
-    return found and tuple(100 * value for value in found)
+    difference = paired_difference(a[..., 1:4], b[..., 1:4], resamples)
+    return difference and tuple(100 * value for value in difference)
 
 
 def _jac(counts: np.ndarray) -> np.ndarray:

@@ -25,14 +25,14 @@ class Table:
     notes: list[str] = field(default_factory=list)
 
 
-def make_tables(config: Mapping, cells: Sequence[Mapping], entries: Sequence[Entry]) -> list[Table]:
+def make_tables(config: Mapping, trials: Sequence[Mapping], entries: Sequence[Entry]) -> list[Table]:
     """For each data set that was scored: both averages, then the differences to DualRel."""
     tables = []
     for target in dict.fromkeys(entry.target for entry in entries):
         own = [entry for entry in entries if entry.target == target]
         data = config["base"]["data"]["name"]
-        tested = f"Trained on {data}, tested on {_tested_on(cells, target)}"
-        notes = _notes(config, cells)
+        tested = f"Trained on {data}, tested on {_tested_on(trials, target)}"
+        notes = _notes(config, trials)
         for average, metrics in AVERAGES.items():
             tables.append(score_table(f"{tested}: {average}", own, metrics, config["seeds"], notes))
             if average == "mean of slices" and any(entry.published for entry in own):
@@ -44,7 +44,7 @@ def make_tables(config: Mapping, cells: Sequence[Mapping], entries: Sequence[Ent
 def score_table(
     title: str, entries: Sequence[Entry], metrics: tuple[str, str], seeds: int, notes: Sequence[str] = ()
 ) -> Table:
-    """Rows methods, columns JAC and DSC of each share, in percent, and the cost; entries of one test set.
+    """Rows methods, columns JAC and DSC of each partition, in percent, and the cost; entries of one test set.
 
     Published numbers stand under the method's own, in the table of means of slices, to whose rule they fit.
     """
@@ -54,14 +54,16 @@ def score_table(
     table = Table(title, groups, [], notes=list(notes))
     best: dict[int, tuple[float, int]] = {}
     for row, title_ in rows.items():
-        found = [rows_of(entries, row).get(labelled) for labelled in columns]
-        texts = [_mean_text(entry and entry.scores.get(metric), entry, seeds) for entry in found for metric in metrics]
-        for i, value in enumerate(entry.scores.get(m) if entry else None for entry in found for m in metrics):
+        row_entries = [rows_of(entries, row).get(labelled) for labelled in columns]
+        texts = [
+            _mean_text(entry and entry.scores.get(metric), entry, seeds) for entry in row_entries for metric in metrics
+        ]
+        for i, value in enumerate(entry.scores.get(m) if entry else None for entry in row_entries for m in metrics):
             if value and value[0] > best.get(i, (-1.0, 0))[0]:
                 best[i] = value[0], len(table.rows)
-        table.rows.append([title_, *texts, *_cost([entry for entry in found if entry])])
-        if "mean" in metrics[0] and any(entry and entry.published for entry in found):
-            pairs = [(entry and entry.published) or (None, None) for entry in found]
+        table.rows.append([title_, *texts, *_cost([entry for entry in row_entries if entry])])
+        if "mean" in metrics[0] and any(entry and entry.published for entry in row_entries):
+            pairs = [(entry and entry.published) or (None, None) for entry in row_entries]
             numbers = [NOTHING if value is None else f"{value:.1f}" for pair in pairs for value in pair]
             table.rows.append([f"{title_}, published", *numbers, "", ""])
     if len(rows) > 1:
@@ -76,7 +78,7 @@ def score_table(
 
 
 def difference_table(title: str, entries: Sequence[Entry], resamples: int) -> Table:
-    """DualRel minus each method in pooled JAC with its interval, and the share of the gap closed."""
+    """DualRel minus each method in pooled JAC with its interval, and how much of the gap is closed."""
     columns, rows, _ = _layout(entries)
     groups = [("", ["Method"]), *((heading, ["DualRel − method", "gap closed"]) for heading in columns.values())]
     table, reasons = Table(title, groups, []), []
@@ -104,12 +106,15 @@ def difference_table(title: str, entries: Sequence[Entry], resamples: int) -> Ta
 
 
 def rows_of(entries: Sequence[Entry], row: str) -> dict[str, Entry]:
-    """Labelled share -> entry of one row."""
+    """Labelled slices -> entry of one row."""
     return {entry.labelled: entry for entry in entries if entry.row == row}
 
 
 def _layout(entries: Sequence[Entry]) -> tuple[dict[str, str], dict[str, str], list[Entry]]:
-    """(share -> column heading, row -> title, the supervised bound): "all" is a column only if others trained on it."""
+    """(labelled slices -> column heading, row -> title, the supervised bound).
+
+    "all" is a column only if other rows trained on it.
+    """
     bounds = [entry for entry in entries if (entry.row, entry.labelled) == (BASELINE, "all")]
     if any(entry.labelled == "all" and entry.row != BASELINE for entry in entries):
         bounds = []
@@ -127,7 +132,7 @@ def _mean_text(value: MeanDeviation | None, entry: Entry | None, seeds: int) -> 
 
 
 def _cost(entries: Sequence[Entry]) -> list[str]:
-    """Seconds a step, the median over shares, and minutes in all."""
+    """Seconds per step, the median over partitions, and minutes in all."""
     seconds = sorted(entry.seconds_per_step for entry in entries if entry.seconds_per_step is not None)
     middle = f"{seconds[len(seconds) // 2]:.3g}" if seconds else NOTHING
     return [middle, f"{sum(entry.minutes for entry in entries):.3g}"]
@@ -140,14 +145,14 @@ def _interval(entry: Entry | None) -> str:
     return f"{value} ({low} to {high})"
 
 
-def _tested_on(cells: Sequence[Mapping], target: str) -> str:
-    scored = next(cell["targets"][target] for cell in cells if target in cell["targets"])
+def _tested_on(trials: Sequence[Mapping], target: str) -> str:
+    scored = next(trial["targets"][target] for trial in trials if target in trial["targets"])
     return f"{', '.join(scored['parts'])} ({scored['teacher']['slices']} slices)"
 
 
-def _notes(config: Mapping, cells: Sequence[Mapping]) -> list[str]:
-    steps, devices = ({cell[key] for cell in cells} for key in ("steps", "device"))
-    pixels = {tuple(cell["pixel_nm"]) if cell["pixel_nm"] else None for cell in cells}
+def _notes(config: Mapping, trials: Sequence[Mapping]) -> list[str]:
+    steps, devices = ({trial[key] for trial in trials} for key in ("steps", "device"))
+    pixels = {tuple(trial["pixel_nm"]) if trial["pixel_nm"] else None for trial in trials}
     size = " or ".join(f"{y:g} × {x:g} nm" for y, x in sorted(pixels - {None}))
     resampled = (
         f"All images are resampled to one pixel size ({size}) and" if size else "Images are used as they are, and"

@@ -1,4 +1,4 @@
-"""One cell of a benchmark: trains it in its folder, then scores it on every data set, in this process."""
+"""One trial of a benchmark: trains it in its folder, then scores it on every data set, in this process."""
 
 import dataclasses
 import json
@@ -27,16 +27,16 @@ CURVE_POINTS = 100
 WAIT_S = 30.0  # a trial of a benchmark that was killed ends shortly after it
 
 
-def run_cell(folder: Path) -> None:
-    """Trains, or continues, and scores the cell that `folder`/cell.json describes; writes scores.json there."""
+def run_trial(folder: Path) -> None:
+    """Trains, or continues, and scores the trial that `folder`/cell.json describes; writes scores.json there."""
     logging.set_verbosity(logging.ERROR)  # Orbax reports every save
     sharding.cache_compilations()
     fields = {"row": str, "labelled": str, "seed": int, "scoring": dict, "config": dict}
-    cell = read_json(folder / "cell.json", fields, "repeat the benchmark's command, which writes it again")
-    config = config_lib.resolve(ConfigDict(cell["config"]))
+    trial = read_json(folder / "cell.json", fields, "repeat the benchmark's command, which writes it again")
+    config = config_lib.resolve(ConfigDict(trial["config"]))
     # Opened before the training, which would be in vain without them.
     own = load_dataset(config.data)
-    parts = parts_to_score(own, config.data, cell["scoring"]["targets"], cell["scoring"]["score_on"])
+    parts = parts_to_score(own, config.data, trial["scoring"]["targets"], trial["scoring"]["score_on"])
     path = folder / "scores.json"
     earlier = 0.0
     if path.exists():  # trained, and scored anew
@@ -46,16 +46,16 @@ def run_cell(folder: Path) -> None:
     start = time.monotonic()
     train(config, folder, own, wait_s=WAIT_S)
     seconds = earlier + time.monotonic() - start
-    about = read_json(folder / "run.json", {"devices": list, "pixel_nm": (list, type(None))}, "repeat the command")
+    record = read_json(folder / "run.json", {"devices": list, "pixel_nm": (list, type(None))}, "repeat the command")
     scores = {
-        **{key: cell[key] for key in ("row", "labelled", "seed", "scoring")},
+        **{key: trial[key] for key in ("row", "labelled", "seed", "scoring")},
         "labelled_slices": len(Partition.load(folder / "partition.json").labelled),
         "steps": config.train.steps,
         "seconds_per_step": _median(folder, "speed/seconds_per_step"),
         "wall_seconds": seconds,
         "peak_memory_mib": peak_memory_mib(),
-        "device": f"{len(about['devices'])} x {jax.devices()[0].device_kind}",
-        "pixel_nm": about["pixel_nm"],
+        "device": f"{len(record['devices'])} x {jax.devices()[0].device_kind}",
+        "pixel_nm": record["pixel_nm"],
         "consistency_weight": _curve(folder, "train/consistency_weight"),
         "targets": score_parts(folder, config, own, parts),
     }
@@ -73,12 +73,12 @@ def parts_to_score(own: Dataset, data: ConfigDict, targets: list[str], score_on:
     for name in targets:
         if name != data.name:
             parts[name] = _foreign_parts(data, name)
-    for name, found in parts.items():
-        if not any(part.labelled_zs for part in found):
+    for name, of_name in parts.items():
+        if not any(part.labelled_zs for part in of_name):
             raise InputError(f"The data set {name} has no labelled {score_on} slices to score on; see config.score_on.")
     pixel_nm = own.train[0].pixel_nm
     return {
-        name: tuple(dataclasses.replace(part, pixel_nm=pixel_nm) for part in found) for name, found in parts.items()
+        name: tuple(dataclasses.replace(part, pixel_nm=pixel_nm) for part in of_name) for name, of_name in parts.items()
     }
 
 

@@ -16,6 +16,7 @@ import pytest
 from dualrel_jax import config as config_lib
 from dualrel_jax.benchmark import __main__ as benchmark
 from dualrel_jax.benchmark import scheduler, trial
+from dualrel_jax.benchmark.plan import plan
 from dualrel_jax.data.datasets import registry
 from dualrel_jax.data.datasets.labels import fully_labelled
 from dualrel_jax.data.io.volume import Volume
@@ -23,31 +24,31 @@ from dualrel_jax.errors import InputError
 from dualrel_jax.inference.choice import Choice
 from dualrel_jax.main import parse
 
-# Stands in for the training of a cell: writes what it would, from cell.json; the row "broken" in `fail` fails.
+# Stands in for the training of a trial: writes what it would, from cell.json; the row "broken" in `fail` fails.
 WORKER = """
 import json, pathlib, sys
 folder = pathlib.Path(sys.argv[1])
-cell = json.loads((folder / "cell.json").read_text())
+trial = json.loads((folder / "cell.json").read_text())
 print("working", flush=True)
-if (folder.parents[2] / "fail").exists() and cell["row"] == "dualrel":
+if (folder.parents[2] / "fail").exists() and trial["row"] == "dualrel":
     sys.exit("dualrel: The volume is upside down.")
-(folder / "config.json").write_text(json.dumps(cell["config"]))
-hits = 50 + 10 * (cell["row"] == "dualrel") + 3 * cell["seed"]
+(folder / "config.json").write_text(json.dumps(trial["config"]))
+hits = 50 + 10 * (trial["row"] == "dualrel") + 3 * trial["seed"]
 records = [{"z": z, "tp": hits + z, "fp": 9, "fn": 50, "tn": 900, "jac": 0.5} for z in range(4)]
 summary = {name: 0.5 for name in ("jac_pooled", "dsc_pooled", "jac_per_slice_mean", "dsc_per_slice_mean")}
 summary |= {"slices": 4, "records": records}
 target = {"parts": ["some"], "teacher": summary, "student": summary}
-scores = {key: cell[key] for key in ("row", "labelled", "seed", "scoring")}
+scores = {key: trial[key] for key in ("row", "labelled", "seed", "scoring")}
 scores |= {"labelled_slices": 4, "steps": 2, "seconds_per_step": None, "wall_seconds": 0.2, "device": "none"}
 scores |= {"pixel_nm": None, "consistency_weight": [[1, 2], [0, 1]]}
-scores["targets"] = {name: target for name in cell["scoring"]["targets"]}
+scores["targets"] = {name: target for name in trial["scoring"]["targets"]}
 (folder / "scores.json").write_text(json.dumps(scores))
 """
 
 
 @pytest.fixture
 def bench(tmp_path, monkeypatch, capsys):
-    """A function (flags) -> (exit code, what was printed), where a cell takes no time."""
+    """A function (flags) -> (exit code, what was printed), where a trial takes no time."""
     monkeypatch.setattr(benchmark, "COMMAND", [sys.executable, "-c", WORKER])
     monkeypatch.setattr(benchmark, "make_slots", lambda number, limit: [scheduler.Slot({})] * 2)
 
@@ -60,7 +61,7 @@ def bench(tmp_path, monkeypatch, capsys):
 
 
 def starts(folder):
-    """Folder of a cell -> how often it was started."""
+    """Folder of a trial -> how often it was started."""
     logs = sorted(folder.glob("*/*/*/log.txt"))
     return {str(log.parent.relative_to(folder)): log.read_text().count("working") for log in logs}
 
@@ -70,19 +71,20 @@ def starts(folder):
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def test_cells_share_every_field_but_the_method(tmp_path):
+def test_trials_share_every_field_but_the_method(tmp_path):
     flags = ["--config=configs/benchmark.py:lucchi,to=vnc,unlabelled=target", f"--workdir={tmp_path}"]
-    _, config = parse([*flags, "--config.base.train.steps=7", "--config.rows.dualrel.method.prototype_weight=0"])
-    cells = benchmark.plan(config, tmp_path)
-    assert len({cell.folder for cell in cells}) == len(cells) == 3 * (8 * 4 + 1)
-    assert {cell.config.method.name for cell in cells} >= {"supervised", "cps", "unimatch", "dualrel"}
-    plain = [cell.config.to_dict() for cell in cells if (cell.labelled, cell.seed) == ("1/8", 1)]
+    without = [f"--config.rows.{row}.method.prototype_weight=0" for row in ("dualrel", "dualrel_paper")]
+    _, config = parse([*flags, "--config.base.train.steps=7", *without])
+    trials = plan(config, tmp_path)
+    assert len({trial.folder for trial in trials}) == len(trials) == 3 * (9 * 4 + 1)
+    assert {trial.config.method.name for trial in trials} >= {"supervised", "cps", "unimatch", "dualrel"}
+    plain = [trial.config.to_dict() for trial in trials if (trial.labelled, trial.seed) == ("1/8", 1)]
     for one in plain:
         method = one.pop("method")
         assert method.get("prototype_weight", 0) == 0
     assert all(one == plain[0] for one in plain)
     assert (plain[0]["train"]["steps"], plain[0]["data"]["labelled"], plain[0]["seed"]) == (7, "1/8", 1)
-    assert plain[0]["data"]["unlabelled_from"] == "vnc" and cells[0].scoring["targets"] == ["lucchi", "vnc"]
+    assert plain[0]["data"]["unlabelled_from"] == "vnc" and trials[0].scoring["targets"] == ["lucchi", "vnc"]
 
 
 def test_the_rows_stay_in_order(tmp_path):
@@ -158,7 +160,7 @@ def test_help_is_fast_and_the_parent_never_imports_jax():
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def test_finished_cells_are_not_run_again(bench, tmp_path):
+def test_finished_trials_are_not_run_again(bench, tmp_path):
     code, printed = bench()
     assert code == 0 and "JAC phantom 50.0%" in printed.out and "5 left" in printed.out
     once = starts(tmp_path)
@@ -187,7 +189,7 @@ def test_another_training_is_refused_and_another_scoring_is_done(bench, tmp_path
         assert starts(tmp_path) == {"1_32/dualrel/seed_0": 2 + i}
 
 
-def test_a_failing_cell_is_told_and_the_others_go_on(bench, tmp_path):
+def test_a_failing_trial_is_told_and_the_others_go_on(bench, tmp_path):
     (tmp_path / "fail").touch()
     code, printed = bench()
     assert code == 2
@@ -281,7 +283,7 @@ def test_no_process_outlives_the_iterator_or_its_parent(tmp_path):
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# A cell, and all of it
+# A trial, and all of it
 # ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -321,7 +323,7 @@ def test_a_trial_scores_each_data_set_as_predict_would_segment_it(small_config, 
 
 
 def test_the_whole_program(volume_files, tmp_path):
-    """Two methods, two cells at a time, by the command line; then nothing is left to do."""
+    """Two methods, two trials at a time, by the command line; then nothing is left to do."""
     flags = [f"--config.base.data.{key.replace('train_', '')}={path}" for key, path in volume_files.items()]
     flags += ["--config.only=supervised,dualrel", "--config.labelled=1/3", "--config.seeds=1", "--config.bounds=False"]
     flags += ["--config.base.data.train_slices=0:9", "--config.base.data.validation_slices=none"]
@@ -337,15 +339,15 @@ def test_the_whole_program(volume_files, tmp_path):
     scores = {path: path.stat().st_mtime_ns for path in tmp_path.glob("1_3/*/seed_*/scores.json")}
     assert len(scores) == 2
     for path in scores:
-        cell = json.loads(path.read_text())
-        assert (cell["steps"], cell["labelled_slices"]) == (3, 3)
+        trial = json.loads(path.read_text())
+        assert (trial["steps"], trial["labelled_slices"]) == (3, 3)
         for weights in ("teacher", "student"):
-            assert len(cell["targets"]["own"][weights]["records"]) == cell["targets"]["own"][weights]["slices"] == 12
-        assert cell["peak_memory_mib"] > 10
+            assert len(trial["targets"]["own"][weights]["records"]) == trial["targets"]["own"][weights]["slices"] == 12
+        assert trial["peak_memory_mib"] > 10
     rows = list(csv.DictReader((tmp_path / "table.csv").open()))
     assert [(row["row"], row["seeds"]) for row in rows] == [("supervised", "1"), ("dualrel", "1")]
     assert all(0 <= float(row["jac_pooled_percent"]) <= 100 for row in rows)
 
     second = subprocess.run(command, capture_output=True, text=True, timeout=100)
-    assert second.returncode == 0 and "2 cells, 0 of them to run" in second.stdout
+    assert second.returncode == 0 and "2 trials, 0 of them to run" in second.stdout
     assert scores == {path: path.stat().st_mtime_ns for path in scores}

@@ -1,0 +1,140 @@
+"""The trials of a benchmark: which there are, their folders, and which of them are finished."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from dualrel_jax import config as config_lib
+from dualrel_jax.benchmark.statistics import BASELINE, compact, targets
+from dualrel_jax.config.migration import migrate
+from dualrel_jax.errors import InputError
+from dualrel_jax.utils.atomic import write_text
+from dualrel_jax.utils.jsonl import read_json
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """One training. `scoring` holds how it is scored: data sets, part and the settings of the prediction."""
+
+    row: str
+    labelled: str
+    seed: int
+    folder: Path
+    config: ConfigDict
+    scoring: dict
+
+    def __str__(self) -> str:
+        return f"{self.row}, {self.labelled} labelled, seed {self.seed}"
+
+    def check(self) -> None:
+        """InputError if the folder holds the training of another config."""
+        path = self.folder / "config.json"
+        different = config_lib.difference(config_lib.load(path), self.config) if path.exists() else ""
+        if different:
+            raise InputError(
+                f"{self.folder} was trained with another config ({different}); repeat that config, or choose another "
+                "--workdir."
+            )
+
+    def is_finished(self) -> bool:
+        """Trained, and scored on the data sets and with the settings of today."""
+        if not (self.folder / "scores.json").exists():
+            return False
+        scoring = self.scores()["scoring"]
+        covered = set(self.scoring["targets"]) <= set(scoring["targets"])
+        return covered and {**scoring, "targets": None} == {**self.scoring, "targets": None}
+
+    def scores(self) -> dict:
+        fields = {"row": str, "labelled": str, "seed": int, "scoring": dict, "targets": dict, "wall_seconds": float}
+        scores = read_json(self.folder / "scores.json", fields, "delete it, and the training is scored again")
+        scores["scoring"] |= migrate({"predict": scores["scoring"]["predict"]})
+        return scores
+
+    def write(self) -> None:
+        """cell.json, which the process of the trial reads."""
+        names = {"row": self.row, "labelled": self.labelled, "seed": self.seed, "scoring": self.scoring}
+        self.folder.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({**names, "config": json.loads(self.config.to_json())}, indent=2)
+        write_text(self.folder / "cell.json", text + "\n")
+
+    def last_line(self) -> str:
+        """Of its log."""
+        lines = (self.folder / "log.txt").read_text(errors="replace").split("\n")
+        return next((line.strip() for line in reversed(lines) if line.strip()), "its log is empty")
+
+
+def plan(config: ConfigDict, workdir: Path) -> list[Trial]:
+    """Every trial of the benchmark, seed by seed, so that a table fills evenly. InputError for a wrong config."""
+    _check(config)
+    rows = [row for row in config.only.split(",") if row] or list(config.rows)
+    partitions = [labelled.strip() for labelled in str(config.labelled).split(",") if labelled.strip()]
+    pairs = [(row, labelled) for labelled in partitions for row in rows]
+    if config.bounds and BASELINE in rows:
+        pairs.append((BASELINE, "all"))
+    seeds = range(config.first_seed, config.first_seed + config.seeds)
+    return [trial_of(config, workdir, *pair, seed) for seed in seeds for pair in dict.fromkeys(pairs)]
+
+
+def _check(config: ConfigDict) -> None:
+    if "rows" not in config:
+        raise InputError(
+            "--config is not that of a benchmark; use configs/benchmark.py:DATA or configs/ablation.py:DATA."
+        )
+    from dualrel_jax.data.datasets.registry import DATASETS
+
+    for row in filter(None, config.only.split(",")):
+        if row not in config.rows:
+            rows = ", ".join(config.rows)
+            raise InputError(f"config.only names {row}; expected some of {rows}, separated by commas.")
+    if config.score_on not in ("test", "validation"):
+        raise InputError(f"config.score_on is {config.score_on!r}; expected test or validation.")
+    names = targets(config)
+    if unknown := [name for name in names[1:] if name not in DATASETS or name == names[0]]:
+        raise InputError(f"config.to names {unknown[0]}; expected data sets to test on beside {names[0]}, joined by +.")
+    if config.base.predict.foreground_fraction:
+        raise InputError(
+            f"config.base.predict.foreground_fraction is {config.base.predict.foreground_fraction}; expected 0: it is "
+            "of one volume, and models are scored on several."
+        )
+    if config.base.data.partition_file:
+        raise InputError(
+            f"config.base.data.partition_file is {config.base.data.partition_file}; expected none: config.labelled "
+            "says which slices keep their labels."
+        )
+    for key in ("seeds", "bootstrap"):
+        if config[key] < 1:
+            raise InputError(f"config.{key} is {config[key]}; expected 1 or more.")
+    if config.first_seed < 0:
+        raise InputError(f"config.first_seed is {config.first_seed}; expected 0 or more.")
+
+
+def trial_of(config: ConfigDict, workdir: Path, row: str, labelled: str, seed: int) -> Trial:
+    own = config.base.copy_and_resolve_references().unlock()
+    own.seed, own.data.labelled = seed, labelled
+    own.method = config.rows[row].method
+    own = config_lib.resolve(own)
+    without_effect = ("input", "output", "voxel_nm", "probability", "weights", "batch")  # on the scores
+    scoring = {
+        "targets": targets(config),
+        "score_on": config.score_on,
+        "predict": {key: value for key, value in own.predict.items() if key not in without_effect},
+        "test": [own.data.test_image, own.data.test_label],
+    }
+    return Trial(row, labelled, seed, workdir / labelled.replace("/", "_") / row / f"seed_{seed}", own, scoring)
+
+
+def on_disk(config: ConfigDict, workdir: Path) -> list[Trial]:
+    """Trials in `workdir` of the config's rows that have scores, whether or not they are planned now."""
+    trials = []
+    for path in sorted(workdir.glob("*/*/seed_*/scores.json")):
+        fields = {"row": str, "labelled": str, "seed": int}
+        scores = read_json(path, fields, "delete it, and the training is scored again")
+        if scores["row"] in config.rows:
+            trials.append(trial_of(config, workdir, scores["row"], scores["labelled"], scores["seed"]))
+    return trials
+
+
+def collect(config: ConfigDict, workdir: Path) -> list[dict]:
+    return [compact(trial.scores()) for trial in on_disk(config, workdir) if trial.is_finished()]
