@@ -195,12 +195,12 @@ def test_a_failing_trial_is_told_and_the_others_go_on(bench, tmp_path):
     assert code == 2
     assert printed.err.count("exit code 1, dualrel: The volume is upside down.") == 2
     assert "Supervised" in (tmp_path / "table.md").read_text()
-    assert "DualRel (CVPR" not in (tmp_path / "table.md").read_text()
+    assert "DualRel (this package)" not in (tmp_path / "table.md").read_text()
     before = starts(tmp_path)
     (tmp_path / "fail").unlink()
     assert bench()[0] == 0
     assert starts(tmp_path) == {key: n + ("dualrel" in key) for key, n in before.items()}
-    assert "DualRel (CVPR" in (tmp_path / "table.md").read_text()
+    assert "DualRel (this package)" in (tmp_path / "table.md").read_text()
 
 
 def test_tables_are_made_from_results_json_alone(bench, tmp_path, capsys):
