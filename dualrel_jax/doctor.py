@@ -1,4 +1,4 @@
-"""--mode=doctor: whether machine, config and data fit together, in plain words, before a training."""
+"""--mode=doctor: whether machine, config and data fit together, before a training."""
 
 import contextlib
 import importlib.util
@@ -47,7 +47,7 @@ def _findings(config: ConfigDict, workdir: Path) -> Iterator[Finding]:
     for keys in (("image", "label"), ("test_image", "test_label")):
         if (yield from check_kinds(config.data, *keys)):
             return
-    with contextlib.redirect_stdout(io.StringIO()):  # what it says of the files stands in the findings
+    with contextlib.redirect_stdout(io.StringIO()):  # the findings have what it prints of the files
         dataset = load_dataset(config.data)
     for part in (*dataset.train, *dataset.test):
         yield from check_image(part, config.data)

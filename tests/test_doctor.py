@@ -141,7 +141,7 @@ def test_a_voxel_size_that_contradicts_the_file(tissue, looks, tmp_path):
     for voxel_nm in ("", "30,10,10", "30.1,10,10"):
         assert looks(*tissue, image=str(path), voxel_nm=voxel_nm) == ""
     said = looks(*tissue, image=str(path), voxel_nm="30,8,8")
-    assert re.search(r"data.voxel_nm says voxels of 30 x 8 x 8 nm .*em.tif itself 30 x 10 x 10 nm", said)
+    assert re.search(r"data.voxel_nm states voxels of 30 x 8 x 8 nm .*em.tif itself 30 x 10 x 10 nm", said)
 
 
 def write_pngs(folder, slices, names):

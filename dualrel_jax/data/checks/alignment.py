@@ -1,4 +1,4 @@
-"""Whether labels lie where their image says, told by their outlines; no model is needed."""
+"""Whether labels lie where their image shows outlines; no model is needed."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ _BY_CHANCE = 1.6
 _NO_AGREEMENT = 0.5
 _BETTER = 1.5  # times the agreement in place; with true labels nothing is more than 1.2 times better
 _NEAR = 2  # pixels that labels may be off: Lucchi's are by 1 to 2 at 5 nm
-_ENOUGH = 200  # outline pixels; fewer say nothing
+_ENOUGH = 200  # outline pixels; fewer prove nothing
 _SIDE = 1024  # of the middle of a slice that is compared, pixels
 
 _TURNS = {
@@ -61,7 +61,7 @@ def misplacement(part: Part, zs: Sequence[int]) -> str | None:
 
 
 class Seen(NamedTuple):
-    """What may tell where outlines lie: brightness, gradient and Laplacian, each of mean 0 and deviation 1.
+    """Features that follow outlines: brightness, gradient and Laplacian, each of mean 0 and deviation 1.
 
     Lucchi's outlines lie on a dark membrane, where the gradient is least, and VNC's beside one, where it is largest.
     """

@@ -1,4 +1,4 @@
-"""One sentence of a check for the user, and the words its sentences share."""
+"""The result of a check: one sentence for the user."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

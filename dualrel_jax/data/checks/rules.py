@@ -87,7 +87,7 @@ def check_voxel(image: Volume, name: str) -> Iterator[Finding]:
     if stated and any(abs(here - size) > _VOXEL_OFF * size for here, size in zip(stated, image.voxel_nm, strict=True)):
         in_file, used = (format_shape(f"{size:g}" for size in sizes) for sizes in (stated, image.voxel_nm))
         yield Finding(
-            f"{key} says voxels of {used} nm (z y x), but {image.path} itself {in_file} nm: leave {key} empty if the "
+            f"{key} states voxels of {used} nm (z y x), but {image.path} itself {in_file} nm: leave {key} empty if the "
             "file is right.",
             look=True,
         )

@@ -116,7 +116,7 @@ def download_dataset(name: str, directory: str | Path) -> Path:
 
 
 def _fetch_archive(remote: Remote, folder: Path) -> None:
-    missing = [wanted for wanted in remote.folders if not (folder / wanted).exists()]
+    missing = [name for name in remote.folders if not (folder / name).exists()]
     if not missing:
         return
     archive = folder / remote.filename
@@ -154,7 +154,7 @@ def _download(remote: Remote, part: Path, done: int) -> None:
     except urllib.error.HTTPError as error:
         if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE or not done:
             raise
-        # Nothing lies beyond byte `done`: the part is whole, or not of this file; the checksum tells.
+        # Nothing lies beyond byte `done`: the part is whole, or not of this file, which its checksum shows.
         return
     with response:
         resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
@@ -201,27 +201,27 @@ def _check(remote: Remote, path: Path, target: Path) -> None:
     )
 
 
-def unpack(archive: Path, folder: Path, wanted: list[str]) -> None:
-    """Unpacks the folders `wanted` of a zip file into `folder`, each from wherever it lies inside the archive.
+def unpack(archive: Path, folder: Path, folders: list[str]) -> None:
+    """Unpacks the `folders` of a zip file into `folder`, each from wherever it lies inside the archive.
 
     Raises:
       InputError: not a zip file, a member that points outside the archive (nothing is written then), or a folder of
-        `wanted` that it does not hold.
+        `folders` that it does not hold.
     """
     try:
         with zipfile.ZipFile(archive) as source:
             members = [member for member in source.infolist() if _is_safe(member, archive)]
-            placed = {member: place for member in members if (place := _place(member.filename, wanted))}
-            absent = [name for name in wanted if not any(place.is_relative_to(name) for place in placed.values())]
+            placed = {member: place for member in members if (place := _place(member.filename, folders))}
+            absent = [name for name in folders if not any(place.is_relative_to(name) for place in placed.values())]
             if absent:
-                raise InputError(f"{archive} does not hold the folder {absent[0]}; expected {', '.join(wanted)}.")
+                raise InputError(f"{archive} does not hold the folder {absent[0]}; expected {', '.join(folders)}.")
             with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=folder) as staging:
                 for member, place in tqdm(placed.items(), desc=f"unpacking {archive.name}", unit="file"):
                     path = Path(staging, place)
                     path.parent.mkdir(parents=True, exist_ok=True)
                     with source.open(member) as compressed, open(path, "wb") as file:
                         shutil.copyfileobj(compressed, file, _CHUNK)
-                for name in wanted:
+                for name in folders:
                     (folder / name).parent.mkdir(parents=True, exist_ok=True)
                     Path(staging, name).replace(folder / name)
     except zipfile.BadZipFile as error:
@@ -241,12 +241,12 @@ def _is_safe(member: zipfile.ZipInfo, archive: Path) -> bool:
     return not member.is_dir()
 
 
-def _place(member: str, wanted: list[str]) -> PurePosixPath | None:
-    """Where a member goes below the data set's folder; None if it is not wanted."""
+def _place(member: str, folders: list[str]) -> PurePosixPath | None:
+    """Where a member goes below the data set's folder; None if it is in none of the folders."""
     if member.startswith("__MACOSX/"):
         return None
-    for name in wanted:
-        _, found, rest = f"/{member}".partition(f"/{name}/")
-        if found:
-            return PurePosixPath(f"{name}/{rest}")
+    for name in folders:
+        _, separator, inside = f"/{member}".partition(f"/{name}/")
+        if separator:
+            return PurePosixPath(f"{name}/{inside}")
     return None

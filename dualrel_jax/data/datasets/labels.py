@@ -138,10 +138,10 @@ def _add_values(values: set[float], native: np.ndarray, ignore_value: int) -> se
     """`values` and those of a slice, up to `_LISTED`, without `ignore_value`."""
     values = set(values)
     # Striking out one value after another is far cheaper than sorting the pixels of every slice.
-    rest = native[~np.isin(native, [*values, ignore_value])] if native.size else native
-    while rest.size and len(values) < _LISTED:
-        values.add(rest[0].item())
-        rest = rest[rest != rest[0]]
+    others = native[~np.isin(native, [*values, ignore_value])] if native.size else native
+    while others.size and len(values) < _LISTED:
+        values.add(others[0].item())
+        others = others[others != others[0]]
     return values
 
 
@@ -172,14 +172,14 @@ def numbers_in(volume: Volume) -> list[int]:
     Raises:
       InputError: a name without a number, or two files with the same one.
     """
-    found: dict[int, str] = {}
+    names: dict[int, str] = {}
     for name in volume.names:
         number = number_in(name)
-        if number is None or number in found:
-            problem = "has no number in its name" if number is None else f"ends in the same number as {found[number]}"
+        if number is None or number in names:
+            problem = "has no number in its name" if number is None else f"ends in the same number as {names[number]}"
             raise InputError(
                 f"{volume.path}/{name} {problem}; expected the number of its slice, counted from 0, at the end of each "
                 "name, as in mask_0042.tif: rename the files, or give data.labelled_slices."
             )
-        found[number] = name
-    return list(found)
+        names[number] = name
+    return list(names)

@@ -205,7 +205,7 @@ def _check_z(z: int, image: Volume, who: str) -> None:
 
 
 def _open_unlabelled(path: str, voxel_nm: tuple[float, float, float] | None) -> Volume:
-    """What its file says wins here: further volumes may come from another microscope."""
+    """A volume without labels; the voxel size of its file comes first, as it may be of another microscope."""
     volume = open_volume(path, verbose=False)
     if volume.voxel_nm is None and voxel_nm is not None:
         volume = dataclasses.replace(volume, voxel_nm=voxel_nm)

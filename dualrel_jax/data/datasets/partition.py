@@ -1,4 +1,4 @@
-"""Which training slices keep their labels: a share or a count of them, uniform in z or drawn by seed."""
+"""Which training slices keep their labels: a fraction or a count of them, uniform in z or drawn by seed."""
 
 import json
 from collections.abc import Sequence
@@ -68,7 +68,7 @@ def make_partition(parts: Sequence["Part"], config: ConfigDict) -> Partition:
     `all` (or all M), every slice is used both ways.
 
     Raises:
-      InputError: a share that selects no slice, a malformed share or rule, or a partition file of other data.
+      InputError: a fraction that selects no slice, a malformed fraction or rule, or a partition file of other data.
     """
     capable = [(part.name, z) for part in parts for z in part.labelled_zs]
     slices = [(part.name, z) for part in parts for z in part.zs]
@@ -102,20 +102,20 @@ def labelled_count(labelled: str | int, total: int) -> int:
       InputError: malformed, zero, or more than there are.
     """
     text = str(labelled).strip()
-    expected = "expected a share such as 1/32, a count such as 5, or all"
+    expected = "expected a fraction such as 1/32, a count such as 5, or all"
     if text == "all":
         return total
     numerator, slash, denominator = text.partition("/")
     if not numerator.isdecimal() or (slash and not denominator.isdecimal()):
         raise InputError(f"data.labelled={text} is not understood; {expected}.")
-    share = (int(numerator), int(denominator)) if slash else None
-    if share and not 0 < share[0] <= share[1]:
-        raise InputError(f"data.labelled={text} is not a share above 0 and up to 1; {expected}.")
-    count = total * share[0] // share[1] if share else int(numerator)
+    fraction = (int(numerator), int(denominator)) if slash else None
+    if fraction and not 0 < fraction[0] <= fraction[1]:
+        raise InputError(f"data.labelled={text} is not a fraction above 0 and up to 1; {expected}.")
+    count = total * fraction[0] // fraction[1] if fraction else int(numerator)
     if count == 0:
         raise InputError(
-            f"data.labelled={text} selects none of the {total} labelled training slices; the smallest usable share is "
-            f"1/{total}, the smallest count 1."
+            f"data.labelled={text} selects none of the {total} labelled training slices; the smallest usable fraction "
+            f"is 1/{total}, the smallest count 1."
         )
     if count > total:
         raise InputError(f"data.labelled={text} is more than the {total} labelled training slices; use all for all.")

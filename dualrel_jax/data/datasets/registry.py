@@ -195,8 +195,8 @@ def _unlabelled_elsewhere(config: ConfigDict) -> dict[str, Source]:
         own = config.copy_and_resolve_references()
         own.unlock()
         own.update({"name": name, "unlabelled_from": ""})
-        found = {split: source for split, source in DATASETS[name](own).sources.items() if split != "test"}
-        free = {split: source for split, source in found.items() if source.rule is None} or found
+        others = {split: source for split, source in DATASETS[name](own).sources.items() if split != "test"}
+        free = {split: source for split, source in others.items() if source.rule is None} or others
         sources |= {f"{name}/{split}": Source(source.image, source.zs) for split, source in free.items()}
     return sources
 

@@ -16,7 +16,7 @@ def resample_image(image_yx: np.ndarray, factor_or_shape: float | tuple[int, int
 
     Args:
         image_yx: `y x`, any numeric type; whole numbers come back rounded.
-        factor_or_shape: pixels out per pixel in, or the wanted (y, x).
+        factor_or_shape: pixels out per pixel in, or (y, x) of the result.
     """
     if isinstance(factor_or_shape, numbers.Real):
         shape = tuple(max(1, round(length * factor_or_shape)) for length in image_yx.shape)
@@ -30,11 +30,11 @@ def resample_image(image_yx: np.ndarray, factor_or_shape: float | tuple[int, int
 
 
 def resample_label(label_yx: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """uint8 `y x` in {0, 1, 255 = ignore} -> the same at `shape`, by the larger share of each new pixel's area.
+    """uint8 `y x` in {0, 1, 255 = ignore} -> the same at `shape`, by what covers most of each new pixel.
 
     Ignore wins where it covers more than half; otherwise the larger of foreground and background. Halving makes
-    equal shares common along every outline; those go to either side by turns, as on a chessboard: given to background
-    they cost a Lucchi mask 2 % of its area.
+    equal shares common along every outline; those go to either side by turns, as on a chessboard: as background
+    they would cost a Lucchi mask 2 % of its area.
     """
     if tuple(shape) == label_yx.shape:
         return label_yx
@@ -61,7 +61,7 @@ def _weights(before: int, after: int) -> scipy.sparse.csr_array:
     """(after, before): how much each old pixel counts in each new one; rows sum to 1."""
     edges = np.linspace(0, before, after + 1)
     if after < before:
-        # Old pixel j covers [j, j + 1]; its weight is the share of the new pixel's interval that it covers.
+        # Old pixel j covers [j, j + 1]; its weight is the fraction of the new pixel's interval that it covers.
         width = int(np.ceil(before / after)) + 1
         old = np.floor(edges[:-1, None]).astype(int) + np.arange(width)
         weight = (np.minimum(old + 1, edges[1:, None]) - np.maximum(old, edges[:-1, None])).clip(0)

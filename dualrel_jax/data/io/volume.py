@@ -37,7 +37,7 @@ class Volume:
         voxel_nm: (z, y, x) in nm, or None. z is nan where the file gives only the pixel size.
         format: the kind of file, for people.
         names: file names of the slices, for a folder.
-        stated_nm: the voxel size that the file itself says; `voxel_nm` may override it.
+        stated_nm: the voxel size that the file itself states; `voxel_nm` may override it.
     """
 
     path: str
@@ -99,7 +99,7 @@ class Volume:
             return np.ascontiguousarray(self._read(z, y, x), self.dtype)
         except InputError:
             raise
-        except Exception as error:  # each library has its own; all mean that the file is not what it says
+        except Exception as error:  # each library has its own; all mean that the file is damaged
             raise InputError(
                 f"{self.path}: slice {z} cannot be read ({_short(error)}); expected a whole file: copy it again"
             ) from error
@@ -137,7 +137,7 @@ def open_volume(
         raise
     except Exception as error:  # each library has its own; all mean that the content does not fit the name
         raise InputError(
-            f"{file}: cannot be opened ({_short(error)}); expected a whole file of the kind its name says: "
+            f"{file}: cannot be opened ({_short(error)}); expected a whole file of the kind that its name states: "
             "check it, or copy it again"
         ) from error
     volume = Volume._from_stack(str(path), stack)

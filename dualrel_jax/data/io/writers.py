@@ -227,10 +227,10 @@ def open_writer(
         )
     if path.is_dir() and not ome_zarr.is_ours(path):
         raise InputError(f"{path}: is a folder that dualrel_jax did not write; expected a free name: choose another")
-    about = (path, shape_zyx, np.dtype(dtype), voxel_nm)
+    layout = (path, shape_zyx, np.dtype(dtype), voxel_nm)
     if path.suffix.lower() == ".zarr":
-        return _ZarrWriter(*about, offset=offset, reduction=reduction, keep=keep)
-    return _TiffWriter(*about)
+        return _ZarrWriter(*layout, offset=offset, reduction=reduction, keep=keep)
+    return _TiffWriter(*layout)
 
 
 def check_outputs(outputs: Iterable[Path], inputs: Iterable[str | Path], key: str) -> None:

@@ -1,4 +1,4 @@
-"""What the TFDS builders share; each of them is a class with a docstring."""
+"""The base class of the TFDS builders; each of them is a class with a docstring."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,10 +42,10 @@ class SliceBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _folder(self, dl_manager: tfds.download.DownloadManager) -> Path:
         try:
-            given = Path(dl_manager.manual_dir)
-        except AssertionError:  # none given, and none at its default place
+            folder = Path(dl_manager.manual_dir)
+        except AssertionError:  # not set, and no folder at its default place
             return find_folder(self.name, "data")
-        return given / self.name if (given / self.name).exists() else given
+        return folder / self.name if (folder / self.name).exists() else folder
 
     def _generate_examples(self, source: Source) -> Iterator[tuple[int, dict]]:
         as_it_is = source.image.dtype == np.uint8

@@ -1,4 +1,4 @@
-"""What every reader returns, and the shapes and grey values they share."""
+"""What every reader returns: a lazy stack of grey slices."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -51,9 +51,9 @@ def read_slices(files: list[Path], sizes_yx: Collection[tuple[int, int]] = ()) -
     right = max([kind for kind in count if kind[0] in sizes_yx] or count, key=count.__getitem__)
     for file, kind in zip(files, kinds, strict=True):
         if kind != right:
-            found, wanted = (f"{format_shape(shape)} {dtype}" for shape, dtype in (kind, right))
+            here, expected = (f"{format_shape(shape)} {dtype}" for shape, dtype in (kind, right))
             raise InputError(
-                f"{file}: is {found}; expected {wanted} as in {files[kinds.index(right)].name}: convert it or move it "
+                f"{file}: is {here}; expected {expected} as in {files[kinds.index(right)].name}: convert it or move it "
                 "away"
             )
     (shape, dtype), voxel_nm = right, headers[0][2]
@@ -80,9 +80,9 @@ def _instead(folder: Path) -> str:
     inside = [child for child in folder.iterdir() if not child.name.startswith(".")]
     suffixes = sorted({child.suffix or child.name for child in inside if child.is_file()})
     folders = sorted(child.name for child in inside if child.is_dir())
-    found = [f"{', '.join(suffixes[:5])} files"] if suffixes else []
-    found += [f"the folder{'s' * (len(folders) > 1)} {', '.join(folders[:5])}"] if folders else []
-    return f", but {' and '.join(found)}" if found else ""
+    parts = [f"{', '.join(suffixes[:5])} files"] if suffixes else []
+    parts += [f"the folder{'s' * (len(folders) > 1)} {', '.join(folders[:5])}"] if folders else []
+    return f", but {' and '.join(parts)}" if parts else ""
 
 
 def _header(file: Path) -> tuple[tuple[int, int], np.dtype, Voxel | None]:

@@ -8,7 +8,7 @@ order of its own `axes`); neuroglancer's n5 data source (`axes`, `units`, `resol
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from dualrel_jax.data.io.readers.axes import letters
@@ -28,7 +28,7 @@ class Metadata:
         path: for messages.
         shape: of the array as it is read, slowest axis first.
         groups: attributes of the array, then of the group that holds it, then of the group above.
-        levels: (attributes of a group, name of the array in it) for the two groups.
+        names_in_groups: path of the array in each of the two groups.
         fastest_first: attributes list axes in the reverse of `shape`, as in n5.
         names: of the axes, in the order of `shape`, where the format itself has them.
         full_shape: of level 0, where the array is a level of a pyramid.
@@ -40,7 +40,7 @@ class Metadata:
     names_in_groups: tuple[str, ...] = ()
     fastest_first: bool = False
     names: Sequence[object] | None = None
-    full_shape: tuple[int, ...] | None = field(default=None)
+    full_shape: tuple[int, ...] | None = None
 
     def axis_names(self) -> list | None:
         """Names of the axes in the order of `shape`; None where none are stated.
@@ -56,20 +56,20 @@ class Metadata:
         return list((known or stated or [None])[0]) if stated else None
 
     def _all_names(self) -> list[Sequence]:
-        found = [] if self.names is None or not any(self.names) else [list(self.names)]
+        stated = [] if self.names is None or not any(self.names) else [list(self.names)]
         if entry := self._ome():
             image, _ = entry
-            found.append([axis.get("name") if isinstance(axis, dict) else axis for axis in image.get("axes", [])])
+            stated.append([axis.get("name") if isinstance(axis, dict) else axis for axis in image.get("axes", [])])
         if transform := self._cosem():
             names = list(transform.get("axes", []))
-            found.append(names[::-1] if transform.get("order") == "F" else names)
+            stated.append(names[::-1] if transform.get("order") == "F" else names)
         for attributes in self.groups if self.fastest_first else self.groups[:1]:
             for key in _AXES_KEYS:
                 names = attributes.get(key)
                 names = list(names.replace(",", "").replace(" ", "")) if isinstance(names, str) else names
                 if isinstance(names, list) and names and all(isinstance(name, str) for name in names):
-                    found.append(names[::-1] if self.fastest_first else names)
-        return found
+                    stated.append(names[::-1] if self.fastest_first else names)
+        return stated
 
     def sizes_nm(self) -> list[float] | None:
         """Size of a voxel of this array along each of its axes, nan where unknown; None where nothing is stated."""
@@ -112,15 +112,15 @@ class Metadata:
 
     def _cosem(self) -> dict | None:
         """The `transform` of this array: beside it, or in the group's list of levels."""
-        found = [self.groups[0].get("transform")]
+        transforms = [self.groups[0].get("transform")]
         for group, name in zip(self.groups[1:], self.names_in_groups, strict=False):
             for image in group.get("multiscales") or []:
-                found += [
+                transforms += [
                     level.get("transform")
                     for level in image.get("datasets", [])
                     if level.get("path", "").strip("/") == name
                 ]
-        fits = (t for t in found if isinstance(t, dict) and len(t.get("scale", ())) == len(self.shape))
+        fits = (t for t in transforms if isinstance(t, dict) and len(t.get("scale", ())) == len(self.shape))
         return next(fits, None)
 
     # ---- n5 and others
