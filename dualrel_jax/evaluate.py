@@ -90,14 +90,14 @@ def _evaluate_run(run: Run) -> dict[str, float]:
         segmentation.write_metrics(run.workdir, summary, scores.records)
         overlays.mask_sheet(samples, run.workdir / "pictures" / "masks.png", run.pixel_nm)
         write_activations(run, parts[0])
-        text = in_words(summary, run.workdir)
+        text = summary_text(summary, run.workdir)
         write_text(run.workdir / "summary.txt", text)
         print(text, end="")
     return summary
 
 
-def in_words(summary: dict, workdir: Path) -> str:
-    """The scores as a biologist would say them, and where everything is."""
+def summary_text(summary: dict, workdir: Path) -> str:
+    """The scores in sentences, and the paths of what was written."""
     keys = ("recall_pooled", "precision_pooled", "jac_pooled")
     found, right, overlap = ("none" if np.isnan(summary[key]) else f"{summary[key]:.0%}" for key in keys)
     lines = [

@@ -1,6 +1,5 @@
 """Which slices or boxes to label next: those with the most disagreement between the predictions of a trained model."""
 
-import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +17,9 @@ from dualrel_jax.inference.run import Run, load_run
 from dualrel_jax.inference.slice_predictor import Predictor
 from dualrel_jax.inference.threshold import UNKNOWN_NM
 from dualrel_jax.utils import lock, sharding
+from dualrel_jax.utils.atomic import write_text
 from dualrel_jax.utils.ranges import evenly_spaced
+from dualrel_jax.utils.tables import csv_table
 from dualrel_jax.visualization import overlays
 
 
@@ -153,15 +154,14 @@ def write_table(picks: Sequence[Pick], regions: Sequence[Region], path: Path) ->
     """One row per region: the chosen ones by rank, then the others by disagreement; positions in voxels."""
     chosen = {id(pick.region) for pick in picks}
     others = sorted((region for region in regions if id(region) not in chosen), key=lambda region: -region.disagreement)
-    rows = [(rank, pick.region, f"{pick.novelty:.3f}") for rank, pick in enumerate(picks, 1)]
-    rows += [("", region, "") for region in others]
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        box = ["y_start", "y_stop", "x_start", "x_stop"]
-        writer.writerow(["rank", "volume", "z", *box, "disagreement_bits", "novelty"])
-        for rank, region, novelty in rows:
-            position = [region.part.image.path, region.z, *region.y, *region.x]
-            writer.writerow([rank, *position, f"{region.disagreement:.5f}", novelty])
+    ranked = [(rank, pick.region, f"{pick.novelty:.3f}") for rank, pick in enumerate(picks, 1)]
+    ranked += [("", region, "") for region in others]
+    columns = ["rank", "volume", "z", "y_start", "y_stop", "x_start", "x_stop", "disagreement_bits", "novelty"]
+    rows = []
+    for rank, region, novelty in ranked:
+        position = [region.part.image.path, region.z, *region.y, *region.x]
+        rows.append([rank, *position, f"{region.disagreement:.5f}", novelty])
+    write_text(path, csv_table(columns, rows))
 
 
 def draw_picks(picks: Sequence[Pick], maps: dict[tuple[str, int], np.ndarray], path: Path) -> Path:

@@ -19,7 +19,7 @@ from dualrel_jax import config as config_lib
 from dualrel_jax import evaluate, report
 from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.errors import InputError
-from dualrel_jax.evaluate import in_words
+from dualrel_jax.evaluate import summary_text
 from dualrel_jax.inference.run_files import read_run_files
 from dualrel_jax.main import parse
 from dualrel_jax.methods import create_method
@@ -106,7 +106,7 @@ def fill(workdir, steps=2000):
     about = {"data": ["test.tif"], "part": ["em/test"], "step": steps, "weights": "teacher"}
     summary = {**scores.summary(), **about}
     write_metrics(workdir, summary, scores.records)
-    (workdir / "summary.txt").write_text(in_words(summary, workdir))
+    (workdir / "summary.txt").write_text(summary_text(summary, workdir))
     for name in ("curves", "masks", "prototypes", *(f"slice_{i:04d}" for i in range(10))):
         (workdir / "pictures").mkdir(exist_ok=True)
         Image.fromarray(rng.integers(0, 255, (60, 90, 3), np.uint8)).save(workdir / "pictures" / f"{name}.png")
