@@ -17,8 +17,9 @@ from dualrel_jax.data.datasets.registry import Dataset, load_dataset
 from dualrel_jax.data.pipeline import augment
 from dualrel_jax.data.pipeline.create import create_feed
 from dualrel_jax.errors import InputError
-from dualrel_jax.evaluate import evaluate_run, score
+from dualrel_jax.evaluate import evaluate_run
 from dualrel_jax.inference import run
+from dualrel_jax.inference.scoring import score
 from dualrel_jax.inference.slice_predictor import Predictor
 from dualrel_jax.inference.threshold import UNCALIBRATED, of_coverage
 from dualrel_jax.methods import create_method

@@ -17,10 +17,10 @@ import numpy as np
 from dualrel_jax.config.rules import side_multiple
 from dualrel_jax.data.io.volume import open_volume
 from dualrel_jax.data.io.writers import open_writer
+from dualrel_jax.inference.predict_volume import predict_volume
 from dualrel_jax.inference.slice_predictor import Predictor
 from dualrel_jax.inference.tiling import Tiles
 from dualrel_jax.methods import create_method
-from dualrel_jax.predict import predict_volume
 from dualrel_jax.training.state import params_of
 from dualrel_jax.utils import sharding
 from perf import workload

@@ -1,5 +1,6 @@
 """Prediction of volumes in blocks, continued after a kill, with a stand-in for the network: dark is mitochondrion."""
 
+import importlib
 import json
 import math
 import os
@@ -20,8 +21,8 @@ import dualrel_jax
 from dualrel_jax.data.io import ome_zarr
 from dualrel_jax.data.io.volume import Volume, open_volume
 from dualrel_jax.errors import InputError
-from dualrel_jax.inference import z_smoothing
-from dualrel_jax.predict import predict_volume
+from dualrel_jax.inference import orthogonal_planes, z_smoothing
+from dualrel_jax.inference.predict_volume import predict_volume
 
 SHAPE = (11, 50, 70)
 VOXEL_NM = (5.0, 5.0, 5.0)
@@ -199,7 +200,8 @@ def test_the_voxel_size_of_a_file_of_the_training_is_the_one_it_had_there(tmp_pa
         calibrated_threshold=lambda head: 0.7,
         variables=1.0,
     )
-    monkeypatch.setattr(sys.modules["dualrel_jax.predict"], "load_run", lambda workdir, config: run)
+    module = importlib.import_module("dualrel_jax.predict")
+    monkeypatch.setattr(module, "load_run", lambda workdir, config: run)
     paths = dualrel_jax.predict(tmp_path, config)
     assert open_volume(paths["mask"]).voxel_nm == (30, 8, 8)
     record = json.loads(paths["about"].read_text())
@@ -293,7 +295,7 @@ def test_a_missing_slice_stays_empty_and_takes_nothing_from_its_neighbours():
     for z in (0, 1, 3, 4):
         np.testing.assert_allclose(found[z], 0.8, atol=1e-3)
     others = np.full((2, 5, 2, 2), 204, np.uint8)
-    found = list(z_smoothing.averaged(iter(sections), others))
+    found = list(orthogonal_planes.averaged(iter(sections), others))
     assert found[2] is None
     np.testing.assert_allclose(found[1], 0.8, atol=1e-3)
 
@@ -308,7 +310,7 @@ from pathlib import Path
 import numpy as np
 import dualrel_jax
 from dualrel_jax.data.io.volume import open_volume
-from dualrel_jax.predict import predict_volume
+from dualrel_jax.inference.predict_volume import predict_volume
 
 class Bright:
     in_flight = slices_at_once = 1

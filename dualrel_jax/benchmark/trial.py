@@ -15,9 +15,9 @@ from dualrel_jax import config as config_lib
 from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.data.datasets.registry import Dataset, Part, load_dataset
 from dualrel_jax.errors import InputError
-from dualrel_jax.evaluate import score
 from dualrel_jax.inference import run
 from dualrel_jax.inference.choice import choose_for_parts
+from dualrel_jax.inference.scoring import score
 from dualrel_jax.train import train
 from dualrel_jax.utils import sharding
 from dualrel_jax.utils.atomic import write_text

@@ -14,7 +14,7 @@ from dualrel_jax.utils.jsonl import read_json
 PATIENCE_S = 5.0  # after a signal, to the end of a slice
 
 
-class Progress:
+class PredictionProgress:
     """Blocks are finished in one order; their number is kept in a file until the work is done.
 
     Args:
@@ -24,20 +24,20 @@ class Progress:
 
     Attributes:
         continued: whether there is earlier work to continue.
-        found: sum of what the finished blocks reported.
+        foreground_voxels: in the finished blocks.
 
     Raises:
         InputError: the earlier work was another job.
     """
 
     def __init__(self, path: Path | None, job: dict, parts: Sequence[Path] = ()):
-        self._path, self._job, self._done, self.found = path, job, 0, 0
+        self._path, self._job, self._done, self.foreground_voxels = path, job, 0, 0
         self.continued = path is not None and path.exists() and all(part.exists() for part in parts)
         if self.continued:
             fields = {"job": dict, "done": int, "found": int}
             record = read_json(path, fields, "delete it, and the prediction starts again")
             self._check(record["job"])
-            self._done, self.found = record["done"], record["found"]
+            self._done, self.foreground_voxels = record["done"], record["found"]
         self._skip = self._done
         self._bar = tqdm(desc="predict", unit="slice", mininterval=2, disable=True)
 
@@ -49,28 +49,28 @@ class Progress:
                     f"{value} now); repeat that command to continue it, or delete the file to start again."
                 )
 
-    def start(self, sections: int) -> None:
-        """Shows a bar of so many sections, and keeps the file from now on."""
-        self._bar = tqdm(total=sections, desc="predict", unit="slice", mininterval=2)
+    def start(self, slices: int) -> None:
+        """Shows a bar of so many slices, and keeps the file from now on."""
+        self._bar = tqdm(total=slices, desc="predict", unit="slice", mininterval=2)
         self._save()
         self._describe()
 
     def remaining(self, blocks: Sequence[slice]) -> Sequence[slice]:
-        """Those of the next blocks of the work, ranges of sections, that are still to be done."""
+        """Those of the next blocks of the work, ranges of slices, that are still to be done."""
         done = min(self._skip, len(blocks))
         self._skip -= done
         self._bar.update(sum(block.stop - block.start for block in blocks[:done]))
         return blocks[done:]
 
     def step(self) -> None:
-        """One more section is computed: a place where the prediction stops after a signal."""
+        """One more slice is computed: a place where the prediction stops after a signal."""
         self._bar.update()
         self._describe()
         interrupt.check()
 
-    def finished(self, found: int = 0) -> None:
+    def finished(self, foreground_voxels: int = 0) -> None:
         """One more block is on disk."""
-        self._done, self.found = self._done + 1, self.found + int(found)
+        self._done, self.foreground_voxels = self._done + 1, self.foreground_voxels + int(foreground_voxels)
         self._save()
 
     def _describe(self) -> None:
@@ -90,4 +90,4 @@ class Progress:
 
     def _save(self) -> None:
         if self._path is not None:
-            write_text(self._path, json.dumps({"job": self._job, "done": self._done, "found": self.found}))
+            write_text(self._path, json.dumps({"job": self._job, "done": self._done, "found": self.foreground_voxels}))

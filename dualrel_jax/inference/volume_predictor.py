@@ -15,11 +15,11 @@ from dualrel_jax.inference.slice_predictor import Predictor
 from dualrel_jax.inference.windows import Window, windows
 from dualrel_jax.methods.base import Variables
 
-Section = np.ndarray | None  # probability y x float32; None: nothing to see there, 0 everywhere
+ProbabilitySlice = np.ndarray | None  # probability y x float32; None: nothing to see there, 0 everywhere
 
 
 @dataclass(frozen=True)
-class Model:
+class VolumePredictor:
     """A trained model, and how it sees volumes.
 
     Attributes:
@@ -37,7 +37,7 @@ class Model:
     overlap: int
     side: int
 
-    def sections(self, volume: Volume) -> Iterator[Section]:
+    def probability_slices(self, volume: Volume) -> Iterator[ProbabilitySlice]:
         """Of every slice, in order, at the volume's own pixel size; None where a slice has a single grey.
 
         While slices are computed, the next ones are read and those before are the caller's to write: in memory are
@@ -45,15 +45,15 @@ class Model:
         """
         shape = training_shape(volume, self.pixel_nm)
 
-        def compute(natives: list[np.ndarray]) -> list[Section]:
+        def compute(natives: list[np.ndarray]) -> list[ProbabilitySlice]:
             blank = [native.min() == native.max() for native in natives]
             if all(blank):
                 return [None] * len(natives)
             images = np.stack([resample_image(to_uint8(native, self.grey, volume.path), shape) for native in natives])
-            found = self.predictor(self.variables, images)
+            probabilities = self.predictor(self.variables, images)
             return [
                 None if empty else resample_probability(probability, volume.shape[1:])
-                for empty, probability in zip(blank, found, strict=True)
+                for empty, probability in zip(blank, probabilities, strict=True)
             ]
 
         computed, slices = deque(), iter(volume)
@@ -62,11 +62,11 @@ class Model:
                 computed.append(pool.submit(compute, natives))
                 if len(computed) > self.predictor.in_flight:
                     yield from computed.popleft().result()
-            for sections in computed:
-                yield from sections.result()
+            for probabilities in computed:
+                yield from probabilities.result()
 
     def windows(self, volume: Volume, region_yx: tuple[slice, slice]) -> Iterator[Window]:
-        """The windows of a region, with the surroundings that tiles want."""
+        """The windows of a region, with the surroundings that tiles need."""
         seen = training_shape(volume, self.pixel_nm)
         tile, overlap = (
             tuple(-(-size * native // small) for native, small in zip(volume.shape[1:], seen, strict=True))

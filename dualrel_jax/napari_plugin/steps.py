@@ -28,7 +28,7 @@ def segment(folder: Path, volume: Volume) -> Steps:
     from dualrel_jax.inference.choice import choose
     from dualrel_jax.inference.run import load_run
     from dualrel_jax.inference.threshold import of_share
-    from dualrel_jax.inference.volume_predictor import Model
+    from dualrel_jax.inference.volume_predictor import VolumePredictor
     from dualrel_jax.utils import sharding
 
     sharding.cache_compilations()
@@ -36,13 +36,13 @@ def segment(folder: Path, volume: Volume) -> Steps:
     predict, choice = run.config.predict, choose(run, [volume])
     print(choice.explanation)
     grey = intensity_range(volume)
-    model = Model(choice.predictor, run.variables, grey, run.pixel_nm, predict.tile, predict.overlap, side=0)
+    model = VolumePredictor(choice.predictor, run.variables, grey, run.pixel_nm, predict.tile, predict.overlap, side=0)
     zs, sigma = range(len(volume)), z_smoothing.smoothing_slices(volume, predict.z_smoothing_nm)
-    sections = model.sections(volume)
+    slices = model.probability_slices(volume)
     if sigma:
-        sections = z_smoothing.smoothed(sections, zs, zs, sigma)
+        slices = z_smoothing.smoothed(slices, zs, zs, sigma)
     probability = np.zeros(volume.shape, np.uint8)
-    for z, section in zip(zs, sections, strict=True):
+    for z, section in zip(zs, slices, strict=True):
         if section is not None:
             probability[z] = np.rint(section * 255)
         yield z + 1, len(volume)

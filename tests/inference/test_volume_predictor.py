@@ -5,7 +5,7 @@ import pytest
 
 from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.errors import InputError
-from dualrel_jax.inference.volume_predictor import Model
+from dualrel_jax.inference.volume_predictor import VolumePredictor
 
 
 class Identity:
@@ -21,7 +21,7 @@ class Identity:
 
 def model(slices_at_once=1, **changed):
     about = {"grey": (0, 255), "pixel_nm": (10.0, 10.0), "tile": 16, "overlap": 6, "side": 0}
-    return Model(Identity(slices_at_once), None, **{**about, **changed})
+    return VolumePredictor(Identity(slices_at_once), None, **{**about, **changed})
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_a_volume_is_predicted_at_the_training_pixel_size_and_returned_at_its_ow
     smooth[1] = 9
     volume = Volume.from_array(smooth.astype(np.uint8), (30.0, 5.0, 5.0), "ramp")
     seen = model(at_once)
-    first, blank, last = seen.sections(volume)
+    first, blank, last = seen.probability_slices(volume)
     assert blank is None and sorted(seen.predictor.shapes) == sorted(shapes)  # two threads, in any order
     for section in (first, last):
         np.testing.assert_allclose(section[2:-2], smooth[0][2:-2] / 255, atol=0.02)
@@ -49,4 +49,4 @@ def test_surroundings_are_counted_in_pixels_of_the_training():
 
 def test_nan_is_refused():
     with pytest.raises(InputError, match="mine: holds 1 pixels"):
-        list(model().sections(Volume.from_array(np.array([[[0, 1, np.nan, 5, 6]]]), None, "mine")))
+        list(model().probability_slices(Volume.from_array(np.array([[[0, 1, np.nan, 5, 6]]]), None, "mine")))

@@ -1,0 +1,203 @@
+"""Segments a volume window by window into a mask on disk, which a later call continues where this one was stopped."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from dualrel_jax.data.io.outputs import check_output
+from dualrel_jax.data.io.volume import Volume, intensity_range
+from dualrel_jax.data.io.voxel import check_likely
+from dualrel_jax.data.io.writers import VolumeWriter, check_outputs, open_writer
+from dualrel_jax.errors import InputError
+from dualrel_jax.inference import orthogonal_planes, z_smoothing
+from dualrel_jax.inference import threshold as threshold_lib
+from dualrel_jax.inference.prediction_record import THRESHOLD, describe_job, draw_slices
+from dualrel_jax.inference.region_predictor import RegionPredictor
+from dualrel_jax.inference.resume import PredictionProgress
+from dualrel_jax.inference.slice_predictor import Predictor
+from dualrel_jax.inference.threshold import UNCALIBRATED
+from dualrel_jax.inference.volume_predictor import ProbabilitySlice, VolumePredictor
+from dualrel_jax.inference.windows import Region, Window, parse_region, relative, slabs
+from dualrel_jax.methods.base import Variables
+from dualrel_jax.utils import lock
+from dualrel_jax.utils.atomic import remove, removed_when_stopped, write_text
+from dualrel_jax.utils.jsonl import without_nan
+
+
+def predict_volume(
+    predictor: Predictor, variables: Variables, volume: Volume, pixel_nm, output: Path, settings: ConfigDict
+) -> tuple[dict[str, Path], float]:
+    """Writes the mask (0 / 255), if asked for the probability (0..255), a picture of four slices, and the settings.
+
+    What is written as .zarr is continued where an earlier call with the same volume, model and settings was killed.
+
+    A threshold of 0 is that at which a sample is covered by `settings.foreground_fraction` or, without that, of an
+    uncalibrated model.
+
+    -> (name -> path, fraction of the segmented voxels that are mitochondrion).
+
+    Raises:
+        InputError: a bad region or setting, an earlier call that was another, or one that writes there now.
+    """
+    with sole_writer(output, settings):
+        return _predict_volume(predictor, variables, volume, pixel_nm, output, settings)
+
+
+def _predict_volume(
+    predictor: Predictor, variables: Variables, volume: Volume, pixel_nm, output: Path, settings: ConfigDict
+) -> tuple[dict[str, Path], float]:
+    check_settings(volume, settings)
+    sigma = z_smoothing.smoothing_slices(volume, settings.z_smoothing_nm)
+    region = parse_region(settings.region, volume.shape)
+    writers = open_writers(volume, region, output, settings)
+    first = writers["mask"]
+    side = -(-settings.window_px // first.chunk[1]) * first.chunk[1] if first.resumable else 0
+    grey = _grey_range(volume, settings.intensity_range)
+    model = VolumePredictor(predictor, variables, grey, pixel_nm, settings.tile, settings.overlap, side)
+    planes_path = output.with_name(f"{output.name}.planes.part")
+    parts = [writer.part for writer in writers.values()] + [planes_path] * (settings.orthogonal_planes)
+    job = describe_job(model, volume, settings)
+    progress = PredictionProgress(
+        output.with_name(f"{output.name}.progress.json") if first.resumable else None, job, parts
+    )
+    if progress.continued:
+        print(f"{output}: continues where it was stopped.")
+    else:
+        for part in parts:
+            remove(part)
+    with contextlib.ExitStack() as stack:
+        for writer in writers.values():
+            stack.enter_context(writer)
+        if not first.resumable:
+            stack.callback(remove, planes_path)
+            stack.enter_context(removed_when_stopped(planes_path))
+        planes = orthogonal_planes.open_planes(planes_path, region) if settings.orthogonal_planes else None
+        task = RegionPredictor(model, volume, region, sigma, planes)
+        stack.callback(progress.close)
+        progress.start(task.slice_count())
+        if planes is not None:
+            orthogonal_planes.predict_planes(model, volume, region, planes, progress)
+        threshold = settings.threshold or UNCALIBRATED
+        if settings.foreground_fraction:
+            threshold = threshold_lib.of_share(task.sample(), settings.foreground_fraction)
+            tqdm.write(
+                f"The threshold is {threshold:.2f}: there {settings.foreground_fraction:.1%} of a sample is "
+                "mitochondrion."
+            )
+        _write(task, threshold, writers, progress)
+        for writer in writers.values():  # before either has its name: a kill in the long part loses nothing
+            writer.finish()
+    remove(planes_path)
+    progress.complete()
+    paths = {name: writer.path for name, writer in writers.items()}
+    paths["picture"] = draw_slices(volume, region, grey, output)
+    paths["about"] = output.with_name(f"{output.stem}.json")
+    job[THRESHOLD] = threshold
+    write_text(paths["about"], json.dumps(without_nan(job), indent=2) + "\n")
+    return paths, progress.foreground_voxels / np.prod(first.shape)
+
+
+def check_settings(volume: Volume, settings: ConfigDict) -> None:
+    """InputError for settings that this volume cannot be segmented with."""
+    check_likely(volume.voxel_nm, volume.path, "predict.voxel_nm")
+    if settings.orthogonal_planes:
+        orthogonal_planes.check_isotropic(volume)
+    if settings.window_px < 0:
+        raise InputError(f"config.predict.window_px is {settings.window_px}; expected pixels, or 0 for whole slices.")
+
+
+def output_paths(output: Path, settings: ConfigDict) -> dict[str, Path]:
+    """Name -> path of each volume that is written."""
+    paths = {"mask": output}
+    if settings.probability:
+        paths["probability"] = output.with_name(f"{output.stem}_probability{output.suffix}")
+    return paths
+
+
+def check_output_paths(output: Path, inputs: list[str], settings: ConfigDict) -> None:
+    """InputError if one of the files cannot be written, or would replace one of `inputs`."""
+    volumes = output_paths(output, settings).values()
+    for path in volumes:
+        check_output(path, "predict.output", THRESHOLD)
+    beside = [output.with_name(f"{output.stem}{suffix}") for suffix in (".png", ".json")]
+    check_outputs([*volumes, *beside], inputs, "config.predict.output")
+
+
+@contextlib.contextmanager
+def sole_writer(output: Path, settings: ConfigDict) -> Iterator[None]:
+    """Holds all outputs; InputError if another command writes one of them."""
+    with contextlib.ExitStack() as stack:
+        for path in output_paths(output, settings).values():
+            stack.enter_context(lock.output_writer(path, "--config.predict.output"))
+        yield
+
+
+def open_writers(volume: Volume, region: Region, output: Path, settings: ConfigDict) -> dict[str, VolumeWriter]:
+    """Name -> writer; InputError for an output that cannot be written."""
+    shape = tuple(part.stop - part.start for part in region)
+    check_output_paths(output, [volume.path], settings)
+    kept = {"offset": tuple(part.start for part in region), "keep": True}
+    reductions = {"mask": "majority", "probability": "mean"}
+    return {
+        name: open_writer(path, shape, np.uint8, volume.voxel_nm, reduction=reductions[name], **kept)
+        for name, path in output_paths(output, settings).items()
+    }
+
+
+def _write(
+    task: RegionPredictor, threshold: float, writers: dict[str, VolumeWriter], progress: PredictionProgress
+) -> None:
+    """Window by window, and in each from the first slice to the last."""
+    z = task.region[0]
+    for window in task.windows:
+        layers = progress.remaining(slabs(z, writers["mask"].chunk[0]))
+        if not layers:
+            continue
+        slices = task.probability_slices(window, range(layers[0].start, z.stop))
+        for layer in layers:
+            blocks = _block(slices, layer, window, threshold, progress)
+            corner = tuple(part.start for part in relative((layer, *window.inner), task.region))
+            for name, writer in writers.items():
+                writer.write_block(corner, blocks[name])
+            progress.finished(np.count_nonzero(blocks["mask"]))
+
+
+def _block(
+    slices: Iterator[ProbabilitySlice], layer: slice, window: Window, threshold: float, progress: PredictionProgress
+) -> dict[str, np.ndarray]:
+    """The next slices as mask (0 / 255) and probability (0..255), uint8 z y x."""
+    shape = (layer.stop - layer.start, *(part.stop - part.start for part in window.inner))
+    blocks = {name: np.zeros(shape, np.uint8) for name in ("mask", "probability")}
+    for z in range(len(blocks["mask"])):
+        probability = next(slices)
+        if probability is not None:
+            blocks["mask"][z] = np.where(probability > threshold, 255, 0)
+            blocks["probability"][z] = np.rint(probability * 255)
+        progress.step()
+    return blocks
+
+
+def _grey_range(volume: Volume, text: str) -> tuple[float, float]:
+    """`predict.intensity_range` or, where it is empty, the range of a sample."""
+    if not text:
+        low, high = intensity_range(volume)
+        if not low < high:
+            raise InputError(
+                f"{volume.path}: the slices looked at hold hardly anything but {low:g}, so that the range of greys is "
+                "unknown; set --config.predict.intensity_range=low,high, such as 0,255."
+            )
+        return low, high
+    try:
+        low, high = (float(value) for value in text.split(","))
+    except ValueError:
+        low, high = 0.0, 0.0
+    if not -np.inf < low < high < np.inf:
+        raise InputError(
+            f"config.predict.intensity_range is {text!r}; expected two intensities, the lower first, such as 0,255."
+        )
+    return low, high

@@ -1,0 +1,49 @@
+"""What is written beside a mask: the record of what it depends on, and a picture."""
+
+import hashlib
+import zlib
+from pathlib import Path
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from dualrel_jax.data.io.volume import Volume, open_volume, to_uint8
+from dualrel_jax.inference.volume_predictor import VolumePredictor
+from dualrel_jax.inference.windows import Region
+from dualrel_jax.utils.ranges import central_window, evenly_spaced
+from dualrel_jax.visualization import overlays
+
+THRESHOLD = "config.predict.threshold"  # the field of the record that says where the mask begins
+_FREE = ("input", "output", "voxel_nm", "batch")  # fields that another may continue with, or that the volume holds
+_SHOWN = 2048  # side of the picture's part of a slice, pixels
+
+
+def describe_job(model: VolumePredictor, volume: Volume, settings: ConfigDict) -> dict:
+    """What the output depends on, name -> value: for `PredictionProgress`, and as a record beside the output."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(model.variables):
+        digest.update(np.asarray(leaf).tobytes())
+    sample = volume[len(volume) // 2, :_SHOWN, :_SHOWN]
+    return {
+        "volume": str(Path(volume.path).resolve()),
+        "shape (z y x)": list(volume.shape),
+        "voxel size": volume.voxel_nm and list(volume.voxel_nm),
+        "content": [*model.grey, zlib.crc32(sample.tobytes())],
+        "model": digest.hexdigest()[:16],
+        "training pixel size": model.pixel_nm and list(model.pixel_nm),
+        **{f"config.predict.{key}": value for key, value in settings.to_dict().items() if key not in _FREE},
+    }
+
+
+def draw_slices(volume: Volume, region: Region, grey: tuple[float, float], output: Path) -> Path:
+    """Four slices of the region, of large ones the middle, with the outlines of the mask."""
+    mask = open_volume(output, verbose=False)
+    z, y, x = region
+    shown = central_window(mask.shape[1:], _SHOWN)
+    seen = [slice(part.start + m.start, part.start + m.stop) for part, m in zip((y, x), shown, strict=True)]
+    panels = [
+        (to_uint8(volume[z.start + at, *seen], grey), mask[at, *shown] > 0, None, f"z = {z.start + at}")
+        for at in evenly_spaced(range(len(mask)), 4)
+    ]
+    return overlays.mask_sheet(panels, output.with_name(f"{output.stem}.png"))

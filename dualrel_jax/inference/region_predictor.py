@@ -1,0 +1,65 @@
+"""The probabilities of a region of a volume, averaged along z and over orthogonal planes as the settings ask."""
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from dualrel_jax.data.io.volume import Volume
+from dualrel_jax.inference import orthogonal_planes, z_smoothing
+from dualrel_jax.inference.threshold import SAMPLE
+from dualrel_jax.inference.volume_predictor import ProbabilitySlice, VolumePredictor
+from dualrel_jax.inference.windows import Region, Window, relative
+from dualrel_jax.utils.ranges import evenly_spaced
+
+
+@dataclass(frozen=True)
+class RegionPredictor:
+    """Probability slices of the windows of a region.
+
+    Attributes:
+        model: predicts slices.
+        volume: what the region is a part of.
+        region: z y x.
+        sigma: of the Gaussian mean along z, in slices; 0: none.
+        planes: probabilities of the xz and yz planes, as `orthogonal_planes.open_planes` gives them; None: none.
+    """
+
+    model: VolumePredictor
+    volume: Volume
+    region: Region
+    sigma: float
+    planes: np.ndarray | None
+
+    @functools.cached_property
+    def windows(self) -> list[Window]:
+        return list(self.model.windows(self.volume, self.region[1:]))
+
+    def slice_count(self) -> int:
+        """Slices, of all windows and planes, that are predicted."""
+        z = self.region[0]
+        others = 0 if self.planes is None else orthogonal_planes.plane_count(self.model, self.volume, self.region)
+        return others + len(self.windows) * (z.stop - z.start)
+
+    def sample(self) -> Iterator[np.ndarray]:
+        """Probability slices of windows spread over the region."""
+        start = self.region[0].start
+        for at in evenly_spaced(range(len(self.windows) * (self.region[0].stop - start)), SAMPLE):
+            z, i = divmod(at, len(self.windows))
+            for probability in self.probability_slices(self.windows[i], range(start + z, start + z + 1)):
+                y, x = self.windows[i].inner
+                yield np.zeros((y.stop - y.start, x.stop - x.start)) if probability is None else probability
+
+    def probability_slices(self, window: Window, zs: range) -> Iterator[ProbabilitySlice]:
+        """Of the window's inner part, at each of `zs`."""
+        # Planes are known in the region only.
+        within = slice(0, len(self.volume)) if self.planes is None else self.region[0]
+        reach = z_smoothing.reach(self.sigma)
+        read = range(max(zs.start - reach, within.start), min(zs.stop + reach, within.stop))
+        seen = self.volume.crop(slice(read.start, read.stop), *window.outer)
+        slices = (None if p is None else p[window.kept] for p in self.model.probability_slices(seen))
+        if self.planes is not None:
+            planes = self.planes[:, *relative((read, *window.inner), self.region)]
+            slices = orthogonal_planes.averaged(slices, planes)
+        return z_smoothing.smoothed(slices, read, zs, self.sigma) if self.sigma else slices
