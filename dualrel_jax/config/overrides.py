@@ -13,9 +13,8 @@ from dualrel_jax.config.schema import Field, field, fields_of, flat
 from dualrel_jax.errors import InputError
 
 _FLAG = re.compile(r"--?(?P<no>no)?config\.(?P<key>[^=]+)(?:=(?P<text>.*))?", re.DOTALL)
-_SHARED = re.compile(
-    r"(base\.|rows\.(\w+)\.)?(.+)", re.DOTALL
-)  # of a benchmark: --config.base.train.steps, --config.rows.cps.method...
+# In a benchmark a field of all rows starts with base., such as base.train.steps, one of a row with rows.NAME.
+_SHARED = re.compile(r"(base\.|rows\.(\w+)\.)?(.+)", re.DOTALL)
 _BOOLEANS = {"true": True, "t": True, "1": True, "yes": True, "false": False, "f": False, "0": False, "no": False}
 
 
@@ -79,6 +78,8 @@ def _find(config: ConfigDict, key: str) -> tuple[str, Field]:
     if present != rest:
         print(f"config.{key} is now config.{prefix}{present}.")
     known = flat(tree)
+    if inside := [name for name in known if name.startswith(f"{prefix}{present}.")]:
+        raise InputError(f"config.{key} is a section; name one of its fields, such as --config.{inside[0]}=...")
     if f"{prefix}{present}" not in known:
         raise unknown(f"{prefix}{present}", known)
     fields = fields_of(method) if method else {}

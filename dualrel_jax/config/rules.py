@@ -11,6 +11,7 @@ def check_together(config: ConfigDict) -> None:
     _check_crop(config)
     _check_threshold(config)
     _check_overlap(config)
+    _check_cutmix(config)
     for field, rule in _OF_METHODS.items():
         if field in config.method:
             rule(config)
@@ -60,6 +61,16 @@ def _check_overlap(config: ConfigDict) -> None:
         raise InputError(
             f"config.predict.overlap is {overlap}; expected less than config.predict.tile, which is {tile}: set it to "
             f"{tile // 4}, for example."
+        )
+
+
+def _check_cutmix(config: ConfigDict) -> None:
+    method = config.method
+    uses_cutmix = method.get("cutmix") or "cutmix_probability" in method or method.get("cross_pseudo_label_weight", 0)
+    if uses_cutmix and config.train.batch_unlabelled < 2:
+        raise InputError(
+            f"config.train.batch_unlabelled is {config.train.batch_unlabelled}; expected 2 or more for CutMix, which "
+            "pastes a part of one crop into another."
         )
 
 

@@ -41,6 +41,11 @@ def test_help_for_a_field_that_does_not_exist_names_the_nearest(capsys):
     assert "no field train.step; did you mean config.train.steps?" in capsys.readouterr().err
 
 
+def test_a_section_on_the_command_line_is_explained(capsys):
+    assert main.main(["--config=configs/dualrel.py:phantom", "--workdir=x", "--config.train=1"]) == 2
+    assert "config.train is a section; name one of its fields, such as --config.train." in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("key", "nearest"),
     [("steps", "train.steps"), ("predict.treshold", "predict.threshold"), ("model.crop_px", "train.crop_px")],
