@@ -103,11 +103,9 @@ def _check(config: ConfigDict) -> None:
             f"config.base.data.partition_file is {config.base.data.partition_file}; expected none: config.labelled "
             "says which slices keep their labels."
         )
-    for key in ("seeds", "bootstrap"):
-        if config[key] < 1:
-            raise InputError(f"config.{key} is {config[key]}; expected 1 or more.")
-    if config.first_seed < 0:
-        raise InputError(f"config.first_seed is {config.first_seed}; expected 0 or more.")
+    for key, least in {"seeds": 1, "bootstrap": 1, "first_seed": 0, "processes": 0}.items():
+        if config[key] < least:
+            raise InputError(f"config.{key} is {config[key]}; expected {least} or more.")
 
 
 def trial_of(config: ConfigDict, workdir: Path, row: str, labelled: str, seed: int) -> Trial:
