@@ -33,7 +33,7 @@ STACK = (165, 768, 1024)  # of Lucchi et al.
 class TwinPredictor:
     """`Predictor`, with the twin's U-Net."""
 
-    def __init__(self, config, params, device: str, in_flight: int, channels_last: bool, compiled: bool = False):
+    def __init__(self, config, params, device: str, in_flight: int, *, channels_last: bool, compiled: bool = False):
         import torch
 
         from perf.twin import DualRelNetwork, to_torch

@@ -70,7 +70,9 @@ def describe(config) -> str:
 
 def compare(config, limits: Limits, gpu: bool, rounds: int, steps: int) -> list[list]:
     """The rows of one case."""
-    method = create_method(config)
+    from perf.twin_step import Training, to_batch
+
+    method, device = create_method(config), "cuda" if gpu else "cpu"
     state, batch, key = workload.initial_state(method, config), workload.random_batch(config), jax.random.key(1)
     theirs = {"PyTorch, channels last": {"channels_last": True}}
     if gpu:
@@ -79,7 +81,8 @@ def compare(config, limits: Limits, gpu: bool, rounds: int, steps: int) -> list[
         theirs["PyTorch"] = {}
     contenders, first, mib = {}, {}, {}
     for name, options in theirs.items():
-        contenders[name], mib[name] = twin(config, method, state, batch, key, gpu, options)
+        training = Training(config, state, device, **options)
+        contenders[name], mib[name] = twin(training, to_batch(batch, method, key, device), gpu)
         first[name] = seconds(lambda run=contenders[name]: run(1))
     start = time.perf_counter()
     compiled = jax.jit(workload.make_step(method, config), donate_argnums=0).lower(state, batch, key).compile()
@@ -112,17 +115,10 @@ def ours(compiled, state, batch, key) -> Callable[[int], None]:
     return run
 
 
-def twin(
-    config, method, state, batch, key, gpu: bool, options: dict
-) -> tuple[Callable[[int], None], Callable[[], object]]:
-    """(does some steps, says what memory the first of them took at its peak, MiB)."""
+def twin(training, batch, gpu: bool) -> tuple[Callable[[int], None], Callable[[], object]]:
+    """(runs some steps; returns the peak memory of the first of them, MiB) of the twin's training on a batch."""
     import torch
 
-    from perf.twin_step import Training, to_batch
-
-    device = "cuda" if gpu else "cpu"
-    training = Training(config, state, device, **options)
-    batch = to_batch(batch, method, key, device)
     peak = []
 
     def run(steps: int) -> None:
