@@ -133,6 +133,7 @@ def test_the_files_that_contributing_names_exist():
 SMALL = ("train.steps=4", "train.crop_px=32", "model.width=4", "model.depth=2", "model.dtype=float32")
 SMALL += ("train.optimizer=adamw", "train.batch_labelled=4", "train.batch_unlabelled=4", "profile.start_step=2")
 SMALL_BENCHMARK = ("--config.only=supervised", "--config.seeds=1", "--config.labelled=1/32", "--config.bounds=False")
+OWN_FILES = "--config.data.image=volume.tif --config.data.label=masks --config.data.voxel_nm=30,8,8"
 NOT_RUN = ("--mode=download", "--coordinator", "gcloud")  # needs a network, or several machines
 QUICK = ("--help", "--mode=doctor")  # of any page, in the default tests
 
@@ -193,7 +194,7 @@ def test_commands_of_a_guide_run(page, desk):
     text = page.read_text()
     for folder, data in (("runs/mine", "own"), ("runs/demo", "phantom")):
         if folder in text and folder not in started:
-            files = "" if data == "phantom" else "--config.data.image=volume.tif --config.data.label=masks"
+            files = OWN_FILES if data == "own" else ""
             run(shlex.split(f"dualrel --config configs/dualrel.py:{data},4 --workdir {folder} {files}"))
         if "--mode=instances" in text and folder == "runs/mine" and folder not in started:
             run(shlex.split(f"dualrel --workdir {folder} --mode=predict --config.predict.input=volume.tif"))
