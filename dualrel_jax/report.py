@@ -1,6 +1,5 @@
 """A finished run on one page: `dualrel --workdir RUN --mode=report` writes report.html, to read, send and print."""
 
-import dataclasses
 import json
 import shlex
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from dualrel_jax.utils.jsonl import read_json
 from dualrel_jax.utils.ranges import consecutive_runs, evenly_spaced
 from dualrel_jax.utils.text import format_duration
 from dualrel_jax.visualization import overlays, plots
-from dualrel_jax.visualization.report_page import Figure, embed_picture, render
+from dualrel_jax.visualization.report_page import Details, Figure, Section, embed_picture, render
 from dualrel_jax.visualization.svg_charts import line_chart, strip_chart
 
 DRAWN_SLICES = 4  # from the worst to the best
@@ -40,29 +39,6 @@ PROTOTYPES_CAPTION = (
     "background prototypes. Reliability is the weight of a prototype for this slice, with mean 1: it is higher where "
     "two views of the slice give more similar prototypes."
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Details:
-    """What a reader may unfold: preformatted text or a picture."""
-
-    title: str
-    code: str = ""
-    figure: Figure | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Section:
-    """A section of the page; the parts that are not empty appear in this order."""
-
-    title: str
-    text: str = ""
-    columns: Sequence[str] = ()
-    rows: Sequence[Sequence[str]] = ()
-    code: str = ""
-    figures: Sequence[Figure] = ()
-    style: str = ""  # of the figures: "" for charts, "pictures" for several pictures in a row, "wide" for one a row
-    details: Details | None = None
 
 
 def write_report(workdir: str | Path, config: ConfigDict | None = None) -> Path:
@@ -343,7 +319,7 @@ def machine_section(files: RunFiles) -> Section | None:
 def repeat_section(files: RunFiles) -> Section:
     revision = (files.machine.get("git_revision") or "").removesuffix("-dirty")
     lines = [f"git checkout {shlex.quote(revision)}"] if revision else []
-    return Section("How to repeat this", code="\n".join([*lines, training_command(files)]))
+    return Section("How to repeat this", code="\n".join([*lines, files.training_command]))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -361,16 +337,6 @@ def data_title(config: ConfigDict) -> str:
 
 def command_line(*words: str) -> str:
     return shlex.join(words)
-
-
-def training_command(files: RunFiles) -> str:
-    """The training as a command line for a shell, one flag per line."""
-    config = files.config
-    words = [f"--config=configs/{config.method.name}.py:{config.data.name},{config.data.labelled}"]
-    words += [f"--workdir={files.workdir}", f"--config.size={config.size}", f"--config.seed={config.seed}"]
-    for key, value, _ in config_lib.changes(config):
-        words.append(f"--config.{key}={tuple(value) if isinstance(value, list) else value}")
-    return " \\\n    ".join(["dualrel", *map(shlex.quote, words)])
 
 
 def format_score(value: float | None) -> str:

@@ -222,7 +222,7 @@ def test_corrections_join_the_labels_of_the_run(started_run, tmp_path):
 
     # The volume it was trained on: one volume, the corrected slices in place of the old ones.
     same = Volume.from_array(train[:], None, "layer")
-    by_image, config, workdir = decoded(corrections.prepare(run, new, same, mine, True, 5))
+    by_image, config, workdir = decoded(corrections.prepare(run, new, same, mine, keep_old=True, steps=5))
     [labels] = by_image.values()
     assert sorted(labels) == sorted({*kept, 11})
     assert (labels[kept[0]] == 1).all() and (labels[11] == np.eye(48)).all()
@@ -232,17 +232,17 @@ def test_corrections_join_the_labels_of_the_run(started_run, tmp_path):
 
     # Another volume: both, or only the new one.
     another = Volume.from_array(train[:][::-1], None, "layer")
-    by_image, _, _ = decoded(corrections.prepare(run, tmp_path / "b", another, mine, True, 5))
+    by_image, _, _ = decoded(corrections.prepare(run, tmp_path / "b", another, mine, keep_old=True, steps=5))
     assert [sorted(labels) for labels in by_image.values()] == [sorted(kept), sorted(mine)]
-    by_image, _, _ = decoded(corrections.prepare(run, tmp_path / "c", another, mine, False, 5))
+    by_image, _, _ = decoded(corrections.prepare(run, tmp_path / "c", another, mine, keep_old=False, steps=5))
     assert [sorted(labels) for labels in by_image.values()] == [sorted(mine)]
     [path] = by_image
     assert (open_volume(path, verbose=False)[:] == another[:]).all()
 
     known = Volume.from_array(train[:][::-1], (30.0, 8.0, 8.0), "layer")
     with pytest.raises(InputError, match="voxel size of .*train_image.tif is not known, that of layer is"):
-        corrections.prepare(run, tmp_path / "d", known, mine, True, 5)
-    _, config, _ = decoded(corrections.prepare(run, tmp_path / "e", known, mine, False, 5))
+        corrections.prepare(run, tmp_path / "d", known, mine, keep_old=True, steps=5)
+    _, config, _ = decoded(corrections.prepare(run, tmp_path / "e", known, mine, keep_old=False, steps=5))
     assert config.data.voxel_nm == "30,8,8"
 
 

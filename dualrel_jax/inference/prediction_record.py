@@ -46,4 +46,5 @@ def draw_slices(volume: Volume, region: Region, grey: tuple[float, float], outpu
         (to_uint8(volume[z.start + at, *seen], grey), mask[at, *shown] > 0, None, f"z = {z.start + at}")
         for at in evenly_spaced(range(len(mask)), 4)
     ]
-    return overlays.mask_sheet(panels, output.with_name(f"{output.stem}.png"))
+    pixel_nm = volume.voxel_nm and volume.voxel_nm[1:]
+    return overlays.mask_sheet(panels, output.with_name(f"{output.stem}.png"), pixel_nm)

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import math
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +54,16 @@ class RunFiles:
         """Time of all steps: each record's seconds per step, times the steps since the record before."""
         steps, seconds = self.series("speed/seconds_per_step")
         return float(np.dot(np.diff([0, *steps]), seconds)) if steps else 0.0
+
+    @property
+    def training_command(self) -> str:
+        """The training as a command line for a shell, one flag per line."""
+        config = self.config
+        words = [f"--config=configs/{config.method.name}.py:{config.data.name},{config.data.labelled}"]
+        words += [f"--workdir={self.workdir}", f"--config.size={config.size}", f"--config.seed={config.seed}"]
+        for key, value, _ in config_lib.changes(config):
+            words.append(f"--config.{key}={tuple(value) if isinstance(value, list) else value}")
+        return " \\\n    ".join(["dualrel", *map(shlex.quote, words)])
 
 
 def read_run_files(workdir: Path) -> RunFiles:

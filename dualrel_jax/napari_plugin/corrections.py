@@ -37,7 +37,7 @@ def next_folder(run: Path) -> Path:
     return folder
 
 
-def prepare(run: Path, new: Path, volume: Volume, labels: Labels, keep_old: bool, steps: int) -> list[str]:
+def prepare(run: Path, new: Path, volume: Volume, labels: Labels, *, keep_old: bool, steps: int) -> list[str]:
     """Writes the files of a training on `labels` of `volume` to `new`/corrections; -> the command that trains in `new`.
 
     The training has the method and the settings of the run in `run`, but starts from new weights. With `keep_old` it

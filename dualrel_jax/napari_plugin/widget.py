@@ -212,8 +212,8 @@ class DualRelWidget(Container):
         mask = layers_lib.mask_of_layer(self.masks.value, volume)
         labels = {z: mask[z].astype(np.uint8) for z in corrections.parse_slices(self.slices.value, len(mask))}
         self._new_run = corrections.next_folder(run)
-        arguments = run, self._new_run, volume, labels, self.keep_old.value, self.steps.value
-        self._start(self._train, corrections.prepare, *arguments)
+        prepare = functools.partial(corrections.prepare, keep_old=self.keep_old.value, steps=self.steps.value)
+        self._start(self._train, prepare, run, self._new_run, volume, labels)
 
     def _train(self, command: Sequence[str]) -> None:
         self.log.value, self.log.visible = "", True

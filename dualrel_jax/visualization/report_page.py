@@ -3,6 +3,7 @@
 import base64
 import dataclasses
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,29 @@ class Figure:
     picture: str = ""  # WebP, base64
     size: tuple[int, int] = (0, 0)  # width and height of the picture
     alt: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Details:
+    """What a reader may unfold: preformatted text or a picture."""
+
+    title: str
+    code: str = ""
+    figure: Figure | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A section of the page; the parts that are not empty appear in this order."""
+
+    title: str
+    text: str = ""
+    columns: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+    code: str = ""
+    figures: Sequence[Figure] = ()
+    style: str = ""  # of the figures: "" for charts, "pictures" for several pictures in a row, "wide" for one a row
+    details: Details | None = None
 
 
 def embed_picture(path: Path, alt: str, title: str = "", caption: str = "") -> Figure:
