@@ -102,7 +102,10 @@ def is_known(run: Run, volumes: Sequence[Volume]) -> tuple[bool, str]:
             return False, f"{differences[0]} as in the training"
     if all(any(_same_path(volume.path, known.path) for known in learned) for volume in volumes):
         return True, "its labels were learned"
-    return True, "voxel size, grey values and fine detail are like those of a volume whose labels were learned"
+    compared = "grey values and fine detail are like those of a volume whose labels were learned"
+    if any(volume.voxel_nm is None for volume in volumes):
+        return True, f"its voxel size is unknown, its {compared}"
+    return True, f"voxel size, {compared}"
 
 
 def _learned_from(run: Run) -> list[Appearance]:

@@ -15,6 +15,7 @@ IMAGE = np.random.default_rng(0).integers(0, 255, (6, 40, 40), np.uint8)
 VOXEL_NM = (30.0, 8.0, 8.0)
 TRAINED = Volume.from_array(IMAGE, VOXEL_NM, "trained.tif")
 ALIKE = Volume.from_array(IMAGE[:, ::-1], VOXEL_NM, "next_block.tif")
+UNSIZED = Volume.from_array(IMAGE[:, ::-1], None, "no_size.tif")
 FOREIGN = Volume.from_array(IMAGE, (50.0, 4.0, 4.0), "another.tif")
 
 
@@ -54,6 +55,7 @@ def run(tmp_path):
     [
         (TRAINED, "default", 0.62, "its labels were learned"),
         (ALIKE, "default", 0.62, "voxel size, grey values and fine detail are like"),
+        (UNSIZED, "default", 0.62, "its voxel size is unknown, its grey values"),
         (FOREIGN, "prototypes", 0.5, "its voxels are 50 x 4 x 4 nm, not 30 x 8 x 8 nm as in the training"),
     ],
 )
