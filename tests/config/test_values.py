@@ -3,6 +3,8 @@
 import json
 import math
 import random
+import subprocess
+import sys
 
 import pytest
 from ml_collections import ConfigDict
@@ -201,3 +203,13 @@ def test_the_data_sets_of_the_schema_are_those_that_can_be_loaded():
     from dualrel_jax.data.datasets import labels, registry
 
     assert DATASETS == tuple(registry.DATASETS) and LABEL_KINDS == labels.KINDS
+
+
+def test_a_value_is_refused_before_a_device_is_touched():
+    program = (
+        "import sys; from dualrel_jax.main import main;"
+        "code = main(['--config=configs/dualrel.py:phantom', '--workdir=x', '--config.method.dim=0']);"
+        "print(code, 'jax' in sys.modules)"
+    )
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout
+    assert printed.split() == ["2", "False"]
