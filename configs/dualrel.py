@@ -14,7 +14,7 @@ FIELDS = {
     "name": field("dualrel", "the method; others have config files of their own", choices=("dualrel",)),
     # Module 1: reliable pixel aggregation.
     "feature_level": field(
-        1, "decoder level that the prototypes read: features at stride 2^level", minimum=0, maximum=7
+        1, "decoder level that the prototypes read: features at a stride of 2^level cells", minimum=0, maximum=7
     ),
     "num_prototypes": field(
         16, "K, prototypes, the first half for mitochondria", minimum=2, maximum=1024, multiple_of=2

@@ -11,7 +11,7 @@ from perf.devices import compile_step
 from perf.report import Table, command
 
 CASES = {  # size -> (patch, labelled crops and as many unlabelled ones); the second is the preset
-    "tiny": ((64, 4), (96, 4)),
+    "tiny": ((192, 4), (256, 4)),
     "small": ((128, 8), (256, 8)),
     "base": ((256, 8), (512, 8)),
 }

@@ -41,7 +41,7 @@ class HeadAlone(DualRel):
 
 
 def main(quick: bool = False) -> Iterator[Table]:
-    cases = [("tiny", 96, 4)] if jax.default_backend() == "cpu" else [("base", 512, 8)]
+    cases = [("tiny", 256, 4)] if jax.default_backend() == "cpu" else [("base", 512, 8)]
     if quick:
         cases = [("test", 32, 2)]
     rows = []

@@ -55,7 +55,7 @@ def small_config(volume_files):
         config.data.test_image = str(volume_files["test_image"])
         config.data.test_label = str(volume_files["test_label"])
         config.data.train_slices, config.data.validation_slices = "0:9", "10:12"
-        config.model.update({"width": 4, "depth": 2, "dtype": "float32"})
+        config.model.update({"stem": 1, "width": 4, "depth": 2, "dtype": "float32"})
         if method == "dualrel":
             config.method.feature_level = 1
         config.train.update({"steps": 6, "crop_px": 32, "batch_labelled": 4, "batch_unlabelled": 4, "devices": 1})

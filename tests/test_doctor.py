@@ -54,7 +54,7 @@ def looks(tmp_path, monkeypatch):
         for name, array in (("image", image), ("label", label)):
             np.save(tmp_path / f"{name}.npy", array)
         config = dualrel_jax.get_config("supervised:own,all")
-        config.train.crop_px = 8  # fits every shape below
+        config.model.stem, config.train.crop_px = 1, 8  # fits every shape below
         config.data.validation_slices, config.data.pixel_nm = "none", 0.0
         config.data.update({"image": str(tmp_path / "image.npy"), "label": str(tmp_path / "label.npy"), **fields})
         return " ".join(finding.text for finding in examine(config, tmp_path / "run") if finding.look)

@@ -88,7 +88,8 @@ def _default(key: str, entry: Field) -> str:
     from dualrel_jax.configs.base import SIZES
 
     values = [size[key] for size in SIZES.values()] if entry.default is None else [entry.default]
-    return ", ".join("empty" if value == "" else str(value) for value in dict.fromkeys(values))
+    values = values[:1] if len(set(values)) == 1 else values
+    return ", ".join("empty" if value == "" else str(value) for value in values)
 
 
 def _wrapped(text: str) -> list[str]:

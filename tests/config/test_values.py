@@ -159,10 +159,10 @@ def test_every_number_has_a_smallest_and_a_largest_value_and_every_field_a_meani
 @pytest.mark.parametrize(
     ("field", "value", "error"),
     [
-        ("train.crop_px", 33, "crop_px is 33; a U-Net with a depth of 4.* needs a multiple of 8, such as 40"),
+        ("train.crop_px", 33, "crop_px is 33; .* of 3 and a stem of 4 needs a multiple of 16, such as 48"),
         ("predict.overlap", 2000, "overlap is 2000; expected less than config.predict.tile, which is 1024"),
         ("train.batch_unlabelled", 1, "batch_unlabelled is 1; expected 2 or more for CutMix"),
-        ("method.feature_level", 4, "feature_level is 4; expected 0 to 3 for a U-Net of depth 4"),
+        ("method.feature_level", 4, "feature_level is 4; expected 0 to 2 for a U-Net of depth 3"),
     ],
 )
 def test_fields_that_contradict_each_other_are_named(field, value, error):

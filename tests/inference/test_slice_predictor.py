@@ -19,7 +19,7 @@ class Identity(Supervised):
 
 def predictor(devices=1, **settings_of_predict):
     config = dualrel_jax.get_config("supervised:phantom")
-    config.model.depth = 3
+    config.model.update({"stem": 1, "depth": 3})
     config.predict.update({"tile": 16, "overlap": 6, "batch": 3, **settings_of_predict})
     config = config_lib.resolve(config)
     return Predictor(Identity(config), config, sharding.create_mesh(devices))

@@ -105,8 +105,8 @@ def test_muon_of_the_twin_is_ours(twin, twin_step):
 
 
 def test_operations_counted_by_hand_are_those_of_the_program():
-    config = workload.create_config("tiny", 256)
-    network, image = unet(config.model), jax.ShapeDtypeStruct((1, 256, 256, 1), np.float32)
+    config = workload.create_config("tiny", 512)
+    network, image = unet(config.model), jax.ShapeDtypeStruct((1, 512, 512, 1), np.float32)
     variables = jax.eval_shape(network.init, jax.random.key(0), image)
     counted = jax.jit(lambda v, x: network.apply(v, x).logits).lower(variables, image).cost_analysis()["flops"]
     assert workload.forward_flops(config) == pytest.approx(counted, rel=0.02)

@@ -50,7 +50,7 @@ def test_a_full_device_names_the_fields_to_lower():
     config = config_lib.resolve(dualrel_jax.get_config("dualrel:phantom"))
     with pytest.raises(InputError) as error, memory.explain_out_of_memory(config):
         jnp.zeros((1 << 45,)).block_until_ready()
-    assert "config.train.crop_px (96), --config.train.batch_unlabelled (4)" in str(error.value)
+    assert "config.train.crop_px (256), --config.train.batch_unlabelled (4)" in str(error.value)
     assert "--config.size than tiny" in str(error.value)
 
 
@@ -62,7 +62,7 @@ def test_other_errors_of_a_device_pass():
 
 def test_devices_exchange_the_gradient_and_nothing_of_the_size_of_features():
     config = dualrel_jax.get_config("dualrel:phantom")
-    config.model.update({"width": 8, "depth": 2, "dtype": "float32"})
+    config.model.update({"stem": 1, "width": 8, "depth": 2, "dtype": "float32"})
     config.train.update({"crop_px": 16, "batch_labelled": 4, "batch_unlabelled": 4, "steps": 9, "optimizer": "adamw"})
     config.method.update({"feature_level": 1, "num_prototypes": 4, "num_references": 8, "dim": 8})
     config = config_lib.resolve(config)

@@ -107,7 +107,7 @@ def test_kernels_of_a_cuda_graph_are_told_by_their_names():
 @pytest.mark.parametrize("name", METHODS)
 def test_every_loss_term_and_network_has_a_scope(name):
     config = dualrel_jax.get_config(f"{name}:phantom,1/32")
-    config.model.update({"width": 2, "depth": 2, "dtype": "float32"})
+    config.model.update({"stem": 1, "width": 2, "depth": 2, "dtype": "float32"})
     config.train.update({"crop_px": 16, "batch_labelled": 2, "batch_unlabelled": 2})
     if name == "dualrel":
         config.method.feature_level = 1
