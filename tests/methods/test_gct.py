@@ -24,8 +24,8 @@ TERMS = ("supervised", "correction", "consistency", "detector")
 STEPS = 20
 
 
-def build(**fields):
-    config = small("gct")
+def build(stem=2, **fields):
+    config = small("gct", stem)
     config.train.update({"steps": STEPS, "learning_rate": 5e-2})
     config.method.update({"detector_width": 4, **fields})
     method = create_method(config_lib.resolve(config))
@@ -113,9 +113,8 @@ def test_ignored_pixels_count_nowhere():
 
 
 def test_batch_statistics_of_the_detector_move_once_for_each_network():
-    method, _, _, state = built()
-    params = params_of(state.variables)
-    (_, (_, variables)), _ = loss_and_gradient()(params, state.variables, example(), jnp.int32(5))
+    method, _, _, state = build(stem=1)  # then its first layer reads the images as they are
+    _, (_, variables) = jax.jit(method.loss)(state.variables, None, example(), jax.random.key(0), 5)
     images = jnp.concatenate([example().image, example().strong[0]])
     detector = method.networks["detector"]
     first = nn.Conv(detector.width, (4, 4), 2, use_bias=False)

@@ -21,9 +21,9 @@ from dualrel_jax.training.state import create_optimizer, create_state, params_of
 from dualrel_jax.utils import sharding
 
 
-def small(method):
+def small(method, stem=2):
     config = dualrel_jax.get_config(f"{method}:phantom,1/32")
-    config.model.update({"stem": 2, "width": 4, "depth": 2, "dtype": "float32"})
+    config.model.update({"stem": stem, "width": 4, "depth": 2, "dtype": "float32"})
     config.train.update({"crop_px": 16, "batch_labelled": 4, "batch_unlabelled": 4, "steps": 10, "optimizer": "adamw"})
     if method.startswith("dualrel"):
         config.method.update({"feature_level": 1, "num_prototypes": 4, "num_references": 8, "dim": 8})
