@@ -66,7 +66,7 @@ def _predict(run: Run, output: Path) -> dict[str, Path]:
     open_writers(volume, region, output, settings)  # refuses what cannot be written
     for finding in check_prediction_input(volume):
         print(finding)
-    choice = choose(run, [volume])
+    choice = choose(run, [volume], settings.z_smoothing_nm)
     settings.prediction_head, settings.threshold = choice.prediction_head, choice.threshold
     print(choice.explanation)
     paths, share = predict_volume(choice.predictor, run.variables, volume, run.pixel_nm, output, settings)

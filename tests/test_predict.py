@@ -197,7 +197,7 @@ def test_the_voxel_size_of_a_file_of_the_training_is_the_one_it_had_there(tmp_pa
         method=SimpleNamespace(main_head="head", prediction_head_elsewhere="prototypes"),
         pixel_nm=(8.0, 8.0),
         predictor_of=lambda head: Dark(),
-        calibrated_threshold=lambda head: 0.7,
+        calibrated_threshold=lambda head, smoothing_nm: 0.7,
         variables=1.0,
     )
     module = importlib.import_module("dualrel_jax.predict")

@@ -21,6 +21,7 @@ from dualrel_jax.inference import threshold as threshold_lib
 from dualrel_jax.inference.run import Run
 from dualrel_jax.inference.slice_predictor import Predictor
 from dualrel_jax.inference.threshold import UNCALIBRATED
+from dualrel_jax.inference.z_smoothing import knows_z
 from dualrel_jax.utils.jsonl import read_json
 from dualrel_jax.utils.ranges import evenly_spaced
 
@@ -44,8 +45,11 @@ class Choice:
     explanation: str
 
 
-def choose(run: Run, volumes: Sequence[Volume]) -> Choice:
-    """The head and the threshold for `volumes`, which are segmented alike."""
+def choose(run: Run, volumes: Sequence[Volume], smoothing_nm: float = 0.0) -> Choice:
+    """The head and the threshold for `volumes`, which are segmented alike.
+
+    `smoothing_nm`: standard deviation of the average along z that the threshold is for; 0: single slices.
+    """
     settings, name = run.config.predict, volumes[0].path
     known, reason = is_known(run, volumes)
     head = settings.prediction_head
@@ -56,7 +60,7 @@ def choose(run: Run, volumes: Sequence[Volume]) -> Choice:
     elif settings.threshold:
         value, how = settings.threshold, f"the threshold is config.predict.threshold, {settings.threshold:g}"
     elif known:
-        value = run.calibrated_threshold(head)
+        value = run.calibrated_threshold(head, smoothing_nm if all(map(knows_z, volumes)) else 0.0)
         how = f"the threshold is {value:.2f}, that of the training"
     else:
         value, how = UNCALIBRATED, f"the threshold is {UNCALIBRATED:g}"

@@ -59,15 +59,18 @@ class Run:
             self._predictors[prediction_head] = Predictor(self.method, config, mesh)
         return self._predictors[prediction_head]
 
-    def calibrated_threshold(self, prediction_head: str) -> float:
+    def calibrated_threshold(self, prediction_head: str, smoothing_nm: float = 0.0) -> float:
         """The threshold calibrated beside the labelled slices; computed, explained in print and kept the first time.
 
-        Kept in threshold.json, for the training volume may be gone when another is segmented.
+        Kept in threshold.json, for the training volume may be gone when another is segmented; that of probabilities
+        averaged along z by `smoothing_nm` in threshold_smoothed.json.
         """
-        path = self.workdir / "threshold.json"
+        path = self.workdir / ("threshold_smoothed.json" if smoothing_nm else "threshold.json")
         fields = ("weights", "tile", "overlap", "test_time_augmentation")
         settings = {key: self.config.predict[key] for key in fields}
         of = {"step": self.step, **settings, "prediction_head": prediction_head}
+        if smoothing_nm:
+            of["z_smoothing_nm"] = smoothing_nm
         if path.exists():
             kept = read_json(path, {"threshold": float, "of": dict}, "delete it, and it is made again")
             if config_lib.migrate({"predict": kept["of"]})["predict"] == of:
@@ -75,7 +78,9 @@ class Run:
         partition = Partition.load(self.workdir / "partition.json")
         try:
             predictor = self.predictor_of(prediction_head)
-            calibrated = threshold.calibrate(predictor, self.variables, self.dataset.train, partition)
+            calibrated = threshold.calibrate(
+                predictor, self.variables, self.dataset.train, partition, smoothing_nm=smoothing_nm
+            )
         except InputError as error:
             print(f"The threshold is {threshold.UNCALIBRATED}, not calibrated on the training volume: {error}")
             return threshold.UNCALIBRATED

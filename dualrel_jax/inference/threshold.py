@@ -14,6 +14,7 @@ from dualrel_jax.constants import IGNORE
 from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.data.datasets.registry import Part
 from dualrel_jax.inference.slice_predictor import Predictor
+from dualrel_jax.inference.z_smoothing import knows_z, reach, smoothed
 from dualrel_jax.methods.base import Variables
 from dualrel_jax.metrics.segmentation import BINS, probability_histogram
 from dualrel_jax.utils.ranges import central_window, evenly_spaced
@@ -27,19 +28,32 @@ LABELLED, NEIGHBOURS, SIDE = 8, 4, 1024  # at most so many labelled slices, unla
 SAMPLE = 16  # slices of a volume whose share is known
 
 
-def calibrate(predictor: Predictor, variables: Variables, parts: Sequence[Part], partition: Partition) -> float | None:
+def calibrate(
+    predictor: Predictor,
+    variables: Variables,
+    parts: Sequence[Part],
+    partition: Partition,
+    *,
+    smoothing_nm: float = 0.0,
+) -> float | None:
     """The threshold at which slices near labelled ones are covered as those are, within LIMITS.
 
     None where no unlabelled slice is near a labelled one, or the labels show no mitochondrion.
 
     Args:
       parts: of the training. partition: which of their slices were trained with their labels.
+      smoothing_nm: the probabilities are averaged along z before, as `predict` averages them: an average is flatter
+        than single slices, and the threshold at which both cover the same is another.
     """
     counts, wanted = 0, 0  # pixels by probability; labelled ones
     for part, z, near in neighbours(parts, partition):
         window = central_window(part.shape_at_training, SIDE)
         label = part.label_at(z)[window]
-        for probability in predictor.each(variables, (part.image_at(other)[window] for other in near)):
+        sigma = smoothing_nm / part.image.voxel_nm[0] if smoothing_nm and knows_z(part.image) else 0.0
+        radius = reach(sigma)
+        predicted = range(max(near[0] - radius, 0), min(near[-1] + radius + 1, len(part.image))) if sigma else near
+        probabilities = predictor.each(variables, (part.image_at(other)[window] for other in predicted))
+        for probability in smoothed(probabilities, predicted, near, sigma) if sigma else probabilities:
             counts += probability_histogram(probability[label != IGNORE])
             wanted += np.count_nonzero(label == 1)
     return of_coverage(counts, wanted)

@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -11,11 +11,16 @@ from dualrel_jax.errors import InputError
 from dualrel_jax.inference.volume_predictor import ProbabilitySlice
 
 
+def knows_z(volume: Volume) -> bool:
+    """Whether the distance of the slices of a volume is known."""
+    return volume.voxel_nm is not None and not math.isnan(volume.voxel_nm[0])
+
+
 def smoothing_slices(volume: Volume, smoothing_nm: float) -> float:
     """`predict.z_smoothing_nm` in slices, 0 where the distance of slices is unknown; InputError below 0."""
     if not 0 <= smoothing_nm < math.inf:
         raise InputError(f"config.predict.z_smoothing_nm is {smoothing_nm}; expected 0 (off) or a length in nm.")
-    if smoothing_nm and (volume.voxel_nm is None or math.isnan(volume.voxel_nm[0])):
+    if smoothing_nm and not knows_z(volume):
         print(
             f"{volume.path} does not say the distance of its slices, so that nothing is averaged along z; "
             "--config.predict.voxel_nm=z,y,x in nm sets it."
@@ -30,9 +35,9 @@ def reach(sigma: float) -> int:
 
 
 def smoothed(
-    slices: Iterator[ProbabilitySlice], given: range, wanted: range, sigma: float
+    slices: Iterator[ProbabilitySlice], given: range, wanted: Iterable[int], sigma: float
 ) -> Iterator[ProbabilitySlice]:
-    """Gaussian mean over z of the slices at `given`, for each z of `wanted`; `sigma` in slices.
+    """Gaussian mean over z of the slices at `given`, for each z of `wanted`, in rising order; `sigma` in slices.
 
     The weights of the slices that are not None sum to one: at the ends of the volume and beside a slice that is None
     the mean is over fewer slices. None stays None. In memory are 2 reach + 1 slices, as float16.

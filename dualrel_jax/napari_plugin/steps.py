@@ -33,7 +33,7 @@ def segment(folder: Path, volume: Volume) -> Steps:
 
     sharding.cache_compilations()
     run = load_run(folder)
-    predict, choice = run.config.predict, choose(run, [volume])
+    predict, choice = run.config.predict, choose(run, [volume], run.config.predict.z_smoothing_nm)
     print(choice.explanation)
     grey = intensity_range(volume)
     model = VolumePredictor(choice.predictor, run.variables, grey, run.pixel_nm, predict.tile, predict.overlap, side=0)

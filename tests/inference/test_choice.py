@@ -42,7 +42,7 @@ def run(tmp_path):
             method=SimpleNamespace(main_head="head", prediction_head_elsewhere="prototypes"),
             pixel_nm=(8.0, 8.0),
             predictor_of=FakePredictor,
-            calibrated_threshold=lambda head: 0.62,
+            calibrated_threshold=lambda head, smoothing_nm: 0.62,
             appearances=lambda: [appearance(TRAINED, (8.0, 8.0))],
             variables={},
         )

@@ -1,6 +1,7 @@
 """The calibrated threshold: masks beside labelled slices cover what the labels cover, and nothing else is looked at."""
 
 import types
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -10,15 +11,26 @@ from dualrel_jax.data.datasets.registry import load_dataset
 from dualrel_jax.inference import threshold
 from dualrel_jax.inference.choice import choose_for_parts
 from dualrel_jax.inference.run import load_run
+from dualrel_jax.inference.z_smoothing import smoothed
 from dualrel_jax.train import train
 
 
 def part(step_nm=20.0, true=None):
     """Slices of 32 x 32, their labels `true`; all grey values are z: a predictor knows the slice by them."""
-    image = types.SimpleNamespace(voxel_nm=step_nm and (step_nm, 5.0, 5.0))
+    image = Stack(step_nm and (step_nm, 5.0, 5.0))
     image_at = lambda z: np.full((32, 32), z, np.uint8)  # noqa: E731
     about = {"name": "volume", "image": image, "shape_at_training": (32, 32)}
     return types.SimpleNamespace(**about, image_at=image_at, label_at=lambda z: true)
+
+
+@dataclass
+class Stack:
+    """An image of 40 slices of which only the voxel size is read."""
+
+    voxel_nm: tuple[float, float, float] | None
+
+    def __len__(self):
+        return 40
 
 
 class Fake:
@@ -59,6 +71,24 @@ def test_masks_of_the_slices_beside_cover_what_the_label_covers(power):
     predictor = Fake(lambda image: np.where(image == 20, 0.0, right**power).astype(np.float32))
     found = threshold.calibrate(predictor, None, [part(true=label)], partition([20], range(40)))
     assert abs(found - 0.5**power) < 0.01
+
+
+def test_the_threshold_of_an_average_along_z_is_that_of_the_averaged_probabilities():
+    """Slices that flicker: their average is flatter, and another threshold covers as much as the label."""
+    rng = np.random.default_rng(0)
+    of_slice = rng.random((40, 32, 32)).astype(np.float32) ** 2
+    label = (rng.random((32, 32)) > 0.7).astype(np.uint8)
+    volume = part(step_nm=10.0, true=label)
+    predictor = Fake(lambda image: of_slice[int(image[0, 0])])
+    near = threshold.neighbours([volume], partition([20], range(40)))[0][2]
+    averaged = list(smoothed(iter(of_slice), range(40), near, sigma=2.0))
+    chosen = partition([20], range(40))
+    single, average = (
+        threshold.calibrate(predictor, None, [volume], chosen, smoothing_nm=smoothing_nm)
+        for smoothing_nm in (0.0, 20.0)
+    )
+    assert np.mean(np.stack(averaged) > average) == pytest.approx(label.mean(), abs=0.01)
+    assert np.mean(np.stack(averaged) > single) < label.mean() - 0.1
 
 
 def test_a_threshold_stays_near_the_middle_and_there_without_evidence():
