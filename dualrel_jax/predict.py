@@ -69,7 +69,7 @@ def _predict(run: Run, output: Path) -> dict[str, Path]:
     choice = choose(run, [volume], settings.z_smoothing_nm)
     settings.prediction_head, settings.threshold = choice.prediction_head, choice.threshold
     print(choice.explanation)
-    paths, share = predict_volume(choice.predictor, run.variables, volume, run.pixel_nm, output, settings)
+    paths, share = predict_volume(choice.predictor, run.variables, volume, output, settings, pixel_nm=run.pixel_nm)
     where = f"the region {settings.region}" if settings.region else f"the {len(volume)} slices"
     print(f"Mitochondria fill {100 * share:.1f} % of {where} of {volume.path}.")
     for name, path in paths.items():

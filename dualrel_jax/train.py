@@ -129,7 +129,7 @@ def _train(config: ConfigDict, workdir: Path, dataset: Dataset | None) -> TrainS
                 speed = {"speed/seconds_per_step": timer.lap(step)}
                 logger.write(step, {f"train/{name}": value for name, value in scalars.items()} | speed)
                 progress.update(step, describe_step(scalars))
-            scores = validate(predictor, state, dataset, config, workdir, step) if evaluate else None
+            scores = validate(predictor, state, dataset, config, workdir=workdir, step=step) if evaluate else None
             if scores:
                 logger.write(step, {f"validation/{name}": value for name, value in scores.items()})
                 progress.write(step, f"JAC {scores['jac_calibrated']:.3f} on validation slices")
@@ -230,13 +230,15 @@ def make_update(method: Method, optimizer: optax.GradientTransformation, config:
     return update
 
 
-def validate(predictor: Predictor, state: TrainState, dataset: Dataset, config: ConfigDict, workdir: Path, step: int):
+def validate(
+    predictor: Predictor, state: TrainState, dataset: Dataset, config: ConfigDict, *, workdir: Path, step: int
+):
     """Scores of the validation block, with a picture of it; None where there is none."""
     if not dataset.validation:
         return None
     variables = state.teacher if config.predict.weights == "teacher" else state.variables
     fixed, slices = config.predict.threshold, config.train.eval_slices
-    scores, samples = score(predictor, variables, dataset.validation, fixed or UNCALIBRATED, slices)
+    scores, samples = score(predictor, variables, dataset.validation, fixed or UNCALIBRATED, max_slices=slices)
     if sharding.is_first_host():
         overlays.mask_sheet(samples, workdir / "pictures" / f"validation_{step:06d}.png")
     summary = scores.summary()

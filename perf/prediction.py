@@ -140,7 +140,7 @@ def predict_file(path: str) -> None:
     variables = workload.initial_state(method, config).variables
     volume, before, start = open_volume(path, verbose=False), peak_mib(), time.perf_counter()
     output = Path(path).with_suffix(".out.tif")
-    predict_volume(predictor, variables, volume, None, output, config.predict)
+    predict_volume(predictor, variables, volume, output, config.predict, pixel_nm=None)
     print(time.perf_counter() - start, before)
 
 

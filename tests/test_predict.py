@@ -64,7 +64,7 @@ def predict(volume, tmp_path):
             {"tile": 16, "overlap": 4, "window_px": 32, "intensity_range": "0,255", "z_smoothing_nm": 0.0, **changed}
         )
         path = tmp_path / output
-        paths, share = predict_volume(network or Dark(), variables, volume, None, path, settings)
+        paths, share = predict_volume(network or Dark(), variables, volume, path, settings, pixel_nm=None)
         assert sorted(entry.name for entry in path.parent.iterdir()) == sorted(p.name for p in paths.values())
         mask, probability = (open_volume(paths[name], verbose=False)[:] for name in ("mask", "probability"))
         assert share == pytest.approx((mask > 0).mean())
@@ -321,7 +321,7 @@ settings = dualrel_jax.get_config("supervised:phantom").predict
 settings.intensity_range, settings.window_px = "0,255", int(sys.argv[2])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 folder = Path(sys.argv[1])
-predict_volume(Bright(), 0.0, open_volume(folder / "em.zarr"), None, folder / "mask.zarr", settings)
+predict_volume(Bright(), 0.0, open_volume(folder / "em.zarr"), folder / "mask.zarr", settings, pixel_nm=None)
 print("MiB", (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
 

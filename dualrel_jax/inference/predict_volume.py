@@ -30,7 +30,7 @@ from dualrel_jax.utils.jsonl import without_nan
 
 
 def predict_volume(
-    predictor: Predictor, variables: Variables, volume: Volume, pixel_nm, output: Path, settings: ConfigDict
+    predictor: Predictor, variables: Variables, volume: Volume, output: Path, settings: ConfigDict, *, pixel_nm
 ) -> tuple[dict[str, Path], float]:
     """Writes the mask (0 / 255), if asked for the probability (0..255), a picture of four slices, and the settings.
 
@@ -45,11 +45,11 @@ def predict_volume(
         InputError: a bad region or setting, an earlier call that was another, or one that writes there now.
     """
     with sole_writer(output, settings):
-        return _predict_volume(predictor, variables, volume, pixel_nm, output, settings)
+        return _predict_volume(predictor, variables, volume, output, settings, pixel_nm=pixel_nm)
 
 
 def _predict_volume(
-    predictor: Predictor, variables: Variables, volume: Volume, pixel_nm, output: Path, settings: ConfigDict
+    predictor: Predictor, variables: Variables, volume: Volume, output: Path, settings: ConfigDict, *, pixel_nm
 ) -> tuple[dict[str, Path], float]:
     check_settings(volume, settings)
     sigma = z_smoothing.smoothing_slices(volume, settings.z_smoothing_nm)

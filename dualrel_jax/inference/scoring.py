@@ -15,6 +15,7 @@ def score(
     variables: Variables,
     parts: Sequence[Part],
     threshold: float,
+    *,
     max_slices: int = 0,
     show: int = 4,
 ) -> tuple[segmentation.Scores, list]:

@@ -1,4 +1,4 @@
-"""Imports only go down the floors of the house, and some libraries have one room each."""
+"""Imports only go down the floors of the house; some libraries have one room each; files and functions are short."""
 
 import ast
 import functools
@@ -99,3 +99,17 @@ def test_no_module_imports_itself_by_way_of_others():
 def test_a_library_is_imported_in_its_home_alone(library):
     users = {module for module in MODULES if any(within(name, library) for name in imports(MODULES[module]))}
     assert {user for user in users if not any(within(user, home) for home in HOMES[library])} == set()
+
+
+MOST_LINES, MOST_FUNCTION_LINES, MOST_POSITIONAL = 350, 60, 5
+
+
+@pytest.mark.parametrize("module", NAMED)
+def test_files_and_functions_are_short(module):
+    text = MODULES[module].read_text()
+    assert text.count("\n") <= MOST_LINES
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            positional = [a.arg for a in node.args.posonlyargs + node.args.args if a.arg not in ("self", "cls")]
+            assert node.end_lineno - node.lineno < MOST_FUNCTION_LINES, f"{node.name} is too long"
+            assert len(positional) <= MOST_POSITIONAL, f"{node.name} takes {len(positional)} positional arguments"
