@@ -95,5 +95,5 @@ def test_an_unknown_output_is_named(trained):
     workdir, config = trained
     config = config.copy_and_resolve_references().unlock()
     config.predict.prediction_head = "tail"
-    with pytest.raises(InputError, match="prediction_head is 'tail'; this method has default, head, prototypes, mean"):
+    with pytest.raises(InputError, match="prediction_head is 'tail'; expected default, head, prototypes or mean"):
         export.write_export(workdir, config)

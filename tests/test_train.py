@@ -13,6 +13,7 @@ import jax
 import numpy as np
 import pytest
 
+from dualrel_jax import config as config_lib
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference import run
 from dualrel_jax.methods.supervised import Supervised
@@ -125,7 +126,7 @@ def test_several_steps_in_one_call_train_the_same(small_config, tmp_path):
     np.testing.assert_allclose(*([r["train/loss"] for r in records] for records in told), rtol=1e-4)
     config.train.update({"steps": 8, "steps_per_call": 4, "log_every_steps": 4})
     config.train.update({"eval_every_steps": 8, "checkpoint_every_steps": 8})
-    (tmp_path / "1" / "config.json").write_text(config.to_json_best_effort())
+    (tmp_path / "1" / "config.json").write_text(config_lib.resolve(config).to_json_best_effort())
     with pytest.raises(InputError, match="steps_per_call is 4; expected a divisor of 6"):
         train(config, tmp_path / "1")
 

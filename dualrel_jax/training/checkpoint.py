@@ -116,7 +116,8 @@ class Checkpoints:
     def _load(self, step: int, abstract_state: Any) -> Any:
         stored = self._checkpointer.metadata(step).metadata
         fields = [field.name for field in dataclasses.fields(abstract_state)] if _is_struct(abstract_state) else []
-        young = [name for name in fields if name not in stored]
+        # None where the list of what is stored cannot be read: loading then says why.
+        young = [] if stored is None else [name for name in fields if name not in stored]
         if not young:
             return self._checkpointer.load(step, abstract_state)
         known = {name: getattr(abstract_state, name) for name in fields if name not in young}
