@@ -115,7 +115,7 @@ def run(options: flags.FlagValues, config: ConfigDict) -> None:
     if options.mode != "download":  # needs no devices
         from dualrel_jax.utils import sharding
 
-        logging.set_verbosity(logging.ERROR)  # Orbax reports every save
+        logging.set_verbosity(logging.FATAL)  # Orbax reports every save, and what this package explains
         sharding.cache_compilations()
         sharding.initialize(options.coordinator, options.num_processes, options.process_id)
         interrupt.arm()  # of several hosts, JAX takes SIGTERM for itself

@@ -29,7 +29,7 @@ WAIT_S = 30.0  # a trial of a benchmark that was killed ends shortly after it
 
 def run_trial(folder: Path) -> None:
     """Trains, or continues, and scores the trial that `folder`/cell.json describes; writes scores.json there."""
-    logging.set_verbosity(logging.ERROR)  # Orbax reports every save
+    logging.set_verbosity(logging.FATAL)  # Orbax reports every save, and what this package explains
     sharding.cache_compilations()
     fields = {"row": str, "labelled": str, "seed": int, "scoring": dict, "config": dict}
     trial = read_json(folder / "cell.json", fields, "repeat the benchmark's command, which writes it again")
