@@ -8,21 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from dualrel_jax.constants import IGNORE
-from dualrel_jax.visualization.canvas import (
-    CAPTION,
-    GAP,
-    PREDICTED,
-    TRUE,
-    borders,
-    fit,
-    grey,
-    heat,
-    new_figure,
-    overlay,
-    panel,
-    save,
-    scale_bar,
-)
+from dualrel_jax.visualization import canvas
+from dualrel_jax.visualization.canvas import CAPTION, GAP, PREDICTED, TRUE
 
 NUMBERED = 25  # instances per slice whose number is drawn: the largest
 
@@ -56,20 +43,20 @@ def mask_sheet(panels: Sequence[tuple], path: str | Path, pixel_nm: float | tupl
     columns = min(4, math.ceil(math.sqrt(len(panels))))
     rows = math.ceil(len(panels) / columns)
     box = {1: (1150, 850), 2: (720, 540), 3: (500, 420), 4: (400, 330)}[columns]
-    sizes = [fit(image.shape, box) for image, *_ in panels]
+    sizes = [canvas.fit(image.shape, box) for image, *_ in panels]
     panel_width, panel_height = (max(size) for size in zip(*sizes, strict=True))
     width = max(columns * (panel_width + GAP) + GAP, 640)
     left = (width - columns * (panel_width + GAP) + GAP) / 2
-    figure = new_figure(width, rows * (panel_height + CAPTION + GAP) + CAPTION + 2 * GAP)
+    figure = canvas.new_figure(width, rows * (panel_height + CAPTION + GAP) + CAPTION + 2 * GAP)
     for i, ((image, mask, label, title), size) in enumerate(zip(panels, sizes, strict=True)):
         corner = left + i % columns * (panel_width + GAP), GAP + i // columns * (panel_height + CAPTION + GAP) + CAPTION
-        axes = panel(figure, corner, size, title)
-        grey(axes, image)
+        axes = canvas.panel(figure, corner, size, title)
+        canvas.grey(axes, image)
         _draw_outlines(axes, mask, label)
         if pixel_nm is not None:
-            scale_bar(axes, image.shape, float(np.ravel(pixel_nm)[-1]))
+            canvas.scale_bar(axes, image.shape, float(np.ravel(pixel_nm)[-1]))
     _mask_legend(figure, panels)
-    return save(figure, path)
+    return canvas.save(figure, path)
 
 
 def _draw_outlines(axes, mask: np.ndarray | None, label: np.ndarray | None) -> None:
@@ -79,10 +66,10 @@ def _draw_outlines(axes, mask: np.ndarray | None, label: np.ndarray | None) -> N
     if label is not None:
         pale = np.zeros((*label.shape, 4), np.float32)
         pale[label == IGNORE] = 1, 1, 1, 0.45
-        overlay(axes, pale, "nearest")
-        axes.add_collection(LineCollection(borders(label == 1), colors=TRUE, linewidths=3.4))
+        canvas.overlay(axes, pale, "nearest")
+        axes.add_collection(LineCollection(canvas.borders(label == 1), colors=TRUE, linewidths=3.4))
     if mask is not None:
-        axes.add_collection(LineCollection(borders(mask), colors=PREDICTED, linewidths=1.5))
+        axes.add_collection(LineCollection(canvas.borders(mask), colors=PREDICTED, linewidths=1.5))
 
 
 def _mask_legend(figure, panels: Sequence[tuple]) -> None:
@@ -120,15 +107,15 @@ def instance_sheet(
         voxel_nm: voxel size (z, y, x): gives pixels their aspect and the scale bar its length.
     """
     (y_size, x_size), n = panels[0][1].shape, max(int(labels.max()) for _, labels, _ in panels)
-    size, rgb = fit((y_size * voxel_nm[1], x_size * voxel_nm[2]), (620, 520)), instance_colours(n)
+    size, rgb = canvas.fit((y_size * voxel_nm[1], x_size * voxel_nm[2]), (620, 520)), instance_colours(n)
     width, height = size[0] + GAP, size[1] + CAPTION + GAP
-    figure = new_figure(min(len(panels), 2) * width + GAP, math.ceil(len(panels) / 2) * height + GAP)
+    figure = canvas.new_figure(min(len(panels), 2) * width + GAP, math.ceil(len(panels) / 2) * height + GAP)
     for i, (image, labels, title) in enumerate(panels):
-        axes = panel(figure, (GAP + i % 2 * width, CAPTION + i // 2 * height), size, title)
-        grey(axes, image)
-        overlay(axes, np.concatenate([rgb[labels], 0.5 * (labels > 0)[..., None]], axis=-1), "nearest")
-        _draw_numbers(axes, labels, scale_bar(axes, labels.shape, voxel_nm[2]))
-    return save(figure, path)
+        axes = canvas.panel(figure, (GAP + i % 2 * width, CAPTION + i // 2 * height), size, title)
+        canvas.grey(axes, image)
+        canvas.overlay(axes, np.concatenate([rgb[labels], 0.5 * (labels > 0)[..., None]], axis=-1), "nearest")
+        _draw_numbers(axes, labels, canvas.scale_bar(axes, labels.shape, voxel_nm[2]))
+    return canvas.save(figure, path)
 
 
 def _draw_numbers(axes, labels: np.ndarray, bar: tuple[float, float]) -> None:
@@ -161,19 +148,19 @@ def heat_sheet(panels: Sequence[HeatPanel], text: str, path: Path) -> Path:
     from matplotlib.patches import Rectangle
 
     columns = min(3, len(panels))
-    sizes = [fit(entry.image.shape, (430, 360)) for entry in panels]
+    sizes = [canvas.fit(entry.image.shape, (430, 360)) for entry in panels]
     width, height = (max(size) + GAP for size in zip(*sizes, strict=True))
     height += CAPTION
     bottom = math.ceil(len(panels) / columns) * height + GAP
-    figure = new_figure(max(columns * width + GAP, 560), bottom + 2 * CAPTION)
+    figure = canvas.new_figure(max(columns * width + GAP, 560), bottom + 2 * CAPTION)
     top = max(float(np.percentile(entry.values, 99.8)) for entry in panels)
     for i, (entry, size) in enumerate(zip(panels, sizes, strict=True)):
-        axes = panel(figure, (GAP + i % columns * width, CAPTION + i // columns * height), size, entry.title)
-        grey(axes, entry.image)
-        overlay(axes, heat(entry.values, (0, top)))
+        axes = canvas.panel(figure, (GAP + i % columns * width, CAPTION + i // columns * height), size, entry.title)
+        canvas.grey(axes, entry.image)
+        canvas.overlay(axes, canvas.heat(entry.values, (0, top)))
         if entry.box:
             x, y, *size = entry.box
             axes.add_patch(Rectangle((x - 0.5, y - 0.5), *size, fill=False, edgecolor=TRUE, linewidth=2))
-    bar = panel(figure, (GAP, bottom + CAPTION), (320, 12), f"{text}, 0 to {top:.2g}")
+    bar = canvas.panel(figure, (GAP, bottom + CAPTION), (320, 12), f"{text}, 0 to {top:.2g}")
     bar.imshow(np.linspace(0, 1, 256)[None], cmap="inferno", aspect="auto")
-    return save(figure, path)
+    return canvas.save(figure, path)

@@ -11,26 +11,9 @@ import numpy as np
 from scipy import special
 
 from dualrel_jax.constants import IGNORE
+from dualrel_jax.visualization import canvas
 from dualrel_jax.visualization.border_analysis import NEAR_PX
-from dualrel_jax.visualization.canvas import (
-    BACKGROUND,
-    CAPTION,
-    DPI,
-    FOREGROUND,
-    GAP,
-    LINES,
-    TRUE,
-    borders,
-    bounds,
-    fit,
-    grey,
-    heat,
-    new_figure,
-    overlay,
-    panel,
-    save,
-    scale_bar,
-)
+from dualrel_jax.visualization.canvas import BACKGROUND, CAPTION, DPI, FOREGROUND, GAP, LINES, TRUE
 from dualrel_jax.visualization.prototype_analysis import assignments, share_within
 from dualrel_jax.visualization.prototype_maps import activation_maps
 
@@ -56,12 +39,12 @@ def confusion_figure(
     columns = len(titles) if len(titles) <= 4 else min(4, math.ceil(len(titles) / 2))
     figure, panels, bottom = _grid([image.shape] * len(titles), titles, columns, below=490)
     for axes, confusion in zip(panels, [None, *runs.values()], strict=True):
-        grey(axes, image)
+        canvas.grey(axes, image)
         if confusion is not None:
-            overlay(axes, heat(np.nan_to_num(confusion), (0, 1)))
+            canvas.overlay(axes, canvas.heat(np.nan_to_num(confusion), (0, 1)))
         _outline(axes, label, width=1.6 if confusion is None else 0.8)
     if numbers["unit"] == "nm":
-        scale_bar(panels[0], image.shape, numbers["pixel"][1])
+        canvas.scale_bar(panels[0], image.shape, numbers["pixel"][1])
     _color_bar(figure, bottom + CAPTION, "confusion, 0 (certain and correct) to 1 (certain and wrong)")
     top, width = bottom + 90, figure.get_figwidth() * DPI / 2
     summaries = {name: numbers["runs"][name]["confusion"] for name in runs}
@@ -99,13 +82,13 @@ def mask_figure(rows: Sequence[tuple], path: Path, pixel_nm: tuple[float, float]
     figure, panels, bottom = _grid(shapes, titles, columns, below=CAPTION + GAP)
     for i, (image, label, masks, _) in enumerate(rows):
         first, *others = panels[i * columns : (i + 1) * columns]
-        grey(first, image)
+        canvas.grey(first, image)
         _outline(first, label, width=1.2)
         if pixel_nm is not None:
-            scale_bar(first, image.shape, pixel_nm[1])
+            canvas.scale_bar(first, image.shape, pixel_nm[1])
         for axes, mask in zip(others, masks.values(), strict=True):
-            grey(axes, image)
-            overlay(axes, _outcome_colours(mask, label), "nearest")
+            canvas.grey(axes, image)
+            canvas.overlay(axes, _outcome_colours(mask, label), "nearest")
     handles = [Patch(color=color, label=text) for text, color in OUTCOMES.items()]
     handles.append(Patch(facecolor="0.55", label="true negative (EM alone)"))
     if any((label == IGNORE).any() for _, label, *_ in rows):
@@ -146,9 +129,9 @@ def reference_figure(image: np.ndarray, label: np.ndarray, activations: Mapping[
         titles.append(f"{how} attention: {fraction:.0%} on mitochondria")
     figure, panels, bottom = _grid([image.shape] * 4, titles, 4, below=70)
     for axes in panels:
-        grey(axes, image)
+        canvas.grey(axes, image)
     _outline(panels[0], label, width=1.6)
-    overlay(panels[1], heat(np.log(activations["usage"])))  # it spans decades
+    canvas.overlay(panels[1], canvas.heat(np.log(activations["usage"])))  # it spans decades
     stride = image.shape[0] / activations["usage"].shape[0]
     index = np.unravel_index(activations["references"], activations["usage"].shape)
     y, x = ((along + 0.5) * stride - 0.5 for along in index)
@@ -157,7 +140,7 @@ def reference_figure(image: np.ndarray, label: np.ndarray, activations: Mapping[
     highest = max(attention.max() for attention in attentions.values()) * pixels
     for axes, attention in zip(panels[2:], attentions.values(), strict=True):
         times_uniform = np.maximum(attention * pixels, 1e-9)
-        overlay(axes, heat(np.log(times_uniform), (math.log(highest / 1000), math.log(highest))))
+        canvas.overlay(axes, canvas.heat(np.log(times_uniform), (math.log(highest / 1000), math.log(highest))))
     text = f"attention of prototype #{k}: {highest / 1000:.2g} to {highest:.0f} times uniform attention (log scale); "
     _color_bar(figure, bottom + CAPTION, f"{text}usage: its own range")
     _save(figure, path)
@@ -168,7 +151,7 @@ def reliability_figure(records: Sequence[Mapping], summary: Mapping, path: Path)
     against its agreement with the truth."""
     from matplotlib.lines import Line2D
 
-    figure = new_figure(1500, 560)
+    figure = canvas.new_figure(1500, 560)
     half = len(records[0]["reliability"]) // 2
     groups = {
         "foreground": (slice(None, half), {"color": FOREGROUND, "marker": "o"}),
@@ -208,7 +191,7 @@ def cosine_figure(summaries: Mapping[str, Mapping], path: Path) -> None:
     """The number behind Figure 8: cosine between the assignment maps of every two prototypes, one matrix per run."""
     size, columns = 300, min(4, len(summaries))
     rows = math.ceil(len(summaries) / columns)
-    figure = new_figure(columns * (size + 80) + GAP, rows * (size + 130) + 70)
+    figure = canvas.new_figure(columns * (size + 80) + GAP, rows * (size + 130) + 70)
     for i, (name, summary) in enumerate(summaries.items()):
         corner = 60 + i % columns * (size + 80), 75 + i // columns * (size + 130)
         axes = _plot(figure, corner, (size, size))
@@ -235,21 +218,21 @@ def cosine_figure(summaries: Mapping[str, Mapping], path: Path) -> None:
 def _grid(shapes: Sequence[tuple[int, int]], titles: Sequence[str], columns: int, below: int):
     """Panels row by row; -> (figure, axes, bottom of the panels), with `below` pixels left free under them."""
     side = max(220, min(480, 1400 // columns))
-    sizes = [fit(shape, (side, side)) for shape in shapes]
+    sizes = [canvas.fit(shape, (side, side)) for shape in shapes]
     width, height = (max(size) for size in zip(*sizes, strict=True))
     rows = math.ceil(len(titles) / columns)
     bottom = GAP + rows * (height + CAPTION + GAP)
-    figure = new_figure(max(columns * (width + GAP) + GAP, 900), bottom + below)
+    figure = canvas.new_figure(max(columns * (width + GAP) + GAP, 900), bottom + below)
     panels = []
     for i, (size, title) in enumerate(zip(sizes, titles, strict=True)):
         corner = GAP + i % columns * (width + GAP), GAP + CAPTION + i // columns * (height + CAPTION + GAP)
-        panels.append(panel(figure, corner, size, title))
+        panels.append(canvas.panel(figure, corner, size, title))
     return figure, panels, bottom
 
 
 def _plot(figure, corner: tuple[float, float], size: tuple[float, float]):
     """Axes with a faint grid."""
-    axes = figure.add_axes(bounds(figure, corner, size))
+    axes = figure.add_axes(canvas.bounds(figure, corner, size))
     axes.tick_params(labelsize=9)
     axes.grid(color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
@@ -264,11 +247,11 @@ def _line_styles(count: int) -> list[dict[str, str]]:
 def _outline(axes, label: np.ndarray, width: float) -> None:
     from matplotlib.collections import LineCollection
 
-    axes.add_collection(LineCollection(borders(label == 1), colors=TRUE, linewidths=width))
+    axes.add_collection(LineCollection(canvas.borders(label == 1), colors=TRUE, linewidths=width))
 
 
 def _color_bar(figure, top: float, text: str, cmap: str = "inferno") -> None:
-    axes = panel(figure, (GAP, top), (320, 12), text)
+    axes = canvas.panel(figure, (GAP, top), (320, 12), text)
     axes.imshow(np.linspace(0, 1, 256)[None], cmap=cmap, aspect="auto")
 
 
@@ -283,4 +266,4 @@ def _centres(edges: np.ndarray) -> np.ndarray:
 
 def _save(figure, path: Path) -> None:
     for suffix in SUFFIXES:
-        save(figure, path.with_name(path.name + suffix))
+        canvas.save(figure, path.with_name(path.name + suffix))

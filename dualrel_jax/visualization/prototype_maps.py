@@ -5,20 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from dualrel_jax.visualization.canvas import (
-    BACKGROUND,
-    CAPTION,
-    FOREGROUND,
-    GAP,
-    bounds,
-    fit,
-    grey,
-    heat,
-    new_figure,
-    overlay,
-    panel,
-    save,
-)
+from dualrel_jax.visualization import canvas
+from dualrel_jax.visualization.canvas import BACKGROUND, CAPTION, FOREGROUND, GAP
 
 LEGEND = 260  # width of the explanations beside the maps, in pixels
 
@@ -50,23 +38,23 @@ def activation_maps(
     groups = (order[is_foreground[order]], order[~is_foreground[order]]) if grouped else (order,)
     groups = [group for group in groups if len(group)]
     columns = min(max(4, math.ceil(math.sqrt(len(maps)))), max(map(len, groups)))
-    size = fit(image.shape, (min(300, 1300 // columns),) * 2)
+    size = canvas.fit(image.shape, (min(300, 1300 // columns),) * 2)
     width, height = size[0] + GAP, size[1] + CAPTION + GAP
     rows = sum(math.ceil(len(group) / columns) for group in groups)
     left = max(size[0], LEGEND) + 3 * GAP
-    figure = new_figure(left + columns * width, max(rows * height + GAP, height + 150))
-    grey(panel(figure, (GAP, GAP + CAPTION), size, "slice"), image)
+    figure = canvas.new_figure(left + columns * width, max(rows * height + GAP, height + 150))
+    canvas.grey(canvas.panel(figure, (GAP, GAP + CAPTION), size, "slice"), image)
     _heat_legend(figure, (GAP, height + GAP), is_foreground)
     row = 0
     for group in groups:
         for i, k in enumerate(group):
             corner = left + i % columns * width, GAP + CAPTION + (row + i // columns) * height
             title = f"#{k}" if reliability is None else f"#{k}   reliability {reliability[k]:.2f}"
-            axes = panel(figure, corner, size, title, FOREGROUND if is_foreground[k] else BACKGROUND)
-            grey(axes, image)
-            overlay(axes, heat(maps[k]))
+            axes = canvas.panel(figure, corner, size, title, FOREGROUND if is_foreground[k] else BACKGROUND)
+            canvas.grey(axes, image)
+            canvas.overlay(axes, canvas.heat(maps[k]))
         row += math.ceil(len(group) / columns)
-    return save(figure, path)
+    return canvas.save(figure, path)
 
 
 def _heat_legend(figure, corner: tuple[float, float], is_foreground: np.ndarray) -> None:
@@ -81,7 +69,7 @@ def _heat_legend(figure, corner: tuple[float, float], is_foreground: np.ndarray)
         for (color, text), shown in zip(frames, present, strict=True)
         if shown
     ]
-    anchor = bounds(figure, corner, (0, 0))[:2]
+    anchor = canvas.bounds(figure, corner, (0, 0))[:2]
     figure.legend(handles=handles, loc="upper left", bbox_to_anchor=anchor, frameon=False, fontsize=9, borderaxespad=0)
-    axes = panel(figure, (corner[0], corner[1] + 85), (LEGEND, 14), "activation (each map its own range)")
+    axes = canvas.panel(figure, (corner[0], corner[1] + 85), (LEGEND, 14), "activation (each map its own range)")
     axes.imshow(np.linspace(0, 1, 256)[None], cmap=colormaps["inferno"], aspect="auto")
