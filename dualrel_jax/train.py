@@ -102,6 +102,7 @@ def _train(config: ConfigDict, workdir: Path, dataset: Dataset | None) -> TrainS
     # ---- State: new, or that of the last checkpoint ------------------------------------------------------------------
     optimizer = create_optimizer(method, config.train)
     with (
+        contextlib.closing(Progress(config.train.steps)) as progress,  # before any sentence about an end
         Checkpoints(workdir / "checkpoints", config.train.keep_checkpoints, clean=True) as checkpoints,
         memory.explain_out_of_memory(config),
     ):
@@ -114,7 +115,7 @@ def _train(config: ConfigDict, workdir: Path, dataset: Dataset | None) -> TrainS
         step_fn = profiling.profiled(step_fn, config, workdir, start_step)
         predictor = Predictor(method, config, mesh)
         logger = MetricLogger(workdir, start_step)
-        progress, timer = Progress(config.train.steps), StepTimer(start_step)
+        timer = StepTimer(start_step)
         interrupt.describe(f"Stopped at step {start_step}; the same command continues.")
 
         # ---- The loop ------------------------------------------------------------------------------------------------

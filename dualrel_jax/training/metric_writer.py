@@ -92,6 +92,11 @@ class Progress:
             tqdm.write(f"step {step}/{self._steps}: {text}", file=sys.stdout)
             sys.stdout.flush()
 
+    def close(self) -> None:
+        """Ends the bar, or prints its last line."""
+        if self._bar is not None:
+            self._bar.close()
+
     def _start(self, step: int, text: str) -> tqdm:
         on_terminal = sys.stdout.isatty()
         bar = " {bar}" if on_terminal else ":"
