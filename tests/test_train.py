@@ -112,6 +112,7 @@ def test_several_devices_train_the_same_as_one(small_config, tmp_path, several):
         np.testing.assert_allclose(a, b, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_several_steps_in_one_call_train_the_same(small_config, tmp_path):
     states, config = [], small_config()
     config.data.validation_slices = "none"

@@ -135,6 +135,7 @@ def test_it_learns_and_its_detector_too():
     assert np.all(np.mean(seen[-3:], axis=0) < 0.7 * np.mean(seen[:3], axis=0))
 
 
+@pytest.mark.slow
 def test_four_devices_find_the_same_loss_and_gradient_as_one():
     learning.check_four_devices_as_one(loss_and_gradient(), built()[3], STEPS)
 

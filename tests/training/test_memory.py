@@ -60,6 +60,7 @@ def test_other_errors_of_a_device_pass():
         raise jax.errors.JaxRuntimeError("INTERNAL: lost")
 
 
+@pytest.mark.slow
 def test_devices_exchange_the_gradient_and_nothing_of_the_size_of_features():
     config = dualrel_jax.get_config("dualrel:phantom")
     config.model.update({"stem": 1, "width": 8, "depth": 2, "dtype": "float32"})

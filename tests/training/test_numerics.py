@@ -78,7 +78,8 @@ def test_a_step_is_finite_in_every_precision_with_every_norm_at_every_depth(norm
     assert_finite_steps(*small_training("supervised", model), count=1)
 
 
-@pytest.mark.parametrize("level", [0, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("level", [0, 3])
 def test_the_whole_step_is_finite_however_xla_optimises_it(level):
     """At level 0 the operand of the pool is computed twice, with other roundings."""
     code = """
