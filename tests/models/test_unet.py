@@ -1,5 +1,9 @@
 """The U-Net: shapes, precision, and that it sees what it should."""
 
+import os
+import subprocess
+import sys
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -116,3 +120,18 @@ def test_the_gradient_of_the_pool_is_shared_by_equal_values():
     """As where a ReLU leaves nothing but zeros."""
     gradient = jax.grad(lambda x: jnp.sum(max_pool_2x2(x)))(jnp.zeros((1, 4, 4, 1)))
     np.testing.assert_array_equal(gradient, jnp.full((1, 4, 4, 1), 0.25))
+
+
+def test_no_gradient_is_nan_where_xla_does_not_optimise():
+    """At level 0 the operand of the pool is computed twice and rounded differently."""
+    code = (
+        "import jax, jax.numpy as jnp; from dualrel_jax.models.unet import UNet; "
+        "network, image = UNet(4, 2), jax.random.normal(jax.random.key(0), (1, 32, 32, 1)); "
+        "variables = network.init(jax.random.key(1), image); "
+        "loss = lambda v: jnp.square(network.apply(v, image).logits).mean(); "
+        "print(sum(int(jnp.isnan(g).sum()) for g in jax.tree.leaves(jax.jit(jax.grad(loss))(variables))))"
+    )
+    environment = {**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
+    environment.pop("JAX_COMPILATION_CACHE_DIR", None)  # programs of another level
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "0"
