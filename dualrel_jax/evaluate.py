@@ -73,7 +73,7 @@ def summary_text(summary: dict, workdir: Path) -> str:
         f"Compared with the labels of {summary['slices']} slices ({', '.join(summary['part'])}):",
         f"  {found} of the mitochondrion area is found, and {right} of what is found is right;",
         f"  overlap (JAC) {overlap}, DSC {summary['dsc_pooled']:.3f}.",
-        f"  Scores:   {workdir}/metrics.json, and a row a slice in {workdir}/slices.csv",
+        f"  Scores:   {workdir}/metrics.json, and one row per slice in {workdir}/slices.csv",
         f"  Pictures: {workdir}/pictures/masks.png (outlines over EM), curves.png and, for a method with prototypes,",
         "            prototypes.png (what each of them sees)",
     ]

@@ -3,7 +3,7 @@
 What is learned without labels makes masks too large or too small, in all slices alike. Slices close to a labelled one
 hold about as much mitochondrion as its label does, yet their own labels were not learned. Where the masks of the ones
 cover as much as the labels of the others, that error is undone. Of another volume no label says how much it holds;
-whoever knows, from counting points for instance, sets `predict.foreground_fraction`.
+if it is known, from counting points for instance, set `predict.foreground_fraction`.
 """
 
 from collections.abc import Iterable, Sequence
