@@ -58,17 +58,20 @@ PROBABILITY = {"minimum": 0, "below": 1}
 
 
 def get_config(arg: str = "phantom,1/32", method: Tree | None = None) -> ConfigDict:
-    """`arg` is `data set[,labelled slices]`: `lucchi,1/32`, `own,5`, `vnc,all`. `method`: the fields of a method."""
+    """`arg` is `data set[,labelled slices]`: `lucchi,1/32`, `own,5`, `vnc,all`. `method`: the fields of a method.
+
+    Without a count, your own labels are all used: they are few as it is.
+    """
     name, _, labelled = arg.partition(",")
     config = defaults(FIELDS if method is None else {**FIELDS, "method": method})
-    config.data.name, config.data.labelled = name, labelled or config.data.labelled
+    config.data.name, config.data.labelled = name, labelled or ("all" if name == "own" else config.data.labelled)
     return config
 
 
 DATA = {
     "name": field("phantom", "data set; own: your files", choices=DATASETS),
     "dir": field("data", "folder of the public data sets, one folder each, such as data/lucchi"),
-    "labelled": field("1/32", "which training slices keep their labels", form=text_forms.LABELLED),
+    "labelled": field("1/32", "which training slices keep their labels (own: all)", form=text_forms.LABELLED),
     "partition": field(
         "uniform", "how they are chosen: evenly spaced in z, or at random", choices=("uniform", "random")
     ),

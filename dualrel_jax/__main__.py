@@ -7,7 +7,7 @@ from dualrel_jax.utils.interrupt import end_at_once
 
 def main() -> int:
     end_at_once()
-    from dualrel_jax.main import main as run
+    from dualrel_jax.cli import main as run
 
     return run()
 

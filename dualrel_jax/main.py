@@ -35,6 +35,7 @@ import errno
 import importlib
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from absl import flags, logging
@@ -70,19 +71,28 @@ SEVERAL_HOSTS = ("train_and_evaluate", "train", "evaluate")
 
 def main(argv: list[str] | None = None) -> int:
     """Runs one command; -> its exit code: 0, 2 after a sentence about what the user gave, 130 or 143 if stopped."""
+    words = sys.argv[1:] if argv is None else argv
+    return execute(lambda: _main(words), as_program=argv is None)
+
+
+def _main(argv: list[str]) -> None:
+    if (topic := _help_topic(argv)) is not None:
+        from dualrel_jax.config.document import describe
+
+        print(describe(topic) if topic else __doc__)
+    else:
+        run(*parse(argv))
+
+
+def execute(command: Callable[[], None], as_program: bool) -> int:
+    """Runs `command`; -> 0, 2 after a sentence about what the user gave, 130 or 143 if a signal stopped it."""
     streams.make_safe()
-    return interrupt.run_command(lambda: _main(sys.argv[1:] if argv is None else argv), as_program=argv is None)
+    return interrupt.run_command(lambda: _explained(command), as_program)
 
 
-def _main(argv: list[str]) -> int:
+def _explained(command: Callable[[], None]) -> int:
     try:
-        if (topic := _help_topic(argv)) is not None:
-            from dualrel_jax.config.document import describe
-
-            print(describe(topic) if topic else __doc__)
-            return 0
-        options, config = parse(argv)
-        run(options, config)
+        command()
     except InputError as error:
         print(f"dualrel: {error}", file=sys.stderr)
         return 2
@@ -138,11 +148,25 @@ def parse(argv: list[str]) -> tuple[flags.FlagValues, ConfigDict]:
     Raises:
       InputError: an unknown flag or field, a value that its field does not allow, or flags that contradict.
     """
-    argv = [_HOME.sub(lambda _: str(Path.home()), word) for word in argv]  # a function: backslashes stay
+    argv = with_home(argv)
     try:
         options = _flags()
         options(["dualrel", *argv], known_only=True)
         config, words = _read_config(argv, options)
+        return complete(config, words)
+    except InputError:
+        raise
+    except (flags.Error, AttributeError, KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{_innermost(error)} (see --help).") from error
+
+
+def complete(config: ConfigDict, words: list[str]) -> tuple[flags.FlagValues, ConfigDict]:
+    """The flags among `words`, and `config` with the fields that the others set; locked and checked.
+
+    Raises:
+      InputError: as `parse`.
+    """
+    try:
         words = override(config, words)
         options = _flags()
         rest = options(["dualrel", *words])[1:]
@@ -161,6 +185,11 @@ def parse(argv: list[str]) -> tuple[flags.FlagValues, ConfigDict]:
     if "size" in config:  # not that of a benchmark
         config_lib.resolve(config)  # before anything is computed
     return options, config
+
+
+def with_home(words: list[str]) -> list[str]:
+    """The words with a home folder for each `~` that a path may begin with."""
+    return [_HOME.sub(lambda _: str(Path.home()), word) for word in words]  # a function: backslashes stay
 
 
 def _check_options(options: flags.FlagValues) -> None:

@@ -53,7 +53,7 @@ def commands(page):
 def program(words):
     """(module or program, its arguments) of a command."""
     if words[0] == "dualrel":
-        return "dualrel_jax.main", words[1:]
+        return ("dualrel_jax.main" if words[1].startswith("-") else "dualrel_jax.cli"), words[1:]
     if words[:2] == ["python", "-m"]:
         return words[2], words[3:]
     return words[0], words[1:]

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent.parent / "dualrel_jax"
 # From the top floor down. A module may import from its own floor, without a circle, and from those below.
 FLOORS = (
     ("__main__", "benchmark", "napari_plugin"),
+    ("cli",),
     ("main",),
     ("doctor", "evaluate", "export", "figures", "predict", "report", "segment_instances", "suggest", "train"),
     ("inference",),

@@ -42,12 +42,15 @@ def describe(topic: str) -> str:
             seen[key] = entry
             if wanted in ("", key) or key.startswith(f"{wanted}."):
                 title = f"config.{key}" + (f" ({method})" if key.startswith("method.") else "")
-                lines += (
-                    [] if title in lines else [title, *_wrapped(f"{_sentence(entry)} Default: {_default(key, entry)}.")]
-                )
+                lines += [] if title in lines else [title, *_wrapped(explain(key, entry))]
     if not lines:
         raise unknown(wanted, seen)
     return "\n".join(lines)
+
+
+def explain(key: str, entry: Field) -> str:
+    """What a field sets, its limits and its default, in sentences."""
+    return f"{_sentence(entry)} Default: {_default(key, entry)}."
 
 
 def markdown() -> str:

@@ -1,0 +1,391 @@
+"""The short commands, `dualrel COMMAND RUN ...`: words become config fields and one call of `main.run`.
+
+An option is a config field under a short name: its meaning, default and limits are those of the schema. What starts
+with `--`, such as `dualrel --config ... --mode=predict`, is the form for scripts, which `main` reads.
+"""
+
+import argparse
+import difflib
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+import dualrel_jax
+from dualrel_jax.errors import InputError
+
+_DATA = {
+    "--image": "data.image",
+    "--labels": "data.label",
+    "--voxel-nm": "data.voxel_nm",
+    "--labelled": "data.labelled",
+    "--labelled-slices": "data.labelled_slices",
+    "--label-kind": "data.label_kind",
+    "--ignore-value": "data.ignore_value",
+    "--unlabelled": "data.unlabelled",
+    "--test-image": "data.test_image",
+    "--test-labels": "data.test_label",
+    "--data": "data.name",
+    "--data-dir": "data.dir",
+    "--size": "size",
+    "--steps": "train.steps",
+    "--seed": "seed",
+}
+_PREDICT = {
+    "--output": "predict.output",
+    "--voxel-nm": "predict.voxel_nm",
+    "--region": "predict.region",
+    "--threshold": "predict.threshold",
+    "--foreground-fraction": "predict.foreground_fraction",
+    "--domain": "predict.domain",
+    "--orthogonal-planes": "predict.orthogonal_planes",
+    "--test-time-augmentation": "predict.test_time_augmentation",
+}
+_INSTANCES = {
+    "--output": "instances.output",
+    "--image": "instances.image",
+    "--voxel-nm": "predict.voxel_nm",
+    "--threshold": "instances.threshold",
+    "--min-um3": "instances.min_um3",
+    "--hole-um3": "instances.hole_um3",
+    "--seed-depth-nm": "instances.seed_depth_nm",
+    "--labels": "instances.label",
+    "--label-kind": "instances.label_kind",
+}
+_EVALUATE = {
+    "--image": "data.test_image",
+    "--labels": "data.test_label",
+    "--voxel-nm": "data.test_voxel_nm",
+    "--threshold": "predict.threshold",
+    "--checkpoint": "predict.checkpoint",
+}
+_SUGGEST = {"--count": "suggest.count", "--box-px": "suggest.box_px", "--candidates": "suggest.candidates"}
+_OTHER_NAMES = {"--output": ("-o",), "--labels": ("--label",), "--test-labels": ("--test-label",)}
+_RUN = "folder of the run"
+
+
+@dataclass(frozen=True)
+class Command:
+    """A short command.
+
+    Attributes:
+        mode: that of `main.MODES`.
+        summary: what it does, for the list of commands.
+        example: one that works.
+        operands: words without a name: RUN, or a config field -> its word. Fields may be left out.
+        options: flag -> config field.
+        starts: it makes a config; else it uses that of RUN.
+    """
+
+    mode: str
+    summary: str
+    example: str
+    operands: dict[str, str] = field(default_factory=lambda: {"RUN": _RUN})
+    options: dict[str, str] = field(default_factory=dict)
+    starts: bool = False
+
+
+COMMANDS = {
+    "doctor": Command(
+        "doctor",
+        "checks your files and this machine before a training",
+        "dualrel doctor --image volume.tif --labels masks --voxel-nm 30,8,8",
+        {"RUN": "folder for the picture it draws (default: doctor), or a run, whose config is checked"},
+        _DATA,
+        starts=True,
+    ),
+    "train": Command(
+        "train_and_evaluate",
+        "learns from your labels; the same command continues a stopped training",
+        "dualrel train runs/mine --image volume.tif --labels masks --voxel-nm 30,8,8",
+        {"RUN": "folder for the run; that of a stopped training alone continues it"},
+        _DATA,
+        starts=True,
+    ),
+    "predict": Command(
+        "predict",
+        "segments a volume with a trained run",
+        "dualrel predict runs/mine volume.zarr -o mask.zarr",
+        {"RUN": _RUN, "predict.input": "VOLUME"},
+        _PREDICT,
+    ),
+    "instances": Command(
+        "instances",
+        "numbers and measures every mitochondrion of the last prediction",
+        "dualrel instances runs/mine",
+        {"RUN": _RUN, "instances.input": "PROBABILITY"},
+        _INSTANCES,
+    ),
+    "suggest": Command(
+        "suggest", "which slices to label next", "dualrel suggest runs/mine --count 5", options=_SUGGEST
+    ),
+    "report": Command("report", "the run on one page, RUN/report.html", "dualrel report runs/mine"),
+    "evaluate": Command(
+        "evaluate",
+        "scores the run on a labelled volume",
+        "dualrel evaluate runs/mine --image test.tif --labels test_mask.tif",
+        options=_EVALUATE,
+    ),
+    "export": Command("export", "the model as files that need no dualrel_jax", "dualrel export runs/mine"),
+    "figures": Command(
+        "figures", "the paper's figures, of one run or several", "dualrel figures runs/mine --compare runs/cps"
+    ),
+    "download": Command(
+        "download", "fetches a public data set", "dualrel download lucchi", {"data.name": "NAME"}, {"--dir": "data.dir"}
+    ),
+}
+_ALWAYS = "data.name"  # of download: the one field that may not be left out
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one command line of `dualrel`, short or long; -> its exit code, as `main.main`."""
+    words = sys.argv[1:] if argv is None else argv
+    if "_ARGCOMPLETE" in os.environ:
+        return complete()
+    if not words or words in (["--help"], ["-h"], ["help"]):
+        print(overview())
+        return 0
+    if words == ["--version"]:
+        print(f"dualrel {dualrel_jax.__version__}")
+        return 0
+    from dualrel_jax import main as long
+
+    if words[0].startswith("-"):
+        return long.main(argv)
+    return long.execute(lambda: _run(words), as_program=argv is None)
+
+
+def _run(words: list[str]) -> None:
+    from dualrel_jax import main as long
+
+    if words[0] == "help":
+        words = [*words[1:], "--help"]
+    if {"-h", "--help"} & set(words):
+        print(help_of(_name(words)))
+    else:
+        long.run(*parse(words))
+
+
+def overview() -> str:
+    """The list of commands."""
+    lines = ["Finds, numbers and measures mitochondria in electron microscopy volumes.", ""]
+    lines += ["  dualrel COMMAND RUN [options]      RUN is the folder of a training, such as runs/mine", ""]
+    lines += [f"  {name:10}{command.summary}" for name, command in COMMANDS.items()]
+    lines += ["", "From your volume and the masks of some of its slices:", ""]
+    lines += [f"  {COMMANDS[name].example}" for name in ("doctor", "train", "predict", "instances")]
+    lines += [
+        "",
+        "dualrel COMMAND --help             the options of a command",
+        "dualrel --help config              every field of a config, for --set FIELD=VALUE",
+        "python -m dualrel_jax.main --help  the form for scripts: --config, --workdir, --mode",
+    ]
+    return "\n".join(lines)
+
+
+def help_of(name: str) -> str:
+    """The options of a command, with an example."""
+    return _add_command(_Parser(prog="dualrel").add_subparsers(), name).format_help()
+
+
+def parse(words: list[str]):
+    """The flags and the config, as `main.parse`, of the words of a short command.
+
+    Raises:
+        InputError: an unknown command or option, a missing word, or what `main.parse` refuses.
+    """
+    from dualrel_jax import main as long
+
+    words = long.with_home(words)
+    name = _name(words)
+    command = COMMANDS[name]
+    fields = [word for word in words if word.startswith(("--config.", "--noconfig."))]
+    args, rest = parser([name]).parse_known_args([word for word in words if word not in fields])
+    if rest:
+        raise _unknown_word(rest[0], name)
+    options = {key: value for key, value in vars(args).items() if "." in key or key in ("size", "seed")}
+    settings = [f"--config.{key}={value}" for key, value in options.items() if value is not None]
+    flags = [f"--mode={command.mode}"]
+    flags += [f"--workdir={args.RUN or 'doctor'}"] if hasattr(args, "RUN") else []
+    flags += [f"--compare={args.compare}"] if getattr(args, "compare", None) else []
+    config = _config(command, args, options)
+    return long.complete(config, [*settings, *map(_setting, args.set or ()), *fields, *flags])
+
+
+def _config(command: Command, args: argparse.Namespace, options: dict):
+    """The config that the options are set in."""
+    from dualrel_jax import config as config_lib
+    from dualrel_jax.config import files
+
+    if not command.starts:
+        if command.mode == "download":
+            return config_lib.get_config(f"dualrel:{options[_ALWAYS]}")
+        return config_lib.load(Path(args.RUN) / "config.json")
+    there = Path(args.RUN or "doctor") / "config.json"
+    data = options.get("data.name") or ("own" if options.get("data.image") else None)
+    if args.config:
+        config = files.read_file(args.config)
+        if args.method not in (None, config.method.name):
+            raise InputError(
+                f"--method is {args.method}, but {args.config} is a config of {config.method.name}; leave one out."
+            )
+    elif there.is_file() and not args.method:
+        config = config_lib.load(there)
+    elif data is None:
+        raise InputError(
+            "There is nothing to train on: name your volume and its labels, such as --image volume.tif --labels masks, "
+            "a data set, such as --data phantom, or a config by --config FILE."
+        )
+    else:
+        config = config_lib.get_config(f"{args.method or 'dualrel'}:{data}")
+    if options.get("size"):
+        files.empty_preset(config)
+    return config
+
+
+def _setting(text: str) -> str:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise InputError(f"--set is {text!r}; expected FIELD=VALUE, such as --set train.steps=500.")
+    return f"--config.{key.strip().removeprefix('config.')}={value}"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The parser
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        name = self.prog.rpartition(" ")[2]
+        command = COMMANDS.get(name)
+        example = f", such as {command.example}" if command else ""
+        if message.startswith("the following arguments are required: "):
+            missing = message.partition(": ")[2].partition(",")[0]
+            raise InputError(f"{self.prog} needs {missing}{example} (see {self.prog} --help).")
+        raise InputError(f"{message} (see {self.prog} --help).")
+
+
+def parser(names: list[str]) -> argparse.ArgumentParser:
+    """The parser of the commands `names`; every option is left out of the result's fields unless it is given."""
+    top = _Parser(prog="dualrel", allow_abbrev=False)
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    for name in names:
+        _add_command(commands, name)
+    return top
+
+
+def _add_command(commands, name: str) -> argparse.ArgumentParser:
+    from dualrel_jax.config.schema import fields_of
+
+    command, fields = COMMANDS[name], fields_of("dualrel")
+    sub = commands.add_parser(
+        name,
+        usage=f"dualrel {name} {' '.join(_operands(name))} [options]",
+        description=f"{command.summary[0].upper()}{command.summary[1:]}:\n\n  {command.example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    for (key, word), shown in zip(command.operands.items(), _operands(name), strict=True):
+        optional = {"nargs": "?"} if shown.startswith("[") else {}
+        if key == "RUN":
+            sub.add_argument("RUN", help=word, **optional)
+        else:
+            sub.add_argument(key, metavar=word, help=_help(key, fields[key]), **optional)
+    for flag, key in command.options.items():
+        _add_option(sub, flag, key, fields[key])
+    if name == "figures":
+        sub.add_argument("--compare", metavar="RUN,RUN", help="Runs to draw beside it, tested on the same slices.")
+    if command.starts:
+        _add_method(sub)
+    sub.add_argument(
+        "--set", action="append", metavar="FIELD=VALUE", help="Any field of the config; dualrel --help config has all."
+    )
+    return sub
+
+
+def _operands(name: str) -> list[str]:
+    """The words without a name, those in brackets that may be left out."""
+    words = []
+    for key, word in COMMANDS[name].operands.items():
+        needed = (key == "RUN" and name != "doctor") or key == _ALWAYS
+        words.append((word if key != "RUN" else key) if needed else f"[{word if key != 'RUN' else key}]")
+    return words
+
+
+def _add_option(sub: argparse.ArgumentParser, flag: str, key: str, entry) -> None:
+    kind = {"action": "store_const", "const": True} if entry.type is bool else {}
+    if not kind:
+        kind = {"metavar": "|".join(map(str, entry.choices)) if 0 < len(entry.choices) < 5 else _metavar(flag)}
+    action = sub.add_argument(flag, *_OTHER_NAMES.get(flag, ()), dest=key, help=_help(key, entry), **kind)
+    if entry.choices:
+        action.completer = lambda **_: map(str, entry.choices)
+
+
+def _add_method(sub: argparse.ArgumentParser) -> None:
+    from dualrel_jax.config.schema import method_names
+
+    sub.add_argument("--method", help=f"{', '.join(method_names())}. Default: dualrel.").completer = lambda **_: (
+        method_names()
+    )
+    sub.add_argument(
+        "--config",
+        metavar="FILE",
+        help="Config to start from: config.json of a run, a YAML file, or METHOD.py:DATA. Options change its fields.",
+    )
+
+
+def _help(key: str, entry) -> str:
+    from dualrel_jax.config.document import explain
+
+    text = explain(key, entry).removesuffix(" Default: empty.").removesuffix(" Default: False.")
+    return text.replace(" empty: ", " Without it: ").replace("%", "%%")
+
+
+def _metavar(flag: str) -> str:
+    return flag.strip("-").replace("-", "_").upper()
+
+
+def complete() -> int:
+    """Answers the shell's question for the words that may follow; argcomplete ends the process."""
+    import argcomplete
+
+    argcomplete.autocomplete(parser(list(COMMANDS)))
+    return 0
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Wrong words
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def _name(words: list[str]) -> str:
+    """The command that the first word names."""
+    name = words[0]
+    if name in COMMANDS:
+        return name
+    if len(words) > 1 and words[1] in COMMANDS:
+        raise InputError(f"The command comes first: dualrel {words[1]} {name}.")
+    near = difflib.get_close_matches(name, COMMANDS, n=1)
+    advice = f"did you mean dualrel {near[0]}?" if near else f"expected {', '.join(COMMANDS)} (see dualrel --help)."
+    raise InputError(f"There is no command {name!r}; {advice}")
+
+
+def _unknown_word(word: str, name: str) -> InputError:
+    """The error for a word that the command does not have: it names the nearest option, or the field to set."""
+    if not word.startswith("-"):
+        return InputError(f"{word!r} is one word too many for dualrel {name} (see dualrel {name} --help).")
+    from dualrel_jax.config.schema import fields_of
+
+    flag = word.partition("=")[0]
+    command = COMMANDS[name]
+    flags = [*command.options, "--set", "--help", *(["--method", "--config"] if command.starts else [])]
+    fields = {key.rpartition(".")[2]: key for key in fields_of("dualrel")}
+    asked = flag.strip("-").replace("-", "_")
+    if near := difflib.get_close_matches(flag, flags, n=1, cutoff=0.7):
+        advice = f"did you mean {near[0]}?"
+    elif near := difflib.get_close_matches(asked, fields, n=1, cutoff=0.7):
+        advice = f"did you mean --set {fields[near[0]]}=VALUE?"
+    else:
+        advice = f"see dualrel {name} --help."
+    return InputError(f"dualrel {name} has no option {flag}; {advice}")

@@ -1,0 +1,147 @@
+"""The short commands as a person meets them: help, what they set, and what they print to wrong words."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+import dualrel_jax
+from dualrel_jax import cli
+from dualrel_jax import config as config_lib
+from dualrel_jax import main as long_form
+from dualrel_jax.config.schema import fields_of
+
+
+@pytest.fixture
+def run_folder(tmp_path, monkeypatch):
+    """runs/mine as a training left it, in the working directory; its config."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "mine").mkdir(parents=True)
+    config = dualrel_jax.get_config("cps:own")
+    config.data.image, config.data.label = "volume.tif", "masks"
+    config_lib.save(config_lib.resolve(config), tmp_path / "runs" / "mine" / "config.json")
+    return config
+
+
+def refused(capsys, line):
+    """Runs a command that must be refused with one sentence and exit code 2; -> the sentence."""
+    assert cli.main(line.split()) == 2
+    (sentence,) = capsys.readouterr().err.strip().splitlines()
+    assert sentence.startswith("dualrel: ")
+    return sentence
+
+
+def test_the_list_of_commands_needs_neither_jax_nor_a_config():
+    code = "import sys; from dualrel_jax import cli; cli.main([]); print({'jax', 'numpy', 'absl'} & set(sys.modules))"
+    printed = subprocess.check_output([sys.executable, "-c", code], text=True)
+    assert printed.endswith("set()\n")
+    assert all(f"  {name}" in printed for name in cli.COMMANDS)
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_the_help_of_a_command_explains_its_options_and_its_example_works(name, run_folder, capsys):
+    command = cli.COMMANDS[name]
+    assert cli.main([name, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert command.example in text
+    for flag, key in command.options.items():
+        assert flag in text and fields_of("dualrel")[key].meaning.split()[0].lower() in text.lower()
+    options, _ = cli.parse(command.example.split()[1:])
+    assert options.mode == command.mode
+
+
+def test_every_mode_has_a_command():
+    assert set(long_form.MODES) - {command.mode for command in cli.COMMANDS.values()} == {"train"}
+
+
+def test_train_sets_what_the_long_form_sets(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    short = "train runs/new --image volume.tif --labels masks --voxel-nm 30,8,8 --set train.crop_px=128 --seed 3"
+    long = "--config configs/dualrel.py:own,all --workdir runs/new --config.data.image=volume.tif "
+    long += "--config.data.label=masks --config.data.voxel_nm=30,8,8 --config.train.crop_px=128 --config.seed=3"
+    (options, config), (same_options, same_config) = cli.parse(short.split()), long_form.parse(long.split())
+    assert config.to_dict() == same_config.to_dict()
+    assert options.flag_values_dict() == same_options.flag_values_dict()
+
+
+def test_a_run_alone_continues_with_its_config(run_folder):
+    for line in ("train runs/mine", "doctor runs/mine", "predict runs/mine volume.zarr -o mask.zarr --region 1:2,,"):
+        _, config = cli.parse(line.split())
+        assert (config.method.name, config.data.image) == ("cps", "volume.tif"), line
+    assert (config.predict.input, config.predict.output) == ("volume.zarr", "mask.zarr")
+    assert config.predict.region == "1:2,,"
+    _, config = cli.parse("train runs/mine --method dualrel --image volume.tif".split())
+    assert config.method.name == "dualrel"  # which the training refuses there
+
+
+def test_a_config_file_reproduces_a_run(run_folder, tmp_path):
+    for source in ("runs/mine", "runs/mine/config.json"):
+        _, config = cli.parse(f"train runs/new --config {source}".split())
+        assert not config_lib.difference(config_lib.resolve(run_folder), config_lib.resolve(config))
+    _, config = cli.parse("train runs/new --config runs/mine --size small --seed 4".split())
+    assert (config_lib.resolve(config).model.depth, config.seed) == (5, 4)
+    _, config = cli.parse("train runs/new --config configs/cps.py:phantom,5".split())
+    assert (config.method.name, config.data.labelled) == ("cps", "5")
+
+
+def test_a_yaml_file_holds_some_fields(run_folder, tmp_path):
+    (tmp_path / "mine.yaml").write_text(
+        "method: cps\nsize: small\ndata:\n  image: volume.tif\n  label: masks\n  voxel_nm: [30, 8, 8]\n"
+        "  validation_slices: 10:12\naugment:\n  scale: [0.7, 1.4]\n  flips: false\ntrain: {patch: 128}\n"
+    )
+    _, config = cli.parse("train runs/new --config mine.yaml".split())
+    assert (config.method.name, config.size, config.data.name, config.data.labelled) == ("cps", "small", "own", "all")
+    assert (config.data.voxel_nm, config.data.validation_slices) == ("30,8,8", "10:12")
+    assert (config.augment.scale, config.augment.flips, config.train.crop_px) == ((0.7, 1.4), False, 128)
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("trian runs/mine", "no command 'trian'; did you mean dualrel train?"),
+        ("runs/mine predict", "command comes first: dualrel predict runs/mine"),
+        ("fly runs/mine", "no command 'fly'; expected doctor, train"),
+        ("predict", "dualrel predict needs RUN, such as dualrel predict runs/mine"),
+        ("predict nowhere volume.tif", "nowhere holds no finished or started run"),
+        ("predict runs/mine --treshold 0.4", "no option --treshold; did you mean --threshold?"),
+        ("predict runs/mine --output", "argument --output/-o: expected one argument"),
+        ("train runs/new --lables masks", "no option --lables; did you mean --labels?"),
+        ("train runs/new --crop-px 64", "did you mean --set train.crop_px=VALUE?"),
+        ("train runs/new --frobnicate 64", "no option --frobnicate; see dualrel train --help"),
+        ("train runs/new", "nothing to train on.*--image volume.tif --labels masks"),
+        ("train runs/new --data lucky", "lucky.*expected.*lucchi"),
+        ("train runs/new --image a.tif --set train.steps", "'train.steps'; expected FIELD=VALUE"),
+        ("train runs/new --image a.tif --set train.stepz=5", "no field train.stepz; did you mean config.train.steps"),
+        ("train runs/new --image a.tif --steps many", "config.train.steps is 'many'; expected a whole number"),
+        ("train runs/new --image a.tif --method magic", "magic.*configs/dualrel.py"),
+        ("train runs/new --config nothing.json", "There is no config nothing.json"),
+        ("train runs/new --config runs/mine --method dualrel", "--method is dualrel, but runs/mine is a config of cps"),
+        ("predict runs/mine a.tif b.tif", "'b.tif' is one word too many"),
+        ("download", "dualrel download needs"),
+    ],
+)
+def test_wrong_words_are_explained(line, sentence, run_folder, capsys):
+    assert re.search(sentence, refused(capsys, line))
+
+
+@pytest.mark.parametrize(
+    "text", ["[1, 2]", "data: {image: [", "method: [cps]", "data: volume.tif", "train: {setps: 5}"]
+)
+def test_a_yaml_file_that_is_no_config_is_explained(text, run_folder, tmp_path, capsys):
+    (tmp_path / "wrong.yaml").write_text(text)
+    refused(capsys, "train runs/new --config wrong.yaml")
+
+
+@pytest.mark.parametrize(
+    ("line", "word"), [("pre", "predict"), ("train x --vox", "--voxel-nm"), ("train x --size t", "tiny")]
+)
+def test_the_shell_completes_commands_options_and_choices(line, word, tmp_path):
+    pytest.importorskip("argcomplete")
+    line, answer = f"dualrel {line}", tmp_path / "answer"
+    asked = {"_ARGCOMPLETE": "1", "COMP_LINE": line, "COMP_POINT": str(len(line))}
+    asked["_ARGCOMPLETE_STDOUT_FILENAME"] = str(answer)
+    code = "from dualrel_jax.cli import main; main()"
+    subprocess.run([sys.executable, "-c", code], env={**os.environ, **asked}, check=True)
+    assert word in answer.read_text()
