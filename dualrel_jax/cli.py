@@ -8,134 +8,12 @@ import argparse
 import difflib
 import os
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
 import dualrel_jax
+from dualrel_jax.commands import ALWAYS, COMMANDS, OTHER_NAMES, Command
 from dualrel_jax.errors import InputError
-
-_DATA = {
-    "--image": "data.image",
-    "--labels": "data.label",
-    "--voxel-nm": "data.voxel_nm",
-    "--labelled": "data.labelled",
-    "--labelled-slices": "data.labelled_slices",
-    "--label-kind": "data.label_kind",
-    "--ignore-value": "data.ignore_value",
-    "--unlabelled": "data.unlabelled",
-    "--test-image": "data.test_image",
-    "--test-labels": "data.test_label",
-    "--data": "data.name",
-    "--data-dir": "data.dir",
-    "--size": "size",
-    "--steps": "train.steps",
-    "--seed": "seed",
-}
-_PREDICT = {
-    "--output": "predict.output",
-    "--voxel-nm": "predict.voxel_nm",
-    "--region": "predict.region",
-    "--threshold": "predict.threshold",
-    "--foreground-fraction": "predict.foreground_fraction",
-    "--domain": "predict.domain",
-    "--orthogonal-planes": "predict.orthogonal_planes",
-    "--test-time-augmentation": "predict.test_time_augmentation",
-}
-_INSTANCES = {
-    "--output": "instances.output",
-    "--image": "instances.image",
-    "--voxel-nm": "predict.voxel_nm",
-    "--threshold": "instances.threshold",
-    "--min-um3": "instances.min_um3",
-    "--hole-um3": "instances.hole_um3",
-    "--seed-depth-nm": "instances.seed_depth_nm",
-    "--labels": "instances.label",
-    "--label-kind": "instances.label_kind",
-}
-_EVALUATE = {
-    "--image": "data.test_image",
-    "--labels": "data.test_label",
-    "--voxel-nm": "data.test_voxel_nm",
-    "--threshold": "predict.threshold",
-    "--checkpoint": "predict.checkpoint",
-}
-_SUGGEST = {"--count": "suggest.count", "--box-px": "suggest.box_px", "--candidates": "suggest.candidates"}
-_OTHER_NAMES = {"--output": ("-o",), "--labels": ("--label",), "--test-labels": ("--test-label",)}
-_RUN = "folder of the run"
-
-
-@dataclass(frozen=True)
-class Command:
-    """A short command.
-
-    Attributes:
-        mode: that of `main.MODES`.
-        summary: what it does, for the list of commands.
-        example: one that works.
-        operands: words without a name: RUN, or a config field -> its word. Fields may be left out.
-        options: flag -> config field.
-        starts: it makes a config; else it uses that of RUN.
-    """
-
-    mode: str
-    summary: str
-    example: str
-    operands: dict[str, str] = field(default_factory=lambda: {"RUN": _RUN})
-    options: dict[str, str] = field(default_factory=dict)
-    starts: bool = False
-
-
-COMMANDS = {
-    "doctor": Command(
-        "doctor",
-        "checks your files and this machine before a training",
-        "dualrel doctor --image volume.tif --labels masks --voxel-nm 30,8,8",
-        {"RUN": "folder for the picture it draws (default: doctor), or a run, whose config is checked"},
-        _DATA,
-        starts=True,
-    ),
-    "train": Command(
-        "train_and_evaluate",
-        "learns from your labels; the same command continues a stopped training",
-        "dualrel train runs/mine --image volume.tif --labels masks --voxel-nm 30,8,8",
-        {"RUN": "folder for the run; that of a stopped training alone continues it"},
-        _DATA,
-        starts=True,
-    ),
-    "predict": Command(
-        "predict",
-        "segments a volume with a trained run",
-        "dualrel predict runs/mine volume.zarr -o mask.zarr",
-        {"RUN": _RUN, "predict.input": "VOLUME"},
-        _PREDICT,
-    ),
-    "instances": Command(
-        "instances",
-        "numbers and measures every mitochondrion of the last prediction",
-        "dualrel instances runs/mine",
-        {"RUN": _RUN, "instances.input": "PROBABILITY"},
-        _INSTANCES,
-    ),
-    "suggest": Command(
-        "suggest", "which slices to label next", "dualrel suggest runs/mine --count 5", options=_SUGGEST
-    ),
-    "report": Command("report", "the run on one page, RUN/report.html", "dualrel report runs/mine"),
-    "evaluate": Command(
-        "evaluate",
-        "scores the run on a labelled volume",
-        "dualrel evaluate runs/mine --image test.tif --labels test_mask.tif",
-        options=_EVALUATE,
-    ),
-    "export": Command("export", "the model as files that need no dualrel_jax", "dualrel export runs/mine"),
-    "figures": Command(
-        "figures", "the paper's figures, of one run or several", "dualrel figures runs/mine --compare runs/cps"
-    ),
-    "download": Command(
-        "download", "fetches a public data set", "dualrel download lucchi", {"data.name": "NAME"}, {"--dir": "data.dir"}
-    ),
-}
-_ALWAYS = "data.name"  # of download: the one field that may not be left out
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -219,7 +97,7 @@ def _config(command: Command, args: argparse.Namespace, options: dict):
 
     if not command.starts:
         if command.mode == "download":
-            return config_lib.get_config(f"dualrel:{options[_ALWAYS]}")
+            return config_lib.get_config(f"dualrel:{options[ALWAYS]}")
         return config_lib.load(Path(args.RUN) / "config.json")
     there = Path(args.RUN or "doctor") / "config.json"
     data = options.get("data.name") or ("own" if options.get("data.image") else None)
@@ -308,7 +186,7 @@ def _operands(name: str) -> list[str]:
     """The words without a name, those in brackets that may be left out."""
     words = []
     for key, word in COMMANDS[name].operands.items():
-        needed = (key == "RUN" and name != "doctor") or key == _ALWAYS
+        needed = (key == "RUN" and name != "doctor") or key == ALWAYS
         words.append((word if key != "RUN" else key) if needed else f"[{word if key != 'RUN' else key}]")
     return words
 
@@ -317,7 +195,7 @@ def _add_option(sub: argparse.ArgumentParser, flag: str, key: str, entry) -> Non
     kind = {"action": "store_const", "const": True} if entry.type is bool else {}
     if not kind:
         kind = {"metavar": "|".join(map(str, entry.choices)) if 0 < len(entry.choices) < 5 else _metavar(flag)}
-    action = sub.add_argument(flag, *_OTHER_NAMES.get(flag, ()), dest=key, help=_help(key, entry), **kind)
+    action = sub.add_argument(flag, *OTHER_NAMES.get(flag, ()), dest=key, help=_help(key, entry), **kind)
     if entry.choices:
         action.completer = lambda **_: map(str, entry.choices)
 

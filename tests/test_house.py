@@ -27,7 +27,7 @@ FLOORS = (
     ("metrics", "visualization"),
     ("config", "configs"),
     ("utils",),
-    ("constants", "errors"),
+    ("commands", "constants", "errors"),
 )
 HOMES = {  # library -> the only places that import it
     "orbax": ("training.checkpoint",),
