@@ -6,9 +6,9 @@ DEMO := runs/demo
 .PHONY: demo test lint docs address clean
 
 demo: .venv/installed
-	$(BIN)/dualrel --config configs/dualrel.py:phantom,1/32 --workdir $(DEMO) --config.train.steps=600
+	$(BIN)/dualrel train $(DEMO) --data phantom --steps 600
 	$(BIN)/python -m dualrel_jax.data.phantom $(DEMO)/stack.tif
-	$(BIN)/dualrel --workdir $(DEMO) --mode=predict --config.predict.input=$(DEMO)/stack.tif
+	$(BIN)/dualrel predict $(DEMO) $(DEMO)/stack.tif
 	@echo; cat $(DEMO)/summary.txt
 
 test: .venv/installed-dev

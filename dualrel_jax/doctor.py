@@ -1,4 +1,4 @@
-"""--mode=doctor: whether machine, config and data fit together, before a training."""
+"""`dualrel doctor`: whether machine, config and data fit together, before a training."""
 
 import contextlib
 import importlib.util

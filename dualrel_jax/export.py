@@ -1,4 +1,4 @@
-"""A trained model as files that run without this package: `dualrel --workdir RUN --mode=export`."""
+"""A trained model as files that run without this package: `dualrel export RUN`."""
 
 from pathlib import Path
 
@@ -199,7 +199,7 @@ def _scores(path: Path) -> str:
         return "It was not scored."
     keys = ("jac_pooled", "dsc_pooled", "precision_pooled", "recall_pooled", "jac_per_slice_mean", "dsc_per_slice_mean")
     fields = {"slices": int, "part": list, **dict.fromkeys(keys, (float, type(None)))}
-    scores = read_json(path, fields, "write it again by --mode=evaluate")
+    scores = read_json(path, fields, "write it again by dualrel evaluate")
     rows = [[key, "undefined" if scores[key] is None else f"{scores[key]:.3f}"] for key in keys]
     heading = f"On {scores['slices']} labelled slices of {', '.join(scores['part'])}:"
     return f"{heading}\n\n{markdown_table(['score', 'value'], rows)}"

@@ -1,4 +1,4 @@
-"""The paper's figures from finished runs: `dualrel --workdir RUN --mode=figures [--compare RUN2,RUN3]`."""
+"""The paper's figures from finished runs: `dualrel figures RUN [--compare RUN2,RUN3]`."""
 
 import json
 import math

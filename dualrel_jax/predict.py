@@ -1,4 +1,4 @@
-"""Segments a volume with a trained model: `dualrel --workdir RUN --mode=predict`."""
+"""Segments a volume with a trained model: `dualrel predict RUN VOLUME`."""
 
 import contextlib
 import dataclasses

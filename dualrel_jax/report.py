@@ -1,4 +1,4 @@
-"""A finished run on one page: `dualrel --workdir RUN --mode=report` writes report.html, to read, send and print."""
+"""A finished run on one page: `dualrel report RUN` writes report.html, to read, send and print."""
 
 import json
 import shlex
@@ -70,15 +70,11 @@ def _write_report(files: RunFiles, config: ConfigDict | None) -> Path:
     page = {
         "title": f"Mitochondria in {data_title(files.config)}, by {method_title(files.config)}",
         "summary": summarize_scores(files),
-        "evaluate_command": ""
-        if files.scores
-        else command_line("dualrel", f"--workdir={files.workdir}", "--mode=evaluate"),
+        "evaluate_command": "" if files.scores else command_line("dualrel", "evaluate", str(files.workdir)),
         "unfinished": None if is_finished else {"step": files.step, "steps": files.config.train.steps},
         "facts": run_facts(files),
         "sections": {name: section for name, section in sections.items() if section},
-        "predict_command": command_line(
-            "dualrel", f"--workdir={files.workdir}", "--mode=predict", "--config.predict.input=VOLUME"
-        ),
+        "predict_command": command_line("dualrel", "predict", str(files.workdir), "VOLUME"),
         "date": format_date(datetime.now()),
     }
     path = files.workdir / "report.html"
@@ -209,7 +205,7 @@ def draw_slices(files: RunFiles, chosen: Sequence[int], config: ConfigDict | Non
     now = [part.image.path for part in run.test_parts()], run.step, run.config.predict.weights
     scored = tuple(files.scores.get(key) for key in ("data", "step", "weights"))
     if now != scored or [z for _, z in tested] != [row["z"] for row in files.slices]:
-        raise InputError("metrics.json holds scores of other data or another step; score this run by --mode=evaluate.")
+        raise InputError("metrics.json holds scores of other data or another step; score this run by dualrel evaluate.")
     choice = choose_for_parts(run, run.test_parts())
     for i, path in zip(chosen, paths, strict=True):
         part, z = tested[i]
@@ -224,7 +220,7 @@ def is_newer(path: Path, source: Path) -> bool:
 
 
 def volume_section(workdir: Path) -> Section | None:
-    """The last results of --mode=predict and --mode=instances in the work folder."""
+    """The last results of `predict` and `instances` in the work folder."""
     figures = []
     mask, instances = workdir / "prediction" / "mask.png", workdir / "instances" / "instances.png"
     if mask.exists():
@@ -233,7 +229,7 @@ def volume_section(workdir: Path) -> Section | None:
     if instances.exists():
         sizes = dict.fromkeys(("total_um3", "median_um3"), (float, type(None)))
         fields = {"instances": int, "cut_by_border": int, **sizes}
-        numbers = read_json(instances.with_suffix(".json"), fields, "write it again by --mode=instances")
+        numbers = read_json(instances.with_suffix(".json"), fields, "write it again by dualrel instances")
         if numbers.get("total_um3"):
             caption = (
                 f", {numbers['cut_by_border']} of them cut by the border of the volume; total volume "

@@ -1,4 +1,4 @@
-"""Numbers and measures every mitochondrion of a predicted volume: `dualrel --workdir RUN --mode=instances`."""
+"""Numbers and measures every mitochondrion of a predicted volume: `dualrel instances RUN`."""
 
 import json
 import math
@@ -128,7 +128,7 @@ def describe_instances(result: dict) -> str:
 
 
 def _last_prediction(workdir: Path) -> Path:
-    """The newest probability volume that --mode=predict wrote."""
+    """The newest probability volume that `predict` wrote."""
     paths = [workdir / "prediction" / f"mask_probability{suffix}" for suffix in (".tif", ".zarr")]
     return max((path for path in paths if path.exists()), key=lambda path: path.stat().st_mtime, default=paths[0])
 
@@ -137,8 +137,8 @@ def _open_probability(workdir: Path, config: ConfigDict) -> Volume:
     path = config.instances.input or _last_prediction(workdir)
     if not config.instances.input and not path.exists():
         raise InputError(
-            f"{path} does not exist; segment a volume first with --mode=predict, or name a probability volume with "
-            "--config.instances.input=..."
+            f"{path} does not exist; segment a volume first (dualrel predict {workdir} VOLUME), or "
+            f"name a probability volume (dualrel instances {workdir} PROBABILITY)."
         )
     volume = open_volume(path, parse_voxel(config.predict.voxel_nm, "predict.voxel_nm"))
     if volume.dtype != np.uint8 and volume.dtype.kind not in "fb":
@@ -172,7 +172,7 @@ def _open_image(workdir: Path, probability: Volume, settings: ConfigDict) -> Vol
 
 
 def _threshold_of_mask(probability: Path) -> float:
-    """The threshold in the record mask.json that `--mode=predict` wrote beside this probability; 0.5 without one."""
+    """The threshold in the record mask.json that `predict` wrote beside this probability; 0.5 without one."""
     record = probability.with_name(f"{probability.stem.removesuffix('_probability')}.json")
     if not record.is_file():
         return 0.5

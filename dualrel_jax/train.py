@@ -71,7 +71,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
     threshold = config.predict.threshold or trained.calibrated_threshold(config.predict.prediction_head)
     print(
         f"Trained, for masks above a probability of {threshold:.2f}. No labelled slice was spared to score on; "
-        f"see what it finds: dualrel --workdir {workdir} --mode=predict --config.predict.input=YOUR_VOLUME"
+        f"see what it finds: dualrel predict {workdir} YOUR_VOLUME"
     )
     return {}
 

@@ -13,8 +13,8 @@ import tifffile
 from dualrel_jax.configs import base
 
 import dualrel_jax
+from dualrel_jax import cli, main
 from dualrel_jax import config as config_lib
-from dualrel_jax import main
 from dualrel_jax.benchmark import __main__ as benchmark
 
 ROOT = Path(__file__).parent.parent
@@ -57,6 +57,20 @@ def program(words):
     if words[:2] == ["python", "-m"]:
         return words[2], words[3:]
     return words[0], words[1:]
+
+
+PARSERS = {"dualrel_jax.main": main, "dualrel_jax.cli": cli}
+
+
+def run_folder(words):
+    """The folder of the run that a command is about; None without one."""
+    if "--workdir" in words:
+        return words[words.index("--workdir") + 1]
+    return next((word for word in words[2:3] if words[0] == "dualrel" and not word.startswith("-")), None)
+
+
+def starts_a_run(words):
+    return words[0] == "dualrel" and ("--config" in words or words[1] == "train")
 
 
 @each_page
@@ -104,12 +118,13 @@ def test_commands_are_understood(page, tmp_path, monkeypatch):
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     for words in commands(page):
         name, arguments = program(words)
-        if name == "dualrel_jax.main":
-            workdir = next((word for flag, word in zip(words, words[1:], strict=False) if flag == "--workdir"), "none")
-            Path(workdir).mkdir(parents=True, exist_ok=True)
-            config_lib.save(config_lib.resolve(dualrel_jax.get_config("dualrel:phantom")), Path(workdir, "config.json"))
+        if name in PARSERS:
+            workdir = Path(run_folder(words) or "none")
+            if not starts_a_run(words) and "doctor" not in words:
+                workdir.mkdir(parents=True, exist_ok=True)
+                config_lib.save(config_lib.resolve(dualrel_jax.get_config("dualrel:phantom")), workdir / "config.json")
             if "--help" not in arguments:
-                main.parse(arguments)
+                PARSERS[name].parse(arguments)
         elif name == "dualrel_jax.benchmark":
             benchmark.parse(arguments)
         elif name in ("pip", "pip3"):
@@ -133,16 +148,16 @@ def test_the_files_that_contributing_names_exist():
 SMALL = ("train.steps=4", "train.crop_px=32", "model.width=4", "model.depth=2", "model.dtype=float32")
 SMALL += ("train.optimizer=adamw", "train.batch_labelled=4", "train.batch_unlabelled=4", "profile.start_step=2")
 SMALL_BENCHMARK = ("--config.only=supervised", "--config.seeds=1", "--config.labelled=1/32", "--config.bounds=False")
-OWN_FILES = "--config.data.image=volume.tif --config.data.label=masks --config.data.voxel_nm=30,8,8"
-NOT_RUN = ("--mode=download", "--coordinator", "gcloud")  # needs a network, or several machines
-QUICK = ("--help", "--mode=doctor")  # of any page, in the default tests
+OWN_FILES = "--image volume.tif --labels masks --voxel-nm 30,8,8"
+NOT_RUN = ("download", "--coordinator", "gcloud")  # needs a network, or several machines
+QUICK = ("--help", "doctor")  # of any page, in the default tests
 
 
 def made_small(words):
     """A command as it stands on a page -> the program and its arguments, with a training of four steps."""
     name, arguments = program(words)
-    if name == "dualrel_jax.main" and "--config" in arguments:
-        own = ["data.pixel_nm=0"] if any(":own" in word for word in arguments) else []
+    if name in PARSERS and (starts_a_run(words) or "doctor" in words):
+        own = ["data.pixel_nm=0"] if {"--image"} & set(words) or any(":own" in word for word in words) else []
         arguments = [*arguments, *(f"--config.{field}" for field in (*SMALL, *own))]
     if name == "dualrel_jax.benchmark":
         arguments = [*arguments, *SMALL_BENCHMARK, *(f"--config.base.{field}" for field in SMALL)]
@@ -151,8 +166,8 @@ def made_small(words):
 
 def run(words):
     name, arguments = made_small(words)
-    if name == "dualrel_jax.main":
-        assert main.main(arguments) == 0, words
+    if name in PARSERS:
+        assert PARSERS[name].main(arguments) == 0, words
     elif name in ("dualrel_jax.benchmark", "dualrel_jax.data.phantom", "dualrel_jax.training.profiling"):
         subprocess.run(
             [sys.executable, "-m", name, *arguments], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
@@ -175,11 +190,11 @@ def desk(tmp_path, monkeypatch, volume_files):
 
 
 def test_quick_commands_of_all_pages_run(desk, capsys):
-    seen = {tuple(made_small(words)[1]) for page in PAGES for words in commands(page) if set(QUICK) & set(words)}
+    seen = {tuple(words) for page in PAGES for words in commands(page) if set(QUICK) & set(words)}
     assert len(seen) > 1
-    for arguments in sorted(seen):
-        if not any("phantom" in word for word in arguments):
-            assert main.main(list(arguments)) == 0, arguments
+    for words in sorted(seen):
+        if not any("phantom" in word for word in words):
+            run(list(words))
     assert "labelled slices" in capsys.readouterr().out
 
 
@@ -188,16 +203,14 @@ def test_quick_commands_of_all_pages_run(desk, capsys):
 def test_commands_of_a_guide_run(page, desk):
     """One after the other, as they stand but for the size of the training; the runs they start from are trained."""
     words = list(commands(page))
-    started = {
-        program(w)[1][program(w)[1].index("--workdir") + 1] for w in words if "--config" in w and "--workdir" in w
-    }
+    started = {run_folder(w) for w in words if starts_a_run(w)}
     text = page.read_text()
     for folder, data in (("runs/mine", "own"), ("runs/demo", "phantom")):
         if folder in text and folder not in started:
             files = OWN_FILES if data == "own" else ""
-            run(shlex.split(f"dualrel --config configs/dualrel.py:{data},4 --workdir {folder} {files}"))
-        if "--mode=instances" in text and folder == "runs/mine" and folder not in started:
-            run(shlex.split(f"dualrel --workdir {folder} --mode=predict --config.predict.input=volume.tif"))
+            run(shlex.split(f"dualrel train {folder} --data {data} --labelled 4 {files}"))
+        if "dualrel instances" in text and folder == "runs/mine" and folder not in started:
+            run(shlex.split(f"dualrel predict {folder} volume.tif"))
     for command in words:
         if not any(part in word for word in command for part in NOT_RUN):
             run(command)
@@ -228,7 +241,7 @@ def test_the_sizes_that_scaling_names_are_those_of_the_presets():
         assert [int(value.replace(",", "")) for value in values] == [base.SIZES[name][key] for key in keys], name
 
 
-def test_every_mode_is_on_a_page_and_in_the_help():
+def test_every_command_is_on_a_page_and_in_the_help():
     pages = "".join(page.read_text() for page in PAGES if "log" not in page.parts)
-    modes = [mode for mode in main.MODES if not mode.startswith("train")]
-    assert [mode for mode in modes if f"--mode={mode}" not in pages or f"--mode={mode}" not in main.__doc__] == []
+    assert [name for name in cli.COMMANDS if f"dualrel {name}" not in pages] == []
+    assert [mode for mode in main.MODES if f"--mode={mode}" not in main.__doc__ and "train" not in mode] == []

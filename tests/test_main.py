@@ -187,7 +187,7 @@ def test_missing_public_data_says_where_to_get_it(tmp_path, monkeypatch, capsys)
     monkeypatch.delenv("DUALREL_DATA", raising=False)
     argv = ["--config=configs/dualrel.py:lucchi", f"--workdir={tmp_path}", f"--config.data.dir={tmp_path}"]
     sentence = refused(capsys, argv)
-    assert "--mode=download" in sentence and "training.tif" in sentence
+    assert "dualrel download lucchi" in sentence and "training.tif" in sentence
 
 
 def test_work_folder_of_another_config_and_use_of_a_finished_run(small_config, tmp_path, volume_files, capsys):

@@ -70,7 +70,7 @@ def test_a_few_labels_and_no_test_volume_are_enough(small_config, tmp_path, caps
     config.data.update({"test_image": "", "test_label": "", "validation_slices": "none"})
     config.train.steps = 2
     assert train_and_evaluate(config, tmp_path) == {}
-    assert "--mode=predict" in capsys.readouterr().out
+    assert "dualrel predict" in capsys.readouterr().out
 
 
 def test_killed_training_continues_bit_for_bit_and_without_tensorflow(small_config, tmp_path):

@@ -120,7 +120,7 @@ def load(path: Path) -> ConfigDict:
     if not path.is_file():
         raise InputError(
             f"{path.parent} holds no finished or started run ({path.name} is missing); train there first, or give the "
-            "folder of a run with --workdir."
+            "folder of a run."
         )
     advice = "restore it from a backup, or train again in a new --workdir"
     config = read_json(path, {"method": dict}, advice)

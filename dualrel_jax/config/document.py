@@ -10,12 +10,14 @@ from dualrel_jax.constants import METHOD_TITLES
 _INTRODUCTION = """\
 # Configuration
 
-Every field of a config, with its default, what it sets, its unit and its range. Set a field on the command line:
+Every field of a config, with its default, what it sets, its unit and its range. `--set` sets one of them in a short
+command, `--config.` in the form for scripts:
 
+    dualrel train runs/a --data lucchi --set train.steps=500
     dualrel --config configs/dualrel.py:lucchi,1/32 --workdir runs/a --config.train.steps=500
 
 `dualrel --help config.train` prints a part of this page, `dualrel --help config.train.steps` one field. Three defaults
-in a row are those of the sizes tiny, small and base (`--config.size`). A value that a field does not allow is refused
+in a row are those of the sizes tiny, small and base (`--size`). A value that a field does not allow is refused
 before anything is computed.
 
 This page is made from [configs/](../configs) by `python -m dualrel_jax.config --markdown`; edit the fields there.

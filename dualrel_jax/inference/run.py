@@ -141,5 +141,5 @@ def load_state(workdir: Path, config: ConfigDict) -> tuple[int, TrainState]:
     with Checkpoints(workdir / "checkpoints") as checkpoints:
         restored = checkpoints.restore(abstract(shapes, sharding), config.predict.checkpoint)
     if restored is None:
-        raise InputError(f"{workdir} holds no checkpoint yet; run its training first (--mode=train).")
+        raise InputError(f"{workdir} holds no checkpoint yet; run its training first (dualrel train {workdir}).")
     return restored

@@ -20,7 +20,7 @@ _FILES = {  # file -> its fields, and what to do where it is damaged
     ),
     "metrics.json": (
         {"slices": int, "part": list, "slices_without_foreground": int, "weights": str, "step": int},
-        "write it again by --mode=evaluate",
+        "write it again by dualrel evaluate",
     ),
 }
 

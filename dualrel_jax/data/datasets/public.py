@@ -125,7 +125,7 @@ def _open(name: str, folder: Path, file: str, verbose: bool, voxel_nm: tuple[flo
     if path is None:
         urls = ", ".join(remote.url for remote in REMOTES[name])
         raise InputError(
-            f"{folder / file} is missing; fetch {name} with --mode=download, or put {LAYOUTS[name].files} into "
+            f"{folder / file} is missing; fetch {name} with dualrel download {name}, or put {LAYOUTS[name].files} into "
             f"{folder} by hand (from {urls}), or set data.dir to the folder that holds {name}/."
         )
     return open_volume(path, voxel_nm, verbose)
