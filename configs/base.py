@@ -49,7 +49,8 @@ SIZES = {
         "train.batch_unlabelled": 8,
     },
 }
-DATASETS = ("phantom", "phantom_b", "lucchi", "lucchi_pp", "mitoem_r", "mitoem_h", "vnc", "own")
+DATASETS = ("phantom", "phantom_b", "lucchi", "lucchi_pp", "mitoem_r", "mitoem_h", "vnc", "fly_brain")
+DATASETS += ("glycolytic_muscle", "own")
 LABEL_KINDS = ("binary", "instances", "grey")
 LARGEST_SEED = 2**31 - 1
 MOST_STEPS = 100_000_000
@@ -77,9 +78,17 @@ DATA = {
     ),
     "partition_seed": field(0, "seed of a random choice", minimum=0, maximum=LARGEST_SEED),
     "partition_file": field("", "a partition.json of an earlier run, whose choice is used instead"),
-    "train_slices": field("", "training block", form=text_forms.SLICES, special="the block of the data set"),
-    "validation_slices": field(
-        "", "validation block", form=text_forms.SLICES_OR_NONE, special="the block of the data set"
+    "train_region": field(
+        "",
+        "part of the training volume that trains, in its voxels, with and without labels",
+        form=text_forms.BOX,
+        special="the slices of the data set",
+    ),
+    "validation_region": field(
+        "",
+        "part of it that is held out to validate on",
+        form=text_forms.BOX_OR_NONE,
+        special="the slices of the data set",
     ),
     "pixel_nm": preset(
         float,

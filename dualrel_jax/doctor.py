@@ -117,7 +117,7 @@ def _kept_back(dataset: Dataset) -> Iterator[Finding]:
         between = sorted(set(first.rule.index) - {*first.labelled_zs, *kept})
         gap = f", {places(between)} left out between them and the training" if between else ""
         yield Finding(
-            f"Of the labelled slices {places(kept)} are kept to validate on{gap} (data.validation_slices=none keeps "
+            f"Of the labelled slices {places(kept)} are kept to validate on{gap} (data.validation_region=none keeps "
             "none back)."
         )
 

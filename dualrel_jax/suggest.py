@@ -45,8 +45,9 @@ class Region(NamedTuple):
 
     @property
     def is_whole_slice(self) -> bool:
-        y_size, x_size = self.part.image.shape[1:]
-        return (self.y, self.x) == ((0, y_size), (0, x_size))
+        """Or all of the part's window in it."""
+        ends = zip(self.part.corner, self.part.view.shape[1:], strict=True)
+        return (self.y, self.x) == tuple((start, start + size) for start, size in ends)
 
     def describe(self) -> str:
         box = f", y {self.y[0]}-{self.y[1] - 1}, x {self.x[0]}-{self.x[1] - 1}"
@@ -113,7 +114,8 @@ def regions_of(part: Part, z: int, disagreement: np.ndarray, box_px: int) -> Ite
 
     disagreement: `y x` in bits, at the training pixel size.
     """
-    native = part.image.shape[1:]
+    native = part.view.shape[1:]
+    y_start, x_start = part.corner
     cuts = [[(a, min(a + (box_px or size), size)) for a in range(0, size, box_px or size)] for size in native]
     scale = [size / whole for size, whole in zip(disagreement.shape, native, strict=True)]
     for y in cuts[0]:
@@ -121,7 +123,8 @@ def regions_of(part: Part, z: int, disagreement: np.ndarray, box_px: int) -> Ite
             inside = tuple(
                 slice(int(a * s), max(int(b * s), int(a * s) + 1)) for (a, b), s in zip((y, x), scale, strict=True)
             )
-            yield Region(part, z, y, x, float(disagreement[inside].mean()))
+            y_range, x_range = (y[0] + y_start, y[1] + y_start), (x[0] + x_start, x[1] + x_start)
+            yield Region(part, z, y_range, x_range, float(disagreement[inside].mean()))
 
 
 def choose(regions: Sequence[Region], labelled: Sequence[Region], count: int) -> list[Pick]:
@@ -169,8 +172,9 @@ def draw_picks(picks: Sequence[Pick], maps: dict[tuple[str, int], np.ndarray], p
     panels = []
     for rank, pick in enumerate(picks, 1):
         region, image = pick.region, pick.region.part.image_at(pick.region.z)
-        scale = np.array(image.shape) / region.part.image.shape[1:]
-        corner, size = (region.y[0], region.x[0]) * scale, (np.ptp(region.y), np.ptp(region.x)) * scale
+        scale = np.array(image.shape) / region.part.view.shape[1:]
+        corner = np.subtract((region.y[0], region.x[0]), region.part.corner) * scale
+        size = (np.ptp(region.y), np.ptp(region.x)) * scale
         box = None if region.is_whole_slice else (corner[1], corner[0], size[1], size[0])
         heat = maps[region.part.name, region.z]
         panels.append(overlays.HeatPanel(image, heat, f"{rank}. {region.describe()}", box))
@@ -190,7 +194,7 @@ def _candidates(parts: Sequence[Part], partition: Partition, count: int) -> list
 
 def _labelled_region(part: Part, z: int) -> Region:
     """The labelled part of a slice: all of it, or the box around its pixels that are not ignored."""
-    first, end = known_box(part.native_label_at(z))
+    first, end = known_box(part.native_label_at(z)) + np.array(part.corner)
     return Region(part, z, (first[0], end[0]), (first[1], end[1]), 0.0)
 
 

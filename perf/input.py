@@ -47,7 +47,7 @@ def write_volume(folder: Path) -> dict[str, str]:
         with open_writer(paths[name], shape, np.uint8) as writer:
             for z in range(shape[0]):
                 writer.write(z, rng.integers(*values, shape[1:]).astype(np.uint8))
-    return {**paths, "validation_slices": "none"}
+    return {**paths, "validation_region": "none"}
 
 
 def measure(pipeline: str, size: str, folder: Path, rounds: int) -> list:

@@ -54,7 +54,7 @@ def small_config(volume_files):
         config.data.label = str(volume_files["train_label"])
         config.data.test_image = str(volume_files["test_image"])
         config.data.test_label = str(volume_files["test_label"])
-        config.data.train_slices, config.data.validation_slices = "0:9", "10:12"
+        config.data.train_region, config.data.validation_region = "0:9", "10:12"
         config.model.update({"stem": 1, "width": 4, "depth": 2, "dtype": "float32"})
         if method == "dualrel":
             config.method.feature_level = 1

@@ -55,7 +55,7 @@ def looks(tmp_path, monkeypatch):
             np.save(tmp_path / f"{name}.npy", array)
         config = dualrel_jax.get_config("supervised:own,all")
         config.model.stem, config.train.crop_px = 1, 8  # fits every shape below
-        config.data.validation_slices, config.data.pixel_nm = "none", 0.0
+        config.data.validation_region, config.data.pixel_nm = "none", 0.0
         config.data.update({"image": str(tmp_path / "image.npy"), "label": str(tmp_path / "label.npy"), **fields})
         return " ".join(finding.text for finding in examine(config, tmp_path / "run") if finding.look)
 
@@ -212,7 +212,7 @@ def test_what_is_told_and_what_training_refuses(volume_files, small_config, tmp_
         "voxel 30 x 8 x 8 nm (from data.voxel_nm)",
         "6 steps of 8 crops",
         "0.26 x 0.26 µm",
-        "z = 10, 11 are kept to validate on, z = 9 left out between them and the training (data.validation_slices=none",
+        "z = 10, 11 are kept to validate on, z = 9 left out between them and the training (data.validation_region=none",
     ):
         assert said in text
     assert "3 slices train with their labels, 6 without; 2 labelled slices to validate" in text

@@ -84,7 +84,7 @@ def test_one_command_draws_runs_side_by_side(finished, capsys):
 
 def test_runs_on_other_slices_are_refused(finished, capsys):
     run = finished("run", "supervised")
-    other = finished("other", "supervised", data__validation_slices="9:12", data__train_slices="0:8")
+    other = finished("other", "supervised", data__validation_region="9:12", data__train_region="0:8")
     said = ["--config.data.test_image=", "--config.data.test_label="]  # both are tested on their validation block
     assert main([f"--workdir={run}", "--mode=figures", f"--compare={other}", *said]) == 2
     error = capsys.readouterr().err

@@ -67,7 +67,7 @@ def test_train_and_evaluate_writes_everything_and_learns(method, small_config, t
 
 def test_a_few_labels_and_no_test_volume_are_enough(small_config, tmp_path, capsys):
     config = small_config("supervised", "all")
-    config.data.update({"test_image": "", "test_label": "", "validation_slices": "none"})
+    config.data.update({"test_image": "", "test_label": "", "validation_region": "none"})
     config.train.steps = 2
     assert train_and_evaluate(config, tmp_path) == {}
     assert "dualrel predict" in capsys.readouterr().out
@@ -102,7 +102,7 @@ def test_several_devices_train_the_same_as_one(small_config, tmp_path, several):
     losses, states = [], []
     for devices in (1, several):
         config = small_config()
-        config.data.validation_slices = "none"
+        config.data.validation_region = "none"
         config.train.devices = devices
         states.append(jax.tree.leaves(jax.device_get(train(config, tmp_path / str(devices)).teacher)))
         records = read_records(tmp_path / str(devices) / "metrics.jsonl")
@@ -115,7 +115,7 @@ def test_several_devices_train_the_same_as_one(small_config, tmp_path, several):
 @pytest.mark.slow
 def test_several_steps_in_one_call_train_the_same(small_config, tmp_path):
     states, config = [], small_config()
-    config.data.validation_slices = "none"
+    config.data.validation_region = "none"
     config.train.update({"log_every_steps": 3, "eval_every_steps": 6, "checkpoint_every_steps": 6})
     for steps in (1, 3):
         config.train.steps_per_call = steps
@@ -145,7 +145,7 @@ def test_tf_data_pipeline_trains_and_restarts_the_same(small_config, tmp_path):
     pytest.importorskip("tensorflow")
     config = small_config("mean_teacher")  # reads unlabelled crops too, and compiles in half the time of DualRel
     config.data.pipeline = "tf"
-    config.data.validation_slices = "none"
+    config.data.validation_region = "none"
     config.train.steps = 4
     whole = jax.tree.leaves(jax.device_get(train(config, tmp_path / "whole")))
     stopped = tmp_path / "stopped"
@@ -160,7 +160,7 @@ def test_tf_data_pipeline_trains_and_restarts_the_same(small_config, tmp_path):
 
 def test_corrupt_checkpoint_is_named_and_the_one_before_is_used(small_config, tmp_path, capsys):
     config = small_config("supervised")
-    config.data.validation_slices = "none"
+    config.data.validation_region = "none"
     train(config, tmp_path)
     whole = final_state(tmp_path, config)
     for path in (tmp_path / "checkpoints" / "6").rglob("*"):
@@ -189,7 +189,7 @@ def test_a_diverged_training_stops_and_names_the_step(diverging, small_config, t
 
 def test_what_diverged_between_two_lines_of_the_log_is_not_kept(diverging, small_config, tmp_path):
     config = small_config("supervised")
-    config.data.validation_slices = "none"
+    config.data.validation_region = "none"
     config.train.update({"log_every_steps": 6, "eval_every_steps": 6, "checkpoint_every_steps": 5})
     with pytest.raises(InputError, match="at step 5.*learning_rate"):
         train(config, tmp_path)
@@ -208,7 +208,7 @@ class NotFinite(Supervised):
 def test_a_step_that_is_not_finite_is_skipped_and_counted_and_a_restart_repeats_it(small_config, tmp_path, monkeypatch):
     monkeypatch.setattr("dualrel_jax.train.create_method", NotFinite)
     config = small_config("supervised")
-    config.data.validation_slices = "none"
+    config.data.validation_region = "none"
     config.model.norm = "batch"  # its statistics are no parameters
     config.train.update({"steps": 4, "checkpoint_every_steps": 2})
     whole = jax.device_get(train(config, tmp_path))

@@ -84,7 +84,7 @@ def parts_to_score(own: Dataset, data: ConfigDict, targets: list[str], score_on:
 
 def _foreign_parts(data: ConfigDict, name: str) -> tuple[Part, ...]:
     with data.copy_and_resolve_references().unlocked() as foreign:
-        cleared = ("train_slices", "validation_slices", "test_image", "test_label", "test_voxel_nm", "unlabelled_from")
+        cleared = ("train_region", "validation_region", "test_image", "test_label", "test_voxel_nm", "unlabelled_from")
         foreign.update({"name": name, **dict.fromkeys(cleared, "")})
     dataset = load_dataset(foreign)
     return dataset.test or tuple(part for part in (*dataset.train, *dataset.validation) if part.labelled_zs)

@@ -7,6 +7,8 @@ from dualrel_jax.errors import InputError
 # Old name -> new name. A key that starts with the name of a method renames a field of that method alone.
 RENAMED = {
     "data.foreground_share": "data.foreground_crop_fraction",
+    "data.train_slices": "data.train_region",
+    "data.validation_slices": "data.validation_region",
     "predict.share": "predict.foreground_fraction",
     "predict.views": "predict.orthogonal_planes",
     "predict.grey": "predict.intensity_range",

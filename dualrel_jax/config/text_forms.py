@@ -30,10 +30,8 @@ def _number(text: str) -> float:
         return math.nan
 
 
-def _is_slices(text: str) -> bool:
-    """Of `a:b`, the first below the last."""
-    match = re.fullmatch(r"\s*(\d{1,9})\s*:\s*(\d{1,9})\s*", text, re.ASCII)
-    return bool(match) and int(match[1]) < int(match[2])
+def _is_box(text: str) -> bool:
+    return _is_region(text) or ("," not in text and _is_region(f"{text},,"))
 
 
 def _is_slice_list(text: str) -> bool:
@@ -69,8 +67,12 @@ VOXELS = Form(
     f"{VOXEL.expected}, or one for each volume, separated by semicolons",
     lambda text: all(not entry.strip() or _is_voxel(entry) for entry in text.split(";")),
 )
-SLICES = Form("a range of slices such as 0:128 (128 not included)", _is_slices)
-SLICES_OR_NONE = Form(f"{SLICES.expected}, or none", lambda text: text == "none" or _is_slices(text))
+BOX = Form(
+    "a range of slices such as 0:128 (128 not included), or of z, y and x, of which parts may be left out, such as "
+    "0:128,,0:704",
+    _is_box,
+)
+BOX_OR_NONE = Form(f"{BOX.expected}; or none", lambda text: text == "none" or _is_box(text))
 SLICE_LIST = Form("the z of each label slice, counted from 0, such as 3,40, of several volumes 3,40;5", _is_slice_list)
 LABELLED = Form("a fraction such as 1/32, a count such as 5, or all", _is_labelled)
 REGION = Form("three ranges of voxels, z0:z1,y0:y1,x0:x1, of which parts may be left out, such as 10:20,,", _is_region)

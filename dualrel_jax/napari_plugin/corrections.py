@@ -66,7 +66,7 @@ def prepare(run: Path, new: Path, volume: Volume, labels: Labels, *, keep_old: b
     if bad := [path for path in (*fields["image"], *fields["label"]) if "," in path]:
         raise InputError(f"{bad[0]} has a comma in its name, which separates volumes; choose a folder without one.")
     data = {key: (";" if key in ("labelled_slices", "voxel_nm") else ",").join(value) for key, value in fields.items()}
-    data |= {"ignore_value": IGNORE, "validation_slices": "none", "pixel_nm": config.data.pixel_nm}
+    data |= {"ignore_value": IGNORE, "validation_region": "none", "pixel_nm": config.data.pixel_nm}
     if keep_old:
         data["unlabelled"] = config.data.unlabelled
     return [*_command(config, new, steps), *(f"--config.data.{key}={value}" for key, value in data.items())]
@@ -79,7 +79,7 @@ def labelled_parts(run: Path, config: ConfigDict) -> Iterable[tuple[Volume, Labe
 
     used = Partition.load(run / "partition.json").labelled
     for part in load_dataset(config.data).train:
-        labels = {z: part.native_label_at(z) for name, z in used if name == part.name}
+        labels = {z: part.whole_label_at(z) for name, z in used if name == part.name}
         if labels:
             yield part.image, labels
 

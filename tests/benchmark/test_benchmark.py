@@ -300,7 +300,7 @@ def test_another_data_set_is_scored_whole_and_at_the_training_pixel_size(small_c
     assert parts["fly"][0].image_at(0).shape == (15, 15)
     parts = trial.parts_to_score(registry.load_dataset(data), data, ["own"], "validation")
     assert [part.name for part in parts["own"]] == ["own/validation"]
-    data.validation_slices = "none"
+    data.validation_region = "none"
     with pytest.raises(InputError, match="score_on"):
         trial.parts_to_score(registry.load_dataset(data), data, ["own"], "validation")
 
@@ -326,7 +326,7 @@ def test_the_whole_program(volume_files, tmp_path):
     """Two methods, two trials at a time, by the command line; then nothing is left to do."""
     flags = [f"--config.base.data.{key.replace('train_', '')}={path}" for key, path in volume_files.items()]
     flags += ["--config.only=supervised,dualrel", "--config.labelled=1/3", "--config.seeds=1", "--config.bounds=False"]
-    flags += ["--config.base.data.train_slices=0:9", "--config.base.data.validation_slices=none"]
+    flags += ["--config.base.data.train_region=0:9", "--config.base.data.validation_region=none"]
     flags += ["--config.base.augment.blur_px=0", "--config.base.augment.flips=False"]  # seconds less to compile
     flags += ["--config.base.model.width=4", "--config.base.model.depth=2", "--config.base.train.crop_px=32"]
     flags += ["--config.base.train.steps=3", "--config.base.train.log_every_steps=1", "--config.base.train.devices=1"]

@@ -51,7 +51,8 @@ def write_slices(folder, slices, names):
 def write_layout(name, data_dir):
     """Writes `data_dir/name` as its authors lay it out."""
     folder = Path(data_dir) / name
-    {"lucchi": _lucchi, "lucchi_pp": _lucchi_pp, "vnc": _vnc}.get(name, _mitoem)(folder)
+    writers = {"lucchi": _lucchi, "lucchi_pp": _lucchi_pp, "vnc": _vnc, "mitoem_r": _mitoem, "mitoem_h": _mitoem}
+    writers.get(name, _empiar)(folder)
     return folder
 
 
@@ -89,6 +90,13 @@ def _vnc(folder):
         if stack == 1:
             grey = np.where(mask, 255, 40).astype(np.uint8)
             write_slices(folder / "stack1" / "mitochondria", grey, [f"{z:02d}.png" for z in range(20)])
+
+
+def _empiar(folder):
+    folder.mkdir(parents=True)
+    image, mask = volume(12)
+    tifffile.imwrite(folder / "images.tif", image)
+    tifffile.imwrite(folder / "instances.tif", ndimage.label(mask)[0].astype(np.uint16))
 
 
 def write_test_volume(folder, shape=(5, 80, 96), empty=1):

@@ -68,7 +68,7 @@ def test_table_names_scopes_heaviest_operations_and_the_rest():
 
 def test_a_training_writes_a_profile_that_is_read_back(small_config, tmp_path, capsys):
     config = small_config("mean_teacher")
-    config.data.validation_slices = "none"
+    config.data.validation_region = "none"
     config.train.steps = 4
     config.profile.update({"start_step": 2, "num_steps": 2})
     train(config, tmp_path)

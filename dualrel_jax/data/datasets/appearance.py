@@ -95,7 +95,7 @@ def appearances(dataset: Dataset, partition: Partition) -> list[Appearance]:
     """Of the training volumes whose labels are learned from."""
     labelled = {name for name, _ in partition.labelled}
     return [
-        appearance(part.image, part.pixel_nm, part.zs, part.range) for part in dataset.train if part.name in labelled
+        appearance(part.view, part.pixel_nm, part.zs, part.range) for part in dataset.train if part.name in labelled
     ]
 
 

@@ -1,4 +1,4 @@
-"""Fetches the public data sets: resumable, checked before unpacking, laid out as `layouts.py` reads them."""
+"""Fetches the public data sets: resumable, checked before unpacking, laid out as `public.py` reads them."""
 
 import hashlib
 import http.client
@@ -86,6 +86,14 @@ REMOTES: dict[str, tuple[Remote, ...]] = {
     ),
 }
 
+_EMPIAR = "https://www.ebi.ac.uk/empiar/EMPIAR-10982/"
+PAGES = {"fly_brain": _EMPIAR, "glycolytic_muscle": _EMPIAR}  # public, but not fetched: neither size nor checksum known
+
+
+def source_of(name: str) -> str:
+    """Where data set `name` can be had: the address of a page, or of its files."""
+    return PAGES.get(name) or ", ".join(remote.url for remote in REMOTES[name])
+
 
 def download_dataset(name: str, directory: str | Path) -> Path:
     """Fetches data set `name` into `directory/name` and returns that folder; does nothing for files already there.
@@ -97,6 +105,11 @@ def download_dataset(name: str, directory: str | Path) -> Path:
       InputError: no such download, server out of reach, interrupted, wrong size or checksum, unsafe archive, or a
         folder that cannot be written (a full disk).
     """
+    if name in PAGES:
+        raise InputError(
+            f"data.name={name} is not downloaded by this command; get it from {PAGES[name]} and put images.tif and "
+            f"instances.tif (z y x, a number per mitochondrion) into {Path(directory) / name}."
+        )
     if name not in REMOTES:
         raise InputError(f"data.name={name} cannot be downloaded; expected one of {', '.join(REMOTES)}.")
     folder = Path(directory) / name

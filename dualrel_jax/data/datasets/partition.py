@@ -79,7 +79,7 @@ def make_partition(parts: Sequence["Part"], config: ConfigDict) -> Partition:
     if not capable:
         raise InputError(
             f"data.name={config.name} has no labelled slice for training; check data.label, data.labelled_slices and "
-            "data.train_slices."
+            "data.train_region."
         )
     total = len(capable)
     count = labelled_count(config.labelled, total)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from dualrel_jax.data.datasets.download import REMOTES
+from dualrel_jax.data.datasets.download import REMOTES, source_of
 from dualrel_jax.data.datasets.labels import LabelRule, Source, check_shapes, fully_labelled, numbers_in
 from dualrel_jax.data.io.volume import Volume, open_volume
 from dualrel_jax.errors import InputError
@@ -114,6 +114,12 @@ def _vnc(folder: Path, verbose: bool) -> dict[str, Source]:
     return sources
 
 
+def _empiar(name: str, folder: Path, verbose: bool) -> dict[str, Source]:
+    voxel_nm = LAYOUTS[name].voxel_nm
+    image, label = (_open(name, folder, file, verbose, voxel_nm) for file in ("images.tif", "instances.tif"))
+    return {"train": fully_labelled(image, label, "instances")}
+
+
 def _find(folder: Path, name: str) -> Path | None:
     """`folder/name`, or one folder further down, as some archives unpack."""
     candidates = [folder / name, *sorted(folder.glob(f"*/{name}"))]
@@ -123,14 +129,13 @@ def _find(folder: Path, name: str) -> Path | None:
 def _open(name: str, folder: Path, file: str, verbose: bool, voxel_nm: tuple[float, float, float]) -> Volume:
     path = _find(folder, file)
     if path is None:
-        urls = ", ".join(remote.url for remote in REMOTES[name])
-        raise InputError(
-            f"{folder / file} is missing; fetch {name} with dualrel download {name}, or put {LAYOUTS[name].files} into "
-            f"{folder} by hand (from {urls}), or set data.dir to the folder that holds {name}/."
-        )
+        by_hand = f"put {LAYOUTS[name].files} into {folder} by hand (from {source_of(name)})"
+        fetch = f"fetch {name} with dualrel download {name}, or {by_hand}" if name in REMOTES else by_hand
+        raise InputError(f"{folder / file} is missing; {fetch}, or set data.dir to the folder that holds {name}/.")
     return open_volume(path, voxel_nm, verbose)
 
 
+_EMPIAR_FILES = "images.tif, instances.tif (a number per mitochondrion)"
 _MITOEM_FILES = "im/im0000.png ..., mito-train-v2/seg0000.tif ..., mito-val-v2/seg0400.tif ..."
 
 LAYOUTS: dict[str, Layout] = {
@@ -157,5 +162,10 @@ LAYOUTS: dict[str, Layout] = {
         validation="16:20",
         read=_vnc,
         files="stack1/raw/00.tif ..., stack1/mitochondria/00.png ..., stack2/raw/00.tif ...",
+    ),
+    # Two volumes of MitoNet's benchmark (Conrad and Narayan 2023).
+    "fly_brain": Layout((12.0, 12.0, 12.0), "0:200", "212:256", partial(_empiar, "fly_brain"), _EMPIAR_FILES),
+    "glycolytic_muscle": Layout(
+        (18.0, 18.0, 18.0), "0:150", "160:192", partial(_empiar, "glycolytic_muscle"), _EMPIAR_FILES
     ),
 }

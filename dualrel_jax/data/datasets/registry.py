@@ -1,37 +1,37 @@
 """The data sets by name: training, validation and test slices as 8-bit images and labels at one pixel size."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from ml_collections import ConfigDict
 
+from dualrel_jax.constants import IGNORE
 from dualrel_jax.data.datasets.labels import LabelRule, Source, fully_labelled
 from dualrel_jax.data.datasets.own import read_own, read_test
 from dualrel_jax.data.datasets.public import LAYOUTS, read_layout
+from dualrel_jax.data.datasets.regions import regions
 from dualrel_jax.data.io.resample import resample_image, resample_label
 from dualrel_jax.data.io.volume import Volume, intensity_range, to_uint8
 from dualrel_jax.data.io.voxel import PIXEL_NM, check_likely
 from dualrel_jax.data.phantom import phantom
 from dualrel_jax.errors import InputError
 
-GAP = 4  # slices left out between training and validation, because neighbours look alike
-
 
 @dataclass(frozen=True)
 class Part:
-    """Slices of one volume, read when asked for.
+    """Slices of one volume, or of a window of it, read when asked for.
 
     Attributes:
       name: unique in a data set, such as "lucchi/train".
-      image: z y x, native.
-      label: None without labels.
+      image: z y x, native: the whole volume.
+      label: that of the whole volume; None without labels.
       zs: slices of `image` that belong to the part.
       labelled_zs: those with a label.
       rule: how to read `label`.
       pixel_nm: (y, x) of training, nm; None where no voxel size is known: slices stay as they are.
       range: (low, high) intensity of `image` that becomes 0 and 255.
+      window: (y, x) of the part in every slice, pixels of `image`; None: all of it.
     """
 
     name: str
@@ -42,15 +42,26 @@ class Part:
     rule: LabelRule | None
     pixel_nm: tuple[float, float] | None
     range: tuple[float, float]
+    window: tuple[slice, slice] | None = None
+
+    @property
+    def view(self) -> Volume:
+        """`image` without what lies beside the window; slices are counted as in `image`."""
+        return self.image.crop(slice(None), *self.window) if self.window else self.image
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """First pixel (y, x) of the window."""
+        return (self.window[0].start, self.window[1].start) if self.window else (0, 0)
 
     @property
     def shape_at_training(self) -> tuple[int, int]:
         """(y, x) of a slice at the training pixel size."""
-        return training_shape(self.image, self.pixel_nm)
+        return training_shape(self.view, self.pixel_nm)
 
     def image_at(self, z: int) -> np.ndarray:
         """Slice z: uint8 (y, x) at the training pixel size."""
-        native = to_uint8(self.image[z], self.range, f"{self.image.path}, slice {z}")
+        native = to_uint8(self.view[z], self.range, f"{self.image.path}, slice {z}")
         return resample_image(native, self.shape_at_training)
 
     def label_at(self, z: int) -> np.ndarray:
@@ -59,7 +70,13 @@ class Part:
 
     def native_label_at(self, z: int) -> np.ndarray:
         """Label of slice z, one of `labelled_zs`: uint8 (y, x) in {0, 1, 255 = ignore} at the volume's pixel size."""
-        return self.rule.decode(self.label[self.rule.index[z]])
+        return self.rule.decode(self.label[self.rule.index[z], *(self.window or ())])
+
+    def whole_label_at(self, z: int) -> np.ndarray:
+        """The same for the whole slice of `image`; what lies beside the window is ignored."""
+        label = np.full(self.image.shape[1:], IGNORE, np.uint8)
+        label[self.window or ()] = self.native_label_at(z)
+        return label
 
 
 def training_shape(volume: Volume, pixel_nm: tuple[float, float] | None) -> tuple[int, int]:
@@ -72,7 +89,7 @@ def training_shape(volume: Volume, pixel_nm: tuple[float, float] | None) -> tupl
 
 @dataclass(frozen=True)
 class Dataset:
-    """Parts for training (the first is the one cut into blocks), validation and test; the last two may be empty."""
+    """Parts for training (the first is the one cut into regions), validation and test; the last two may be empty."""
 
     name: str
     train: tuple[Part, ...]
@@ -85,7 +102,7 @@ class Raw:
     """What a data set's files hold: "train", optionally "test", and further volumes, labelled or not, by any name.
 
     `train` and `validation` are the default z ranges of the training volume: "a:b", "" for all of it, "none"; a
-    `validation` of "auto" leaves it to `_last_fifth`.
+    `validation` of "auto" leaves it to `regions`.
     """
 
     sources: dict[str, Source]
@@ -108,12 +125,13 @@ def load_dataset(config: ConfigDict) -> Dataset:
     sources.update(_unlabelled_elsewhere(config))
     for split, source in sources.items():
         check_likely(source.image.voxel_nm, source.image.path, f"data.{'test_' if split == 'test' else ''}voxel_nm")
-    train_zs, validation_zs = _blocks(config, raw)
+    train, validation = regions(config, raw.sources["train"], raw.train, raw.validation)
     pixel_nm = _training_pixel(config, sources)
     ranges = {split: intensity_range(source.image, source.zs) for split, source in sources.items()}
 
-    def part(name: str, split: str, zs: Sequence[int]) -> Part:
+    def part(name: str, split: str, zs: Sequence[int], window: tuple[slice, slice] | None = None) -> Part:
         source = sources[split]
+        whole = window is None or tuple(axis.stop - axis.start for axis in window) == source.image.shape[1:]
         return Part(
             name=f"{config.name}/{name}",
             image=source.image,
@@ -122,14 +140,15 @@ def load_dataset(config: ConfigDict) -> Dataset:
             labelled_zs=tuple(z for z in zs if source.rule and z in source.rule.index),
             rule=source.rule,
             pixel_nm=pixel_nm,
-            range=ranges[split],  # one for all blocks of a volume
+            range=ranges[split],  # one for all regions of a volume
+            window=None if whole else window,
         )
 
     further = [part(split, split, source.zs) for split, source in sources.items() if split not in ("train", "test")]
     return Dataset(
         name=config.name,
-        train=(part("train", "train", train_zs), *further),
-        validation=(part("validation", "train", validation_zs),) if validation_zs else (),
+        train=(part("train", "train", *train), *further),
+        validation=(part("validation", "train", *validation),) if validation.zs else (),
         test=(part("test", "test", sources["test"].zs),) if "test" in sources else (),
     )
 
@@ -199,83 +218,6 @@ def _unlabelled_elsewhere(config: ConfigDict) -> dict[str, Source]:
         free = {split: source for split, source in others.items() if source.rule is None} or others
         sources |= {f"{name}/{split}": Source(source.image, source.zs) for split, source in free.items()}
     return sources
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Blocks in z
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def _blocks(config: ConfigDict, raw: Raw) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """(training slices, validation slices) of the training volume, neighbours kept apart."""
-    source = raw.sources["train"]
-    chosen = config.validation_slices
-    if chosen and chosen != "none":
-        validation = _block(chosen, "data.validation_slices", source)
-        if not any(z in source.rule.index for z in validation):
-            raise InputError(
-                f"data.validation_slices={chosen} holds no labelled slice; expected at least one, or none."
-            )
-    elif chosen == "none" or (raw.validation == "auto" and config.train_slices):
-        validation = ()
-    elif raw.validation == "auto":
-        validation = _last_fifth(source)
-    else:
-        validation = _default(raw.validation, source)
-
-    if config.train_slices:
-        train = _block(config.train_slices, "data.train_slices", source)
-        if set(train) & set(validation):
-            raise InputError(
-                f"data.train_slices={config.train_slices} overlaps the validation slices {validation[0]}:"
-                f"{validation[-1] + 1}; expected blocks apart: change it, or set data.validation_slices (or none)."
-            )
-    else:
-        train = _default(raw.train, source)
-        if validation and (chosen or raw.validation == "auto"):
-            train = tuple(z for z in train if not validation[0] - GAP <= z <= validation[-1] + GAP)
-            if not train:
-                raise InputError(
-                    f"data.validation_slices={chosen} leaves no slice for training; choose a smaller block."
-                )
-    if not validation:
-        print(f"{config.name}: no validation block, all labels can train; data.validation_slices=a:b would spare some.")
-    return train, validation
-
-
-def _block(text: str, key: str, source: Source) -> tuple[int, ...]:
-    """The slices a..b-1 of 'a:b'."""
-    start, colon, stop = (field.strip() for field in text.partition(":"))
-    if not (start.isdecimal() and colon and stop.isdecimal()):
-        raise InputError(f"{key}={text} is not understood; expected a z range such as 0:128 (128 not included).")
-    first, last = source.zs[0], source.zs[-1] + 1
-    if not first <= int(start) < int(stop) <= last:
-        raise InputError(
-            f"{key}={text} does not fit {source.image.path}; expected a range within {first}:{last}, its start first."
-        )
-    return tuple(z for z in source.zs if int(start) <= z < int(stop))
-
-
-def _default(text: str, source: Source) -> tuple[int, ...]:
-    """A data set's own range, as far as the volume reaches."""
-    if text == "none":
-        return ()
-    start, _, stop = text.partition(":")
-    return tuple(z for z in source.zs if int(start or 0) <= z < (int(stop) if stop else math.inf))
-
-
-def _last_fifth(source: Source) -> tuple[int, ...]:
-    """A block from the last fifth of the labelled slices; empty where labels are too few to spare any.
-
-    Labels are precious in a person's own volume: with fewer than 8, or where the gap would cost half of them, all of
-    them train.
-    """
-    labelled = sorted(source.rule.index)
-    first, last = labelled[-max(1, len(labelled) // 5)], labelled[-1]
-    left = sum(z < first - GAP for z in labelled)
-    if len(labelled) < 8 or 2 * left < len(labelled):
-        return ()
-    return tuple(range(first, last + 1))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ from tiny import config, volume, write_slices, write_test_volume
 
 from dualrel_jax.data.datasets.labels import LabelRule, check_values
 from dualrel_jax.data.datasets.partition import make_partition
-from dualrel_jax.data.datasets.registry import GAP, load_dataset
+from dualrel_jax.data.datasets.regions import GAP
+from dualrel_jax.data.datasets.registry import load_dataset
 from dualrel_jax.errors import InputError
 
 
@@ -135,7 +136,7 @@ def test_ignored_pixels(own, background, foreground, ignore):
     label = np.where(MASK > 0, foreground, background).astype(np.int16)
     label[:, :10] = ignore
     label[5] = ignore  # nothing but ignored pixels: not a labelled slice
-    dataset = load_dataset(own(label, ignore_value=ignore, validation_slices="none"))
+    dataset = load_dataset(own(label, ignore_value=ignore, validation_region="none"))
     assert 5 not in dataset.train[0].labelled_zs
     decoded = dataset.train[0].label_at(4)
     assert (decoded[:10] == 255).all() and np.array_equal(decoded[10:], MASK[4, 10:])
@@ -184,7 +185,7 @@ def test_values_that_have_no_meaning_are_refused(own, kind, decoded, message):
 
 
 def test_classes_with_nothing_left_unlabelled(own):
-    part = load_dataset(own(MASK + 1, ignore_value=0, validation_slices="none")).train[0]
+    part = load_dataset(own(MASK + 1, ignore_value=0, validation_region="none")).train[0]
     assert np.array_equal(part.label_at(4), MASK[4])
 
 
@@ -272,32 +273,36 @@ def test_a_validation_block_costs_less_than_half_of_the_labels(tmp_path_factory,
 def test_few_labels_all_train(own, capsys):
     dataset = load_dataset(own({f"{z}.png": MASK[z] for z in range(0, 21, 3)}))
     assert dataset.validation == () and len(dataset.train[0].labelled_zs) == 7
-    assert "no validation block" in capsys.readouterr().out
+    assert "no validation slices" in capsys.readouterr().out
 
 
-def test_blocks_of_the_config(own):
-    both = load_dataset(own(MASK, train_slices="0:10", validation_slices="12:20"))
+def test_regions_of_the_config(own):
+    both = load_dataset(own(MASK, train_region="0:10", validation_region="12:20"))
     assert (zs_of(both.train[0]), zs_of(both.validation[0])) == ((0, 10), (12, 20))
-    one = load_dataset(own(MASK, validation_slices="10:14"))
+    one = load_dataset(own(MASK, validation_region="10:14"))
     assert one.train[0].zs == (*range(10 - GAP), *range(14 + GAP, 24))
-    assert load_dataset(own(MASK, train_slices="2:20")).validation == ()
-    assert load_dataset(own(MASK, validation_slices="none")).validation == ()
+    assert load_dataset(own(MASK, train_region="2:20")).validation == ()
+    assert load_dataset(own(MASK, validation_region="none")).validation == ()
 
 
 @pytest.mark.parametrize(
     "fields, said",
     [
-        ({"train_slices": "0:14", "validation_slices": "13:20"}, "overlaps the validation slices 13:20"),
-        ({"train_slices": "0:30"}, "within 0:24"),
-        ({"train_slices": "9:9"}, "within 0:24"),
-        ({"validation_slices": "20:12"}, "within 0:24"),
-        ({"validation_slices": "20"}, "data.validation_slices=20 is not understood"),
-        ({"train_slices": "-3:5"}, "data.train_slices=-3:5 is not understood"),
-        ({"validation_slices": "2:22"}, "leaves no slice for training"),
-        ({"validation_slices": "3:5", "labelled_slices": "9,12"}, "holds no labelled slice"),
+        ({"train_region": "0:14", "validation_region": "13:20"}, "overlaps the validation slices 13:20"),
+        ({"train_region": "0:30"}, "within 0:24"),
+        ({"train_region": "9:9"}, "within 0:24"),
+        ({"validation_region": "20:12"}, "within 0:24"),
+        ({"validation_region": "20"}, "data.validation_region=20 is not understood"),
+        ({"validation_region": "20:22,0:9"}, "is not understood.*ranges of z, y and x such as 0:128,,0:704"),
+        ({"validation_region": "20:22,,0:49"}, "expected x within 0:48"),
+        ({"train_region": "0:14,,9:20", "validation_region": "13:20,,0:10"}, "overlaps the validation slices 13:20"),
+        ({"validation_region": "0:24,,0:10"}, "leaves no slice for training.*set data.train_region"),
+        ({"train_region": "-3:5"}, "data.train_region=-3:5 is not understood"),
+        ({"validation_region": "2:22"}, "leaves no slice for training"),
+        ({"validation_region": "3:5", "labelled_slices": "9,12"}, "holds no labelled slice"),
     ],
 )
-def test_bad_blocks(own, fields, said):
+def test_bad_regions(own, fields, said):
     with pytest.raises(InputError, match=said):
         load_dataset(own(MASK, **fields))
 

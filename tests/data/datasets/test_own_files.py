@@ -61,7 +61,7 @@ def test_voxel_sizes_of_files_reach_the_crops(tmp_path, write, name):
 
 
 def test_thick_slices_stay_as_they_are(own):
-    part = load_dataset(own(MASK, voxel_nm="30,8,8", pixel_nm=8.0, validation_slices="none")).train[0]
+    part = load_dataset(own(MASK, voxel_nm="30,8,8", pixel_nm=8.0, validation_region="none")).train[0]
     assert part.pixel_nm == (8.0, 8.0) and len(part.zs) == 24 and part.image_at(0).shape == (40, 48)
 
 

@@ -25,16 +25,19 @@ def zs_of(part):
         ("lucchi_pp", 12, 12, 5, (5.0, 5.0, 5.0)),
         ("mitoem_r", 6, 6, 3, (30.0, 8.0, 8.0)),
         ("mitoem_h", 6, 6, 3, (30.0, 8.0, 8.0)),
+        ("fly_brain", 12, 12, 0, (12.0, 12.0, 12.0)),
+        ("glycolytic_muscle", 12, 12, 0, (18.0, 18.0, 18.0)),
     ],
 )
 def test_public_layouts(tmp_path, name, train, labelled, test, voxel_nm):
     write_layout(name, tmp_path)
     dataset = load_dataset(config(name, dir=str(tmp_path)))
-    (part,), (test_part,) = dataset.train, dataset.test
-    assert (part.name, test_part.name) == (f"{name}/train", f"{name}/test")
-    assert (len(part.zs), len(part.labelled_zs), len(test_part.labelled_zs)) == (train, labelled, test)
-    assert part.image.voxel_nm == test_part.image.voxel_nm == voxel_nm and part.pixel_nm == voxel_nm[1:]
-    for each in (part, test_part):
+    assert [part.name for part in (*dataset.train, *dataset.test)] == [f"{name}/train"] + [f"{name}/test"] * (test > 0)
+    (part,) = dataset.train
+    assert (len(part.zs), len(part.labelled_zs)) == (train, labelled) and part.pixel_nm == voxel_nm[1:]
+    assert [len(part.labelled_zs) for part in dataset.test] == [test] * (test > 0)
+    for each in (part, *dataset.test):
+        assert each.image.voxel_nm == voxel_nm
         for z in each.labelled_zs:
             image, label = each.image_at(z), each.label_at(z)
             assert image.dtype == label.dtype == np.uint8 and image.shape == label.shape == each.shape_at_training
@@ -84,6 +87,8 @@ def test_missing_files_are_named_with_the_way_to_get_them(tmp_path, monkeypatch)
     monkeypatch.delenv("DUALREL_DATA", raising=False)
     with pytest.raises(InputError, match=r"lucchi/training.tif is missing.*--mode=download.*epfl"):
         load_dataset(config("lucchi", dir=str(tmp_path)))
+    with pytest.raises(InputError, match=r"fly_brain/images.tif is missing; put images.tif.*EMPIAR-10982"):
+        load_dataset(config("fly_brain", dir=str(tmp_path)))
     (write_layout("lucchi", tmp_path) / "training_groundtruth.tif").unlink()
     with pytest.raises(InputError, match=r"training_groundtruth.tif is missing"):
         load_dataset(config("lucchi", dir=str(tmp_path)))
@@ -140,6 +145,17 @@ def test_the_real_lucchi():
     assert dataset.test == () or len(dataset.test[0].zs) == 165
 
 
+@pytest.mark.parametrize(
+    "name, shape, foreground", [("fly_brain", (256, 255, 255), 0.102), ("glycolytic_muscle", (192, 383, 765), 0.030)]
+)
+def test_the_real_volumes_of_mitonet(name, shape, foreground):
+    dataset = load_dataset(config(name, dir=str(real_data(name).parent)))
+    (train,), (validation,) = dataset.train, dataset.validation
+    assert train.image.shape == shape and train.zs[-1] < validation.zs[0] and validation.zs[-1] == shape[0] - 1
+    decoded = [part.native_label_at(z).mean() for part in (train, validation) for z in part.zs[::4]]
+    assert np.mean(decoded) == pytest.approx(foreground, abs=0.01)
+
+
 def test_the_real_vnc():
     dataset = load_dataset(config("vnc", dir=str(real_data("vnc").parent)))
     assert [part.image.shape for part in dataset.train] == [(20, 1024, 1024)] * 2
@@ -150,14 +166,14 @@ def test_the_real_vnc():
 
 def test_every_slice_may_train(tmp_path):
     write_layout("vnc", tmp_path)
-    dataset = load_dataset(config("vnc", dir=str(tmp_path), train_slices="0:20", validation_slices="none"))
+    dataset = load_dataset(config("vnc", dir=str(tmp_path), train_region="0:20", validation_region="none"))
     assert len(dataset.train[0].zs) == 20 and dataset.validation == ()
 
 
 def test_public_training_and_validation_may_not_overlap(tmp_path):
     write_layout("vnc", tmp_path)
-    with pytest.raises(InputError, match="data.train_slices=0:18 overlaps the validation slices 16:20"):
-        load_dataset(config("vnc", dir=str(tmp_path), train_slices="0:18"))
+    with pytest.raises(InputError, match="data.train_region=0:18 overlaps the validation slices 16:20"):
+        load_dataset(config("vnc", dir=str(tmp_path), train_region="0:18"))
 
 
 def test_a_test_volume_replaces_that_of_a_public_data_set(tmp_path):
