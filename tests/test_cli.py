@@ -89,11 +89,11 @@ def test_a_config_file_reproduces_a_run(run_folder, tmp_path):
 def test_a_yaml_file_holds_some_fields(run_folder, tmp_path):
     (tmp_path / "mine.yaml").write_text(
         "method: cps\nsize: small\ndata:\n  image: volume.tif\n  label: masks\n  voxel_nm: [30, 8, 8]\n"
-        "  validation_slices: 10:12\naugment:\n  scale: [0.7, 1.4]\n  flips: false\ntrain: {patch: 128}\n"
+        "  validation_region: 10:12\naugment:\n  scale: [0.7, 1.4]\n  flips: false\ntrain: {patch: 128}\n"
     )
     _, config = cli.parse("train runs/new --config mine.yaml".split())
     assert (config.method.name, config.size, config.data.name, config.data.labelled) == ("cps", "small", "own", "all")
-    assert (config.data.voxel_nm, config.data.validation_slices) == ("30,8,8", "10:12")
+    assert (config.data.voxel_nm, config.data.validation_region) == ("30,8,8", "10:12")
     assert (config.augment.scale, config.augment.flips, config.train.crop_px) == ((0.7, 1.4), False, 128)
 
 

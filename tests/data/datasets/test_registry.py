@@ -85,7 +85,7 @@ def test_data_are_also_found_through_the_environment(tmp_path, monkeypatch):
 
 def test_missing_files_are_named_with_the_way_to_get_them(tmp_path, monkeypatch):
     monkeypatch.delenv("DUALREL_DATA", raising=False)
-    with pytest.raises(InputError, match=r"lucchi/training.tif is missing.*--mode=download.*epfl"):
+    with pytest.raises(InputError, match=r"lucchi/training.tif is missing.*dualrel download lucchi.*epfl"):
         load_dataset(config("lucchi", dir=str(tmp_path)))
     with pytest.raises(InputError, match=r"fly_brain/images.tif is missing; put images.tif.*EMPIAR-10982"):
         load_dataset(config("fly_brain", dir=str(tmp_path)))
