@@ -127,7 +127,7 @@ def _train(config: ConfigDict, workdir: Path, dataset: Dataset | None) -> TrainS
             if log or evaluate or save:  # what diverged is neither scored nor kept
                 scalars = check_divergence(jax.device_get(diagnostics), jax.device_get(state.skipped), step, config)
             if log:
-                speed = {"speed/seconds_per_step": timer.lap(step)}
+                speed = {f"speed/{name}": value for name, value in timer.lap(step).items()}
                 logger.write(step, {f"train/{name}": value for name, value in scalars.items()} | speed)
                 progress.update(step, describe_step(scalars))
             scores = validate(predictor, state, dataset, config, workdir=workdir, step=step) if evaluate else None

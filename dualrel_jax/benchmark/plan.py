@@ -1,5 +1,7 @@
 """The trials of a benchmark: which there are, their folders, and which of them are finished."""
 
+import dataclasses
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +9,8 @@ from pathlib import Path
 from ml_collections import ConfigDict
 
 from dualrel_jax import config as config_lib
-from dualrel_jax.benchmark.statistics import BASELINE, compact, targets
+from dualrel_jax.benchmark import budget
+from dualrel_jax.benchmark.statistics import BASELINE, compact, domains_of, targets
 from dualrel_jax.config.migration import migrate
 from dualrel_jax.errors import InputError
 from dualrel_jax.utils.atomic import write_text
@@ -24,9 +27,10 @@ class Trial:
     folder: Path
     config: ConfigDict
     scoring: dict
+    domain: str = ""  # of a benchmark over several domains
 
     def __str__(self) -> str:
-        return f"{self.row}, {self.labelled} labelled, seed {self.seed}"
+        return f"{self.domain and f'{self.domain}, '}{self.row}, {self.labelled} labelled, seed {self.seed}"
 
     def check(self) -> None:
         """InputError if the folder holds the training of another config."""
@@ -68,13 +72,35 @@ class Trial:
 def plan(config: ConfigDict, workdir: Path) -> list[Trial]:
     """Every trial of the benchmark, seed by seed, so that a table fills evenly. InputError for a wrong config."""
     _check(config)
-    rows = [row for row in config.only.split(",") if row] or list(config.rows)
-    partitions = [labelled.strip() for labelled in str(config.labelled).split(",") if labelled.strip()]
-    pairs = [(row, labelled) for labelled in partitions for row in rows]
-    if config.bounds and BASELINE in rows:
+    pairs = [(row, labelled) for labelled in partitions_of(config) for row in rows_of(config)]
+    if config.bounds and BASELINE in rows_of(config):
         pairs.append((BASELINE, "all"))
     seeds = range(config.first_seed, config.first_seed + config.seeds)
-    return [trial_of(config, workdir, *pair, seed) for seed in seeds for pair in dict.fromkeys(pairs)]
+    cells = itertools.product(seeds, dict.fromkeys(pairs), domains_of(config))
+    return [trial_of(config, workdir, *pair, seed, domain=domain) for seed, pair, domain in cells]
+
+
+def plan_measurements(config: ConfigDict, workdir: Path) -> dict[str, Trial]:
+    """Row -> the short training that measures its step, of rows to run that no table of `budget` has yet."""
+    _check(config)
+    if not config.get("cpu_minutes") or config.step_seconds:
+        return {}
+    table, trials = budget.step_seconds(config, workdir), {}
+    for row in rows_of(config):
+        if row not in table:
+            names = row, partitions_of(config)[0], config.first_seed
+            trial = trial_of(config, workdir, *names, domain=domains_of(config)[0], steps=budget.MEASURED_STEPS)
+            own = budget.measure_config(trial.config)
+            trials[row] = dataclasses.replace(trial, folder=workdir / "step_seconds" / row, config=own)
+    return trials
+
+
+def rows_of(config: ConfigDict) -> list[str]:
+    return [row for row in config.only.split(",") if row] or list(config.rows)
+
+
+def partitions_of(config: ConfigDict) -> list[str]:
+    return [labelled.strip() for labelled in str(config.labelled).split(",") if labelled.strip()]
 
 
 def _check(config: ConfigDict) -> None:
@@ -90,6 +116,9 @@ def _check(config: ConfigDict) -> None:
             raise InputError(f"config.only names {row}; expected some of {rows}, separated by commas.")
     if config.score_on not in ("test", "validation"):
         raise InputError(f"config.score_on is {config.score_on!r}; expected test or validation.")
+    for domain in filter(None, domains_of(config)):
+        if domain not in DATASETS:
+            raise InputError(f"config.domains names {domain}; expected some of {', '.join(DATASETS)}.")
     names = targets(config)
     if unknown := [name for name in names[1:] if name not in DATASETS or name == names[0]]:
         raise InputError(f"config.to names {unknown[0]}; expected data sets to test on beside {names[0]}, joined by +.")
@@ -103,36 +132,51 @@ def _check(config: ConfigDict) -> None:
             f"config.base.data.partition_file is {config.base.data.partition_file}; expected none: config.labelled "
             "says which slices keep their labels."
         )
-    for key, least in {"seeds": 1, "bootstrap": 1, "first_seed": 0, "processes": 0}.items():
-        if config[key] < least:
+    for key, least in {"seeds": 1, "bootstrap": 1, "first_seed": 0, "processes": 0, "foreign_slices": 0}.items():
+        if config.get(key, least) < least:
             raise InputError(f"config.{key} is {config[key]}; expected {least} or more.")
 
 
-def trial_of(config: ConfigDict, workdir: Path, row: str, labelled: str, seed: int) -> Trial:
+def trial_of(
+    config: ConfigDict, workdir: Path, row: str, labelled: str, seed: int, *, domain: str = "", steps: int = 0
+) -> Trial:
+    """The trial of a row; `domain`: of a benchmark over several; `steps`: others than its budget leads to."""
     own = config.base.copy_and_resolve_references().unlock()
     own.seed, own.data.labelled = seed, labelled
     own.method = config.rows[row].method
+    folder = workdir / domain if domain else workdir
+    if domain:
+        own.data.name = domain
+        own.data.update(config.domains[domain])
+    if steps or config.get("cpu_minutes"):
+        own.train.steps = steps or budget.steps_of(config, workdir, row)
     own = config_lib.resolve(own)
     without_effect = ("input", "output", "voxel_nm", "probability", "weights", "batch")  # on the scores
     scoring = {
-        "targets": targets(config),
+        "targets": targets(config, domain),
         "score_on": config.score_on,
         "predict": {key: value for key, value in own.predict.items() if key not in without_effect},
         "test": [own.data.test_image, own.data.test_label],
     }
-    return Trial(row, labelled, seed, workdir / labelled.replace("/", "_") / row / f"seed_{seed}", own, scoring)
+    scoring |= {key: config[key] for key in ("masks", "foreign_slices") if config.get(key)}
+    folder = folder / labelled.replace("/", "_") / row / f"seed_{seed}"
+    return Trial(row, labelled, seed, folder, own, scoring, domain)
 
 
 def on_disk(config: ConfigDict, workdir: Path) -> list[Trial]:
     """Trials in `workdir` of the config's rows that have scores, whether or not they are planned now."""
     trials = []
-    for path in sorted(workdir.glob("*/*/seed_*/scores.json")):
-        fields = {"row": str, "labelled": str, "seed": int}
-        scores = read_json(path, fields, "delete it, and the training is scored again")
-        if scores["row"] in config.rows:
-            trials.append(trial_of(config, workdir, scores["row"], scores["labelled"], scores["seed"]))
+    for domain in domains_of(config):
+        for path in sorted((workdir / domain).glob("*/*/seed_*/scores.json")):
+            fields = {"row": str, "labelled": str, "seed": int}
+            scores = read_json(path, fields, "delete it, and the training is scored again")
+            if scores["row"] in config.rows:
+                names = scores["row"], scores["labelled"], scores["seed"]
+                trials.append(trial_of(config, workdir, *names, domain=domain))
     return trials
 
 
 def collect(config: ConfigDict, workdir: Path) -> list[dict]:
-    return [compact(trial.scores()) for trial in on_disk(config, workdir) if trial.is_finished()]
+    """Scores of the finished trials, as results.json holds them."""
+    finished = [trial for trial in on_disk(config, workdir) if trial.is_finished()]
+    return [compact(trial.scores()) | ({"domain": trial.domain} if trial.domain else {}) for trial in finished]

@@ -10,6 +10,7 @@ import numpy as np
 from dualrel_jax.benchmark.published import published
 
 REFERENCE, BASELINE = "dualrel", "supervised"  # rows: differences are to the first, the second gives both bounds
+SCORED = ("teacher", "student", "masks")  # of a data set: single slices by either weights, and masks of `predict`
 METRICS = ("jac_pooled", "dsc_pooled", "jac_per_slice_mean", "dsc_per_slice_mean")
 
 MeanDeviation = tuple[float, float | None]  # mean and standard deviation over seeds (None for one seed)
@@ -58,9 +59,16 @@ def compare(config: Mapping, trials: Sequence[Mapping]) -> list[Entry]:
     ]
 
 
-def targets(config: Mapping) -> list[str]:
-    """Names of the data sets that are scored, that of the training first."""
+def targets(config: Mapping, domain: str = "") -> list[str]:
+    """Names of the data sets that are scored, that of the training first; the others are the other domains, if any."""
+    if domain:
+        return [domain, *(name for name in domains_of(config) if name != domain)]
     return [config["base"]["data"]["name"], *filter(None, config["to"].split("+"))]
+
+
+def domains_of(config: Mapping) -> list[str]:
+    """The domains of a benchmark over several; [""] for one on a single data set."""
+    return list(config["domains"]) if "domains" in config else [""]
 
 
 def _entries(config: Mapping, target: str, groups: Mapping[tuple[str, str], list[Mapping]]) -> list[Entry]:
@@ -102,10 +110,11 @@ def compact(scores: Mapping) -> dict:
     targets = {}
     for name, target in scores["targets"].items():
         targets[name] = dict(target)
-        for weights in ("teacher", "student"):
-            summary = dict(target[weights])
-            summary["counts"] = [[r[key] for key in ("z", "tp", "fp", "fn", "tn")] for r in summary.pop("records")]
-            targets[name][weights] = summary
+        for kind in SCORED:
+            if kind in target:
+                summary = dict(target[kind])
+                summary["counts"] = [[r[key] for key in ("z", "tp", "fp", "fn", "tn")] for r in summary.pop("records")]
+                targets[name][kind] = summary
     return {**scores, "targets": targets}
 
 
@@ -117,33 +126,53 @@ def mean_and_deviation(values: Sequence[float]) -> MeanDeviation:
 def paired_difference(
     a: np.ndarray, b: np.ndarray, resamples: int = 2000, seed: int = 0
 ) -> tuple[float, float, float] | None:
-    """Pooled JAC of `a` minus that of `b`, mean over seeds, with a 95 % percentile bootstrap interval.
+    """`difference_over_domains` of one domain with one test set, of counts `seed z 3` of each method."""
+    return difference_over_domains([[(a, b)]], resamples, seed)
 
-    Seeds and slices are drawn with replacement, independently of each other and the same for `a` and `b`, so what makes
-    a slice or a seed hard for both cancels.
+
+def difference_over_domains(
+    domains: Sequence[Sequence[tuple[np.ndarray, np.ndarray]]], resamples: int = 2000, seed: int = 0
+) -> tuple[float, float, float] | None:
+    """Pooled JAC of method a minus that of b with a 95 % percentile bootstrap interval: mean over domains, in each of
+    them over test sets, in each of these over seeds.
+
+    Domains, in each its seeds, and in each test set its slices are drawn with replacement, independently of each other
+    and the same for `a` and `b`, so what makes a domain, a seed or a slice hard for both cancels.
 
     Args:
-        a, b: `seed z 3` counts of true positive, false positive and false negative pixels.
+        domains: for each domain (whose trainings share their seeds) for each of its test sets the counts (a, b), each
+            `seed z 3`: true positive, false positive and false negative pixels.
         resamples: number of draws.
         seed: of the draws.
 
     Returns:
         (difference, low, high) as fractions; None where a pooled JAC is 0/0.
     """
-    if a.shape != b.shape:
-        raise ValueError(f"expected counts of the same seeds and slices, got {a.shape} and {b.shape}")
-    seeds, slices, _ = a.shape
     rng = np.random.default_rng(seed)
-    slice_weights = rng.multinomial(slices, np.full(slices, 1 / slices), resamples)
-    seed_weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), resamples) / seeds
-    with np.errstate(invalid="ignore"):
-        once = _jac(a.sum(axis=1)) - _jac(b.sum(axis=1))
-        drawn = _jac(np.einsum("rz,szc->rsc", slice_weights, a)) - _jac(np.einsum("rz,szc->rsc", slice_weights, b))
-    differences = (seed_weights * drawn).sum(axis=1)
+    once, drawn = zip(*(_of_domain(test_sets, resamples, rng) for test_sets in domains), strict=True)
+    weights = rng.multinomial(len(drawn), np.full(len(drawn), 1 / len(drawn)), resamples) / len(drawn)
+    differences = np.where(weights > 0, weights * np.stack(drawn, axis=1), 0.0).sum(axis=1)
     differences = differences[np.isfinite(differences)]  # a draw of slices without foreground has no score
     if not np.isfinite(once).all() or not len(differences):
         return None
-    return float(once.mean()), *map(float, np.percentile(differences, (2.5, 97.5)))
+    return float(np.mean(once)), *map(float, np.percentile(differences, (2.5, 97.5)))
+
+
+def _of_domain(
+    test_sets: Sequence[tuple[np.ndarray, np.ndarray]], resamples: int, rng: np.random.Generator
+) -> tuple[float, np.ndarray]:
+    """(difference, that of each draw of slices and seeds), mean over the test sets of one domain."""
+    if len({side.shape[0] for pair in test_sets for side in pair}) > 1 or any(a.shape != b.shape for a, b in test_sets):
+        raise ValueError(f"expected counts of the same seeds and slices, got {[a.shape for a in sum(test_sets, ())]}")
+    once, drawn = [], []
+    with np.errstate(invalid="ignore"):
+        for a, b in test_sets:
+            seeds, slices, _ = a.shape
+            weights = rng.multinomial(slices, np.full(slices, 1 / slices), resamples)
+            once.append((_jac(a.sum(axis=1)) - _jac(b.sum(axis=1))).mean())
+            drawn.append(_jac(np.einsum("rz,szc->rsc", weights, a)) - _jac(np.einsum("rz,szc->rsc", weights, b)))
+        seed_weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), resamples) / seeds
+        return float(np.mean(once)), (seed_weights * np.mean(drawn, axis=0)).sum(axis=1)
 
 
 def gap_closed(score: float | None, few: float | None, every: float | None) -> tuple[float | None, str]:

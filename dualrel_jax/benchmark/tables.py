@@ -93,7 +93,7 @@ def difference_table(title: str, entries: Sequence[Entry], resamples: int) -> Ta
                 if entry.gap_note not in reasons:
                     reasons.append(entry.gap_note)
                 gap = f"{NOTHING} [{reasons.index(entry.gap_note) + 1}]"
-            texts += ["" if row == REFERENCE else _interval(entry), gap]
+            texts += ["" if row == REFERENCE else interval_text(entry and entry.difference), gap]
         table.rows.append(texts)
     table.notes = [
         "Percentage points of pooled JAC, positive where DualRel is better, with a 95 % interval from "
@@ -138,10 +138,11 @@ def _cost(entries: Sequence[Entry]) -> list[str]:
     return [middle, f"{sum(entry.minutes for entry in entries):.3g}"]
 
 
-def _interval(entry: Entry | None) -> str:
-    if entry is None or entry.difference is None:
+def interval_text(difference: tuple[float, float, float] | None) -> str:
+    """A difference and its interval, with signs."""
+    if difference is None:
         return NOTHING
-    value, low, high = (f"{number:+.1f}".replace("-", "−") for number in entry.difference)
+    value, low, high = (f"{number:+.1f}".replace("-", "−") for number in difference)
     return f"{value} ({low} to {high})"
 
 

@@ -17,7 +17,9 @@ from dualrel_jax.data.datasets.registry import Dataset, Part, load_dataset
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference import run
 from dualrel_jax.inference.choice import choose_for_parts
+from dualrel_jax.inference.mask_scoring import score_masks
 from dualrel_jax.inference.scoring import score
+from dualrel_jax.metrics.segmentation import Scores
 from dualrel_jax.train import train
 from dualrel_jax.utils import sharding
 from dualrel_jax.utils.atomic import write_text
@@ -51,28 +53,38 @@ def run_trial(folder: Path) -> None:
         **{key: trial[key] for key in ("row", "labelled", "seed", "scoring")},
         "labelled_slices": len(Partition.load(folder / "partition.json").labelled),
         "steps": config.train.steps,
-        "seconds_per_step": _median(folder, "speed/seconds_per_step"),
+        "seconds_per_step": median_of(folder, "speed/seconds_per_step"),
+        "cpu_seconds_per_step": median_of(folder, "speed/cpu_seconds_per_step"),
         "wall_seconds": seconds,
         "peak_memory_mib": peak_memory_mib(),
         "device": f"{len(record['devices'])} x {jax.devices()[0].device_kind}",
         "pixel_nm": record["pixel_nm"],
         "consistency_weight": _curve(folder, "train/consistency_weight"),
-        "targets": score_parts(folder, config, own, parts),
+        "targets": score_parts(folder, config, own, parts, trial["scoring"]),
     }
     text = json.dumps(without_nan(scores), allow_nan=False)
     write_text(path, text + "\n")
 
 
+def measure_trial(folder: Path) -> None:
+    """Trains what `folder`/cell.json describes, a short training, and writes cost.json: CPU seconds of a step."""
+    logging.set_verbosity(logging.FATAL)
+    sharding.cache_compilations()
+    trial = read_json(folder / "cell.json", {"config": dict}, "repeat the benchmark's command, which writes it again")
+    train(config_lib.resolve(ConfigDict(trial["config"])), folder, wait_s=WAIT_S)
+    write_text(folder / "cost.json", json.dumps(median_of(folder, "speed/cpu_seconds_per_step")) + "\n")
+
+
 def parts_to_score(own: Dataset, data: ConfigDict, targets: list[str], score_on: str) -> dict[str, tuple[Part, ...]]:
     """Data set -> what is scored there, at the pixel size of the training on `own`, which `data` describes.
 
-    Of the training data set: its test volume, or its validation block where there is none or `score_on` says so. Of
-    another: its test volume, or where there is none every labelled slice that would train or validate there.
+    Of the training data set: its test volume, or its validation region where there is none or `score_on` is validation.
+    Of another: its test volume, or every labelled slice that would train or validate there, by the same rule.
     """
     parts = {data.name: own.test if score_on == "test" and own.test else own.validation}
     for name in targets:
         if name != data.name:
-            parts[name] = _foreign_parts(data, name)
+            parts[name] = _foreign_parts(data, name, score_on)
     for name, of_name in parts.items():
         if not any(part.labelled_zs for part in of_name):
             raise InputError(f"The data set {name} has no labelled {score_on} slices to score on; see config.score_on.")
@@ -82,29 +94,43 @@ def parts_to_score(own: Dataset, data: ConfigDict, targets: list[str], score_on:
     }
 
 
-def _foreign_parts(data: ConfigDict, name: str) -> tuple[Part, ...]:
+def _foreign_parts(data: ConfigDict, name: str, score_on: str) -> tuple[Part, ...]:
     with data.copy_and_resolve_references().unlocked() as foreign:
         cleared = ("train_region", "validation_region", "test_image", "test_label", "test_voxel_nm", "unlabelled_from")
         foreign.update({"name": name, **dict.fromkeys(cleared, "")})
     dataset = load_dataset(foreign)
-    return dataset.test or tuple(part for part in (*dataset.train, *dataset.validation) if part.labelled_zs)
+    if score_on == "test" and dataset.test:
+        return dataset.test
+    return tuple(part for part in (*dataset.train, *dataset.validation) if part.labelled_zs)
 
 
-def score_parts(folder: Path, config: ConfigDict, own: Dataset, parts: dict[str, tuple[Part, ...]]) -> dict[str, dict]:
+def score_parts(
+    folder: Path, config: ConfigDict, own: Dataset, parts: dict[str, tuple[Part, ...]], scoring: dict
+) -> dict[str, dict]:
     """Data set -> {"parts": names, "teacher" and "student": summary, with the "records" of slices}.
 
-    Head and threshold are those that `predict` would choose for the same volumes.
+    Head and threshold are those that `predict` would choose for the same volumes. With `scoring["masks"]` only the
+    weights of the config are scored, and as "masks" also what `predict` makes of the training data set; of other data
+    sets `scoring["foreign_slices"]` slices, evenly spaced.
     """
     targets = {name: {"parts": [part.name for part in of_name]} for name, of_name in parts.items()}
-    for weights in ("student", "teacher"):  # the last one's threshold is kept for later predictions
+    both = ("student", "teacher")  # the last one's threshold is kept for later predictions
+    for weights in (config.predict.weights,) if scoring.get("masks") else both:
         trained = run.load_run(folder, with_weights(config, weights))
         trained.dataset = own
         for name, of_name in parts.items():
             choice = choose_for_parts(trained, of_name)
-            scores, _ = score(choice.predictor, trained.variables, of_name, choice.threshold, show=0)
-            chosen = {"prediction_head": choice.prediction_head, "threshold": choice.threshold}
-            targets[name][weights] = {**scores.summary(), **chosen, "records": scores.records}
+            count = scoring.get("foreign_slices", 0) if name != config.data.name else 0
+            scores, _ = score(choice.predictor, trained.variables, of_name, choice.threshold, max_slices=count, show=0)
+            targets[name][weights] = _summary(scores, choice.prediction_head)
+            if scoring.get("masks") and name == config.data.name:
+                targets[name]["masks"] = _summary(*score_masks(trained, of_name))
     return targets
+
+
+def _summary(scores: Scores, prediction_head: str) -> dict:
+    chosen = {"prediction_head": prediction_head, "threshold": scores.threshold}
+    return {**scores.summary(), **chosen, "records": scores.records}
 
 
 def with_weights(config: ConfigDict, weights: str) -> ConfigDict:
@@ -121,7 +147,7 @@ def peak_memory_mib() -> float:
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def _median(folder: Path, name: str) -> float | None:
+def median_of(folder: Path, name: str) -> float | None:
     values = [record[name] for record in read_records(folder / "metrics.jsonl") if name in record]
     return statistics.median(values) if values else None
 

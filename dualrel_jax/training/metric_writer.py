@@ -54,19 +54,20 @@ class MetricLogger:
 
 
 class StepTimer:
-    """Seconds per training step; what lies between a `lap` and the next `start` is not counted."""
+    """Seconds per training step, on the clock and of this process on all cores; what lies between a `lap` and the next
+    `start` is not counted."""
 
     def __init__(self, step: int):
         self.start(step)
 
     def start(self, step: int) -> None:
-        self._step, self._time = step, time.perf_counter()
+        self._step, self._time, self._cpu = step, time.perf_counter(), time.process_time()
 
-    def lap(self, step: int) -> float:
-        """Seconds per step since the last lap or start, at a step whose result has arrived."""
-        now = time.perf_counter()
-        seconds = (now - self._time) / (step - self._step)
-        self._step, self._time = step, now
+    def lap(self, step: int) -> dict[str, float]:
+        """`seconds_per_step` and `cpu_seconds_per_step` since the last lap or start, at a step whose result is here."""
+        now, cpu, steps = time.perf_counter(), time.process_time(), step - self._step
+        seconds = {"seconds_per_step": (now - self._time) / steps, "cpu_seconds_per_step": (cpu - self._cpu) / steps}
+        self._step, self._time, self._cpu = step, now, cpu
         return seconds
 
 

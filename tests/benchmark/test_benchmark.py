@@ -308,16 +308,16 @@ def test_another_data_set_is_scored_whole_and_at_the_training_pixel_size(small_c
 def test_a_trial_scores_each_data_set_as_predict_would_segment_it(small_config, monkeypatch):
     seen = []
 
-    def score(predictor, variables, parts, threshold, show):
+    def score(predictor, variables, parts, threshold, max_slices, show):
         seen.append((parts[0].name, predictor, threshold))
-        return SimpleNamespace(summary=dict, records=[]), []
+        return SimpleNamespace(summary=dict, records=[], threshold=threshold), []
 
     monkeypatch.setattr(trial, "score", score)
     monkeypatch.setattr(trial.run, "load_run", lambda folder, config: SimpleNamespace(variables={}, config=config))
     choices = {"own": Choice("default", "by head", 0.6, ""), "fly": Choice("prototypes", "by prototypes", 0.5, "")}
     monkeypatch.setattr(trial, "choose_for_parts", lambda run, parts: choices[parts[0].name])
     parts = {name: (SimpleNamespace(name=name),) for name in ("own", "fly")}
-    targets = trial.score_parts(Path(), small_config(), SimpleNamespace(train=()), parts)
+    targets = trial.score_parts(Path(), small_config(), SimpleNamespace(train=()), parts, {})
     assert seen == [("own", "by head", 0.6), ("fly", "by prototypes", 0.5)] * 2
     assert targets["fly"]["teacher"]["prediction_head"] == "prototypes"
 

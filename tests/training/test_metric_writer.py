@@ -11,11 +11,12 @@ def test_a_lap_counts_the_steps_since_the_last_and_not_what_lies_between():
     timer = StepTimer(10)
     time.sleep(0.05)
     first = timer.lap(15)
-    assert 0.01 <= first < 0.05  # five steps in 0.05 s
+    assert 0.01 <= first["seconds_per_step"] < 0.05  # five steps in 0.05 s
+    assert 0 <= first["cpu_seconds_per_step"] < 0.01  # asleep
     time.sleep(0.2)  # a validation
     timer.start(15)
     time.sleep(0.05)
-    assert timer.lap(20) < 0.05
+    assert timer.lap(20)["seconds_per_step"] < 0.05
 
 
 def test_records_end_where_a_kill_cut_the_file(tmp_path):

@@ -1,0 +1,38 @@
+"""Scores of masks as `predict` makes them: averaged along z, above the threshold calibrated on such averages."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dualrel_jax.data.datasets.registry import Part
+from dualrel_jax.inference import z_smoothing
+from dualrel_jax.inference.choice import choose
+from dualrel_jax.inference.region_predictor import RegionPredictor
+from dualrel_jax.inference.run import Run
+from dualrel_jax.inference.volume_predictor import VolumePredictor
+from dualrel_jax.metrics import segmentation
+
+
+def score_masks(run: Run, parts: Sequence[Part]) -> tuple[segmentation.Scores, str]:
+    """Scores of the labelled slices of `parts`, at the pixel size of their labels, and the prediction head.
+
+    Each part is predicted as `predict --region` would: slices around it along z and tissue beside it are read, and
+    only the part itself is compared.
+    """
+    settings = run.config.predict
+    choice = choose(run, [part.image for part in parts], settings.z_smoothing_nm)
+    scores = segmentation.Scores(choice.threshold)
+    for part in parts:
+        labelled, zs = set(part.labelled_zs), range(part.labelled_zs[0], part.labelled_zs[-1] + 1)
+        window = part.window or tuple(slice(0, size) for size in part.image.shape[1:])
+        model = VolumePredictor(
+            choice.predictor, run.variables, part.range, run.pixel_nm, settings.tile, settings.overlap, side=0
+        )
+        sigma = z_smoothing.smoothing_slices(part.image, settings.z_smoothing_nm)
+        task = RegionPredictor(model, part.image, (slice(zs.start, zs.stop), *window), sigma, planes=None)
+        (whole,) = task.windows  # one: slices are predicted at once
+        for z, probability in zip(zs, task.probability_slices(whole, zs), strict=True):
+            if z in labelled:
+                label = part.native_label_at(z)
+                scores.update(z, np.zeros(label.shape) if probability is None else probability, label)
+    return scores, choice.prediction_head

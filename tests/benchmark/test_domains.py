@@ -1,0 +1,234 @@
+"""The benchmark over several domains: which trials there are, equal CPU-minutes, and tables of invented counts."""
+
+import csv
+import io
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from dualrel_jax.benchmark import budget, domain_tables, statistics, tables
+from dualrel_jax.benchmark.domain_statistics import QUESTIONS, compare_domains, mean_ranks
+from dualrel_jax.benchmark.plan import collect, plan, plan_measurements
+from dualrel_jax.config.text_forms import BOX
+from dualrel_jax.errors import InputError
+from dualrel_jax.main import parse
+
+ROWS = {"supervised": "Supervised", "cps": "CPS", "dualrel": "DualRel"}
+DOMAINS = ["here", "there"]
+HITS = {"supervised": 40, "cps": 50, "dualrel": 60}  # of 100 true pixels in every slice
+
+
+def settings(seeds=2, **fields):
+    return {
+        "domains": {name: {} for name in DOMAINS},
+        "base": {"predict": {"weights": "teacher"}, "data": {"name": "here"}},
+        "rows": {key: {"title": title} for key, title in ROWS.items()},
+        "labelled": "1",
+        "seeds": seeds,
+        "bootstrap": 400,
+        "cpu_minutes": 0.0,
+        "foreign_slices": 3,
+        **fields,
+    }
+
+
+def summary(hits, slices=3):
+    counts = [[z, hits, 0, 100 - hits, 900] for z in range(slices)]
+    return {"jac_pooled": hits / 100, "counts": counts}
+
+
+def cell(row, domain, seed, hits=None):
+    """A trial that finds `hits` of 100 pixels in-domain, 10 more as masks of `predict`, 20 less elsewhere."""
+    hits = HITS[row] + (hits or 0)
+    found = {domain: {"parts": [], "teacher": summary(hits), "masks": summary(hits + 10)}}
+    found |= {name: {"parts": [], "teacher": summary(hits - 20)} for name in DOMAINS if name != domain}
+    cost = {"steps": 120, "cpu_seconds_per_step": 0.5, "pixel_nm": [5.0, 5.0]}
+    return {"domain": domain, "row": row, "labelled": "1", "seed": seed, "targets": found, **cost}
+
+
+def grid(seeds=2):
+    """The second domain is 10 pixels harder; each seed finds 2 more; in the second domain CPS is 4 better."""
+    return [
+        cell(row, domain, seed, 2 * seed - 10 * (domain == "there") + 4 * ((row, domain) == ("cps", "there")))
+        for row, domain, seed in itertools.product(ROWS, DOMAINS, range(seeds))
+    ]
+
+
+def entry_of(entries, row, question="slices"):
+    return next(entry for entry in entries if (entry.row, entry.question) == (row, question))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Statistics
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_means_and_differences_are_those_of_the_counts():
+    entries = compare_domains(settings(), grid())
+    own = entry_of(entries, "dualrel")
+    assert own.domains == {"here": (61.0, pytest.approx(2**0.5)), "there": (51.0, pytest.approx(2**0.5))}
+    assert own.mean == (pytest.approx(56.0), pytest.approx(2**0.5)) and own.seeds == 2 and own.difference is None
+    assert (own.steps, own.cpu_minutes) == (120, 1.0)
+    assert entry_of(entries, "dualrel", "masks").mean[0] == pytest.approx(66.0)
+    cross = entry_of(entries, "dualrel", "cross")
+    assert cross.mean[0] == pytest.approx(36.0)
+    assert cross.pairs.keys() == {("here", "there"), ("there", "here")}
+    value, low, high = entry_of(entries, "cps").difference
+    assert value == pytest.approx(8.0)  # 10 here, 6 there; within a domain all slices and seeds agree
+    assert (low, high) == (pytest.approx(6.0), pytest.approx(10.0))
+
+
+def test_ranks_are_means_over_domains_and_seeds():
+    ranks = mean_ranks({"a": {1: 0.9, 2: 0.5}, "b": {1: 0.8, 2: 0.6}, "c": {1: 0.8, 2: 0.1}})
+    assert ranks == {"a": 1.5, "b": (2.5 + 1) / 2, "c": (2.5 + 3) / 2}
+    assert mean_ranks({"a": {1: 0.9}, "b": {1: 0.8, 2: 0.6}}) == {}
+    entries = compare_domains(settings(), grid())
+    assert [entry.rank for entry in entries if entry.question == "cross"] == [3.0, 2.0, 1.0]
+
+
+def test_domains_weigh_alike_however_many_slices_they_have():
+    def counts(hits, slices):
+        return np.array([[[hits, 0, 100 - hits]] * slices] * 2)
+
+    pairs = [[(counts(60, 50), counts(50, 50))], [(counts(30, 2), counts(32, 2))]]
+    value, low, high = statistics.difference_over_domains(pairs)
+    assert value == pytest.approx(0.04) and (low, high) == (pytest.approx(-0.02), pytest.approx(0.10))
+    several = [[(counts(60, 4), counts(50, 4)), (counts(40, 9), counts(60, 9))]]  # two test sets of one domain
+    assert statistics.difference_over_domains(several)[0] == pytest.approx(-0.05)
+    with pytest.raises(ValueError, match="same seeds"):
+        statistics.difference_over_domains([[(np.ones((1, 2, 3)), np.ones((1, 2, 3))), (counts(1, 2), counts(2, 2))]])
+
+
+def test_the_interval_over_domains_is_that_of_all_draws():
+    """Two domains of two seeds and two slices: all 4 x 16 x 16 draws against the interval."""
+    a, b = np.random.default_rng(5).integers(5, 60, (2, 2, 2, 2, 3))
+
+    def jac(counts, seed, slices):
+        tp, fp, fn = (sum(int(counts[seed][z][i]) for z in slices) for i in range(3))
+        return tp / (tp + fp + fn)
+
+    pairs = list(itertools.product(range(2), repeat=2))
+    inner = [
+        [
+            np.mean([jac(a[d], seed, slices) - jac(b[d], seed, slices) for seed in seeds])
+            for seeds in pairs
+            for slices in pairs
+        ]
+        for d in range(2)
+    ]
+    every = np.array([(inner[d][i] + inner[e][j]) / 2 for d, e in pairs for i in range(16) for j in range(16)])
+    _, low, high = statistics.difference_over_domains([[(a[d], b[d])] for d in range(2)], 20000)
+    # The same domain drawn twice has one draw of seeds and slices here, so tails are a little longer.
+    assert np.mean(every < low) < 0.035 and np.mean(every > high) < 0.035
+    assert every.min() - 1e-9 <= low < high <= every.max() + 1e-9
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Tables
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_table_a_question_reads_back():
+    config, cells = settings(), grid()
+    entries = compare_domains(config, cells)
+    made = domain_tables.make_tables(config, cells, entries)
+    assert [table.title for table in made] == [f"{title}: 1 labelled slice" for title in QUESTIONS.values()]
+    first = made[0]
+    assert first.groups[0][1] == ["Method", "mean", *DOMAINS, "rank", "DualRel − method", "steps", "CPU min"]
+    rows = {row[0]: row[1:] for row in first.rows}
+    assert rows["CPS"] == ["48.0 ± 1.4", "51.0 ± 1.4", "45.0 ± 1.4", "2.0", "+8.0 (+6.0 to +10.0)", "120", "1"]
+    assert rows["DualRel"][4] == ""
+    assert first.bold == {(2, column) for column in range(1, 5)}
+    for block in tables.markdown(made).split("## ")[1:]:
+        lines = [line for line in block.splitlines() if line.startswith("|")]
+        assert len({line.count("|") for line in lines}) == 1
+    lines = list(csv.DictReader(io.StringIO(domain_tables.csv_text(config, entries))))
+    assert len(lines) == 3 * (3 + 3 + 5)
+    pair = next(
+        line for line in lines if (line["row"], line["scored_on"], line["question"]) == ("cps", "there", "cross")
+    )
+    assert (pair["trained_on"], float(pair["jac_percent"])) == ("here", 31.0)
+
+
+def test_what_is_not_finished_is_no_part_of_a_mean():
+    cells = [c for c in grid(3) if (c["row"], c["domain"], c["seed"]) != ("dualrel", "there", 2)]
+    cells = [c for c in cells if (c["row"], c["domain"]) != ("supervised", "there")]
+    config = settings(seeds=3)
+    entries = compare_domains(config, cells)
+    assert entry_of(entries, "dualrel").seeds == 2 and entry_of(entries, "supervised").mean is None
+    assert entry_of(entries, "dualrel").rank is None and entry_of(entries, "supervised").difference is None
+    assert entry_of(entries, "cps").difference[0] == pytest.approx(8.0)  # over the seeds that both have
+    table = domain_tables.make_tables(config, cells, entries)[0]
+    rows = {row[0]: row for row in table.rows}
+    assert rows["DualRel"][1] == "56.0 ± 1.4 (2)" and rows["Supervised"][1:4] == ["–", "42.0 ± 2.0", "–"]
+    assert "3 seeds" in table.notes[-1]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Trials
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def config_of(tmp_path, *flags, arg="fly_brain+vnc"):
+    _, config = parse([f"--config=configs/domains.py:{arg}", f"--workdir={tmp_path}", *flags])
+    return config
+
+
+def test_every_method_trains_alike_in_every_domain(tmp_path):
+    config = config_of(tmp_path, "--config.only=supervised,dualrel", "--config.seeds=2", arg="")
+    trials = plan(config, tmp_path)
+    assert len({trial.folder for trial in trials}) == len(trials) == 4 * 2 * 2 * 2
+    assert [trial.domain for trial in trials[:4]] == ["lucchi", "fly_brain", "glycolytic_muscle", "vnc"]
+    for trial in trials:
+        data = trial.config.data
+        assert trial.scoring["targets"][0] == data.name == trial.domain and len(trial.scoring["targets"]) == 4
+        assert trial.scoring["masks"] and trial.scoring["foreign_slices"] == 12
+        assert BOX.accepts(data.train_region) and BOX.accepts(data.validation_region)
+        trial.config.unlock().data = trial.config.unlock().method = None
+    plain = [{**trial.config.to_dict(), "seed": 0} for trial in trials]
+    assert all(other == plain[0] for other in plain)
+    assert "domain" in str(trials[0]) or str(trials[0]).startswith("lucchi, supervised, 1 labelled")
+
+
+def test_an_ablation_over_domains_and_wrong_arguments(tmp_path):
+    config = config_of(tmp_path, arg="vnc,rows=ablation")
+    assert list(config.rows)[0] == "dualrel" and "direct" in config.rows and list(config.domains) == ["vnc"]
+    for arg in ("lucky", "vnc+vnc", "vnc,rows=all"):
+        with pytest.raises(InputError, match="configs/domains.py is .*; expected domains, joined by"):
+            config_of(tmp_path, arg=arg)
+
+
+def test_equal_cpu_minutes_give_cheap_methods_more_steps(tmp_path):
+    flags = ["--config.only=supervised,dualrel", "--config.cpu_minutes=10", "--config.seeds=1", "--config.labelled=1"]
+    config = config_of(tmp_path, *flags)
+    first = plan_measurements(config, tmp_path)
+    assert list(first) == ["supervised", "dualrel"]
+    assert {trial.config.train.steps for trial in first.values()} == {budget.MEASURED_STEPS}
+    assert {trial.config.data.validation_region for trial in first.values()} == {"none"}
+    with pytest.raises(InputError, match="step_seconds.json has no CPU seconds of a step of supervised"):
+        plan(config, tmp_path)
+    budget.save(tmp_path, {"supervised": 0.25, "dualrel": 0.801})
+    assert plan_measurements(config, tmp_path) == {}
+    steps = {trial.row: trial.config.train.steps for trial in plan(config, tmp_path)}
+    assert steps == {"supervised": 2400, "dualrel": 750}
+    elsewhere = config_of(tmp_path / "b", *flags, f"--config.step_seconds={tmp_path / 'step_seconds.json'}")
+    assert {trial.row: trial.config.train.steps for trial in plan(elsewhere, tmp_path / "b")} == steps
+    (tmp_path / "step_seconds.json").write_text(json.dumps({"supervised": 0}))
+    with pytest.raises(InputError, match="supervised = 0; expected CPU seconds"):
+        plan(config, tmp_path)
+
+
+def test_finished_trials_are_collected_with_their_domain(tmp_path):
+    config = config_of(tmp_path, "--config.only=supervised", "--config.seeds=1", "--config.labelled=1")
+    done = plan(config, tmp_path)[1]
+    record = {"z": 1, "tp": 1, "fp": 0, "fn": 0, "tn": 9}
+    scored = {"jac_pooled": 1.0, "records": [record]}
+    targets = {"vnc": {"parts": [], "teacher": scored, "masks": scored}, "fly_brain": {"parts": [], "teacher": scored}}
+    names = {"row": done.row, "labelled": done.labelled, "seed": done.seed, "scoring": done.scoring}
+    done.folder.mkdir(parents=True)
+    (done.folder / "scores.json").write_text(json.dumps({**names, "targets": targets, "wall_seconds": 1.0}))
+    assert [trial.is_finished() for trial in plan(config, tmp_path)] == [False, True]
+    (found,) = collect(config, tmp_path)
+    assert found["domain"] == "vnc" and found["targets"]["vnc"]["masks"]["counts"] == [[1, 1, 0, 0, 9]]
