@@ -67,9 +67,10 @@ def compare_domains(config: Mapping, trials: Sequence[Mapping]) -> list[DomainEn
         rows = [row for row in config["rows"] if (labelled, row) in groups]
         for question in QUESTIONS:
             cells = {row: cells_of(config, groups[labelled, row], question) for row in rows}
+            reference = cells.get(REFERENCE, {})
             ranks = mean_ranks({row: {key: _score(found) for key, found in cells[row].items()} for row in rows})
             entries += [
-                _entry(config, question, groups[labelled, row], cells[row], cells.get(REFERENCE, {}), ranks.get(row))
+                _entry(config, question, groups[labelled, row], cells[row], reference=reference, rank=ranks.get(row))
                 for row in rows
                 if cells[row]
             ]
@@ -108,7 +109,13 @@ def mean_ranks(scores: Mapping[str, Mapping[tuple[str, int], float]]) -> dict[st
 
 
 def _entry(
-    config: Mapping, question: str, trials: Sequence[Mapping], cells: Cells, reference: Cells, rank: float | None
+    config: Mapping,
+    question: str,
+    trials: Sequence[Mapping],
+    cells: Cells,
+    *,
+    reference: Cells,
+    rank: float | None,
 ) -> DomainEntry:
     domains, first = domains_of(config), trials[0]
     scores = {key: 100 * _score(found) for key, found in cells.items()}
