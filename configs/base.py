@@ -177,6 +177,11 @@ TRAIN = {
     "crop_px": preset(int, "side of a square crop", unit="px", minimum=4, maximum=8192),
     "batch_labelled": preset(int, "labelled crops per step, over all devices", minimum=1, maximum=65536),
     "batch_unlabelled": preset(int, "unlabelled crops per step, over all devices", minimum=1, maximum=65536),
+    "init": field(
+        "",
+        "run or .safetensors file whose weights the training starts from; a tenth of the steps is then enough",
+        special="new weights",
+    ),
     "optimizer": field("muon", "optimiser", choices=("muon", "adamw")),
     "learning_rate": field(
         1e-2, "peak learning rate; a step changes a parameter by about a fifth of it", above=0, maximum=1

@@ -116,6 +116,8 @@ def _config(command: Command, args: argparse.Namespace, options: dict):
         )
     else:
         config = config_lib.get_config(f"{args.method or 'dualrel'}:{data}")
+        if options.get("train.init"):
+            files.take_model(config, Path(options["train.init"]))
     if options.get("size"):
         files.empty_preset(config)
     return config

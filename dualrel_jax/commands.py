@@ -18,6 +18,7 @@ _DATA = {
     "--size": "size",
     "--steps": "train.steps",
     "--seed": "seed",
+    "--init": "train.init",
 }
 _PREDICT = {
     "--output": "predict.output",

@@ -13,7 +13,7 @@ from dualrel_jax.constants import METHOD_TITLES
 from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.inference.run import Run, load_run
 from dualrel_jax.inference.slice_predictor import chosen_output
-from dualrel_jax.methods.base import Variables
+from dualrel_jax.inference.weights import flatten, unflatten
 from dualrel_jax.utils import lock
 from dualrel_jax.utils.atomic import write_bytes, write_text
 from dualrel_jax.utils.jsonl import read_json
@@ -95,24 +95,6 @@ def export_forward(run: Run, weights: dict[str, np.ndarray]) -> jax.export.Expor
     image = jax.ShapeDtypeStruct(shape, np.uint8)
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), weights)
     return jax.export.export(jax.jit(forward), platforms=PLATFORMS)(shapes, image)
-
-
-def flatten(variables: Variables) -> dict[str, np.ndarray]:
-    """Nested dictionaries as one, with keys such as `student/params/unet/encoder/ConvBlock_0/Conv_0/kernel`."""
-    leaves = jax.tree.leaves_with_path(jax.device_get(variables))
-    return {"/".join(key.key for key in path): np.asarray(leaf, order="C") for path, leaf in leaves}
-
-
-def unflatten(weights: dict[str, jax.Array]) -> Variables:
-    """The inverse of `flatten`."""
-    variables: dict = {}
-    for name, leaf in weights.items():
-        *path, last = name.split("/")
-        node = variables
-        for key in path:
-            node = node.setdefault(key, {})
-        node[last] = leaf
-    return variables
 
 
 _CARD = """# Mitochondria segmentation: {method}, trained on {data}

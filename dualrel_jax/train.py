@@ -22,6 +22,7 @@ from dualrel_jax.inference import run
 from dualrel_jax.inference.scoring import score
 from dualrel_jax.inference.slice_predictor import Predictor
 from dualrel_jax.inference.threshold import UNCALIBRATED, of_coverage
+from dualrel_jax.inference.weights import StartingWeights, starting_weights
 from dualrel_jax.methods import create_method
 from dualrel_jax.methods.base import Method
 from dualrel_jax.training import memory, profiling, schedules
@@ -91,13 +92,16 @@ def _train(config: ConfigDict, workdir: Path, dataset: Dataset | None) -> TrainS
     mesh = sharding.create_mesh(config.train.devices)
     method = create_method(config)
     sharding.check_batches(config.train, method.strong_views > 0, mesh)
+    initial = starting_weights(config, workdir)
 
     # ---- Data --------------------------------------------------------------------------------------------------------
     dataset = dataset or load_dataset(config.data)
     partition = make_partition(dataset.train, config.data)
     claim_workdir(config, workdir)
-    describe_run(workdir, dataset, partition, mesh)
+    describe_run(workdir, dataset, partition, mesh, init=initial and initial.source)
     print_data(dataset, partition, config)
+    if initial is not None:
+        print(initial.describe(dataset.train[0].pixel_nm))
 
     # ---- State: new, or that of the last checkpoint ------------------------------------------------------------------
     optimizer = create_optimizer(method, config.train)
@@ -106,7 +110,7 @@ def _train(config: ConfigDict, workdir: Path, dataset: Dataset | None) -> TrainS
         Checkpoints(workdir / "checkpoints", config.train.keep_checkpoints, clean=True) as checkpoints,
         memory.explain_out_of_memory(config),
     ):
-        start_step, state = restore_or_init(checkpoints, method, optimizer, config, mesh)
+        start_step, state = restore_or_init(checkpoints, method, optimizer, config, mesh=mesh, initial=initial)
 
         # ---- The step ------------------------------------------------------------------------------------------------
         unlabelled = method.strong_views > 0
@@ -155,11 +159,22 @@ def print_data(dataset: Dataset, partition: Partition, config: ConfigDict) -> No
         print(finding)
 
 
-def restore_or_init(checkpoints: Checkpoints, method: Method, optimizer, config: ConfigDict, mesh):
+def restore_or_init(
+    checkpoints: Checkpoints,
+    method: Method,
+    optimizer,
+    config: ConfigDict,
+    *,
+    mesh: jax.sharding.Mesh,
+    initial: StartingWeights | None,
+) -> tuple[int, TrainState]:
     """(step, state) of the last checkpoint, or the state at step 0; InputError if a call would begin within a call."""
     restored = checkpoints.restore(abstract(abstract_state(method, config), sharding.replicated(mesh)))
     if restored is None:
-        return 0, init_state(method, optimizer, config, mesh)
+        state = init_state(method, optimizer, config, mesh)
+        if initial is not None:
+            state = initial.put_into(state, mesh)
+        return 0, state
     start_step, at_once = restored[0], config.train.steps_per_call
     if start_step % at_once:
         raise InputError(

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -84,6 +85,16 @@ def test_a_config_file_reproduces_a_run(run_folder, tmp_path):
     assert (config_lib.resolve(config).model.depth, config.seed) == (5, 4)
     _, config = cli.parse("train runs/new --config configs/cps.py:phantom,5".split())
     assert (config.method.name, config.data.labelled) == ("cps", "5")
+
+
+def test_init_brings_the_network_of_its_run(run_folder):
+    config = dualrel_jax.get_config("cps:own")
+    config.size, config.model.width = "small", 24
+    config_lib.save(config_lib.resolve(config), Path("runs/mine/config.json"))
+    _, config = cli.parse("train runs/new --init runs/mine --image v.tif --labels m --steps 200".split())
+    config = config_lib.resolve(config)
+    assert (config.method.name, config.size, config.model.width, config.model.stem) == ("dualrel", "small", 24, 1)
+    assert (config.data.pixel_nm, config.train.steps, config.train.init) == (8, 200, "runs/mine")
 
 
 def test_a_yaml_file_holds_some_fields(run_folder, tmp_path):

@@ -15,6 +15,7 @@ from dualrel_jax.data.datasets.registry import load_dataset
 from dualrel_jax.data.io.volume import intensity_range, open_volume, to_uint8
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference import run
+from dualrel_jax.inference import weights as weights_lib
 from dualrel_jax.methods import create_method
 from dualrel_jax.train import init_state
 from dualrel_jax.training.checkpoint import Checkpoints
@@ -60,7 +61,7 @@ def test_export_runs_without_this_package_and_agrees_with_the_predictor(trained,
 
 def test_the_program_takes_any_multiple_and_all_platforms(trained):
     loaded = run.load_run(trained[0])
-    weights = export.flatten(loaded.variables)
+    weights = weights_lib.flatten(loaded.variables)
     exported = export.export_forward(loaded, weights)
     assert exported.platforms == export.PLATFORMS
     assert str(exported.out_avals[0].shape) == "(b, 2*h, 2*w)"
@@ -70,7 +71,7 @@ def test_the_program_takes_any_multiple_and_all_platforms(trained):
 
 def test_weights_survive_flattening(trained):
     variables = jax.device_get(run.load_run(trained[0]).variables)
-    again = export.unflatten(export.flatten(variables))
+    again = weights_lib.unflatten(weights_lib.flatten(variables))
     assert jax.tree.structure(again) == jax.tree.structure(variables)
     for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(variables), strict=True):
         np.testing.assert_array_equal(a, b)

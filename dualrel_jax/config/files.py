@@ -47,6 +47,17 @@ def empty_preset(config: ConfigDict) -> None:
                 config[section][name] = None
 
 
+def take_model(config: ConfigDict, run: Path) -> None:
+    """Gives `config` the network and the pixels of an earlier run, whose weights it is to start from."""
+    if not (run / "config.json").is_file():
+        return  # a file of weights
+    earlier = config_lib.load(run / "config.json")
+    with config.unlocked():
+        config.size = earlier.size
+        config.model.update(earlier.model)
+        config.data.pixel_nm, config.data.upsample = earlier.data.pixel_nm, earlier.data.upsample
+
+
 def _read_yaml(path: Path) -> ConfigDict:
     try:
         text = path.read_text(encoding="utf-8")

@@ -31,6 +31,7 @@ ADDED = {
     "train.ramp_fraction": 1.0,  # only configs of the supervised method lacked it, which has no ramp
     "data.upsample": False,
     "model.stem": 1,
+    "train.init": "",
 }
 # Fields that this version lacks -> the value that it trains with. A run of another value needs the version it is from.
 REMOVED: dict[str, Any] = {

@@ -1,5 +1,6 @@
 """The work folder of a training: claiming it, and the files that describe the training in it."""
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
@@ -17,7 +18,7 @@ from dualrel_jax.data.datasets.registry import Dataset
 from dualrel_jax.errors import InputError
 from dualrel_jax.utils import sharding
 from dualrel_jax.utils.atomic import write_text
-from dualrel_jax.utils.jsonl import without_nan
+from dualrel_jax.utils.jsonl import read_json, without_nan
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -37,10 +38,13 @@ def claim_workdir(config: ConfigDict, workdir: Path) -> None:
         config_lib.save(config, path)
 
 
-def describe_run(workdir: Path, dataset: Dataset, partition: Partition, mesh: jax.sharding.Mesh) -> None:
+def describe_run(
+    workdir: Path, dataset: Dataset, partition: Partition, mesh: jax.sharding.Mesh, *, init: dict | None = None
+) -> None:
     """Writes partition.json and run.json on the first host.
 
-    run.json: pixel size, versions, devices, revision, and what the volumes look like whose labels are learned from.
+    run.json: pixel size, versions, devices, revision, what the volumes look like whose labels are learned from, and
+    `init`, where the first weights are from, which a continued training keeps.
 
     InputError if the run was started on other slices.
     """
@@ -61,7 +65,15 @@ def describe_run(workdir: Path, dataset: Dataset, partition: Partition, mesh: ja
         "git_revision": _git_revision(),
         "labelled_volumes": [dataclasses.asdict(seen) for seen in appearances(dataset, partition)],
     }
+    init = init or _earlier_init(workdir / "run.json")
+    description |= {"init": init} if init else {}
     write_text(workdir / "run.json", json.dumps(without_nan(description), indent=2) + "\n")
+
+
+def _earlier_init(path: Path) -> dict | None:
+    with contextlib.suppress(InputError):
+        return read_json(path, {"init": dict}, "")["init"]
+    return None
 
 
 def _git_revision() -> str | None:
