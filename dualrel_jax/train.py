@@ -99,9 +99,7 @@ def _train(config: ConfigDict, workdir: Path, dataset: Dataset | None) -> TrainS
     partition = make_partition(dataset.train, config.data)
     claim_workdir(config, workdir)
     describe_run(workdir, dataset, partition, mesh, init=initial and initial.source)
-    print_data(dataset, partition, config)
-    if initial is not None:
-        print(initial.describe(dataset.train[0].pixel_nm))
+    print_start(dataset, partition, config, initial)
 
     # ---- State: new, or that of the last checkpoint ------------------------------------------------------------------
     optimizer = create_optimizer(method, config.train)
@@ -151,12 +149,16 @@ def _train(config: ConfigDict, workdir: Path, dataset: Dataset | None) -> TrainS
     return state
 
 
-def print_data(dataset: Dataset, partition: Partition, config: ConfigDict) -> None:
-    """How many slices there are, and what of the volume looks unusual."""
+def print_start(
+    dataset: Dataset, partition: Partition, config: ConfigDict, initial: StartingWeights | None = None
+) -> None:
+    """How many slices there are, what of the volume looks unusual, and what weights the training starts from."""
     print(f"{dataset.name}: {len(partition.labelled)} labelled, {len(partition.unlabelled)} unlabelled slices.")
     first = dataset.train[0]
     for finding in (*check_voxel(first.image, first.name), *check_view(first, config.train.crop_px)):
         print(finding)
+    if initial is not None:
+        print(initial.describe(first.pixel_nm))
 
 
 def restore_or_init(

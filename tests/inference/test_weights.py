@@ -38,7 +38,7 @@ def tiny(method, volume_files):
     config = dualrel_jax.get_config(f"{method}:own,1/3")
     config.data.pixel_nm = 0.0
     config.data.image, config.data.label = (str(volume_files[f"train_{kind}"]) for kind in ("image", "label"))
-    config.data.validation_slices = "none"
+    config.data.validation_region = "none"
     config.model.update({"stem": 1, "width": 4, "depth": 2, "dtype": "float32"})
     config.train.update({"steps": 2, "crop_px": 32, "batch_labelled": 4, "batch_unlabelled": 4, "devices": 1})
     config.train.update({"optimizer": "adamw", "checkpoint_every_steps": 1})
