@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from dualrel_jax.data.io.pyramid import FINEST, Choice, Level, scaled
 from dualrel_jax.data.io.readers import arrays, chunked, image_folder, tiff
 from dualrel_jax.data.io.readers.base import Stack, array_stack
+from dualrel_jax.data.io.remote import RemotePath, as_place, is_remote, split_address, store_errors
 from dualrel_jax.data.io.voxel import Voxel, is_voxel
 from dualrel_jax.errors import InputError
 from dualrel_jax.utils.ranges import evenly_spaced
@@ -17,7 +19,7 @@ from dualrel_jax.utils.text import format_shape
 
 SUPPORTED = (
     "TIFF (.tif, .tiff), a folder of PNG or TIFF slices, one image (.png), HDF5 (.h5, .hdf5, .hdf), zarr 2 or 3 "
-    "(.zarr), n5 (.n5), what is inside of these as FILE.h5:NAME, NumPy (.npy)"
+    "(.zarr), n5 (.n5), what is inside of these as FILE.h5:NAME, NumPy (.npy), zarr and n5 at s3://, gs:// or https://"
 )
 _RANGE_SLICES = 16
 _RANGE_PIXELS = 1 << 20  # of each slice, at most
@@ -38,6 +40,9 @@ class Volume:
         format: the kind of file, for people.
         names: file names of the slices, for a folder.
         stated_nm: the voxel size that the file itself states; `voxel_nm` may override it.
+        origin_nm: (z, y, x) of the centre of the first voxel, as the file places it.
+        level: the level of a pyramid that this is; None where there is no other, or where it was named itself.
+        container: the path that was asked for: that of the pyramid where `path` names one of its levels.
     """
 
     path: str
@@ -48,6 +53,9 @@ class Volume:
     _read: Callable[[int, slice, slice], np.ndarray] = dataclasses.field(repr=False, compare=False)
     names: tuple[str, ...] = ()
     stated_nm: Voxel | None = None
+    origin_nm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    level: Level | None = None
+    container: str = ""
 
     @classmethod
     def from_array(cls, array_zyx: np.ndarray, voxel_nm: Voxel | None = None, name: str = "array") -> "Volume":
@@ -60,7 +68,8 @@ class Volume:
     @classmethod
     def _from_stack(cls, path: str, stack: Stack) -> "Volume":
         size = stack.voxel_nm
-        return cls(path, stack.shape, stack.dtype, size, stack.format, stack.read, stack.names, size)
+        described = (stack.path or path, stack.shape, stack.dtype, size, stack.format, stack.read, stack.names, size)
+        return cls(*described, stack.origin_nm, stack.level, path)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -100,6 +109,9 @@ class Volume:
         except InputError:
             raise
         except Exception as error:  # each library has its own; all mean that the file is damaged
+            if is_remote(self.path):
+                with store_errors(f"{self.path}, slice {z}"):
+                    raise
             raise InputError(
                 f"{self.path}: slice {z} cannot be read ({_short(error)}); expected a whole file: copy it again"
             ) from error
@@ -112,27 +124,32 @@ class Volume:
 
 
 def open_volume(
-    path: str | Path,
+    path: str | Path | RemotePath,
     voxel_nm: Sequence[float] | None = None,
     verbose: bool = True,
     expected: Collection[tuple[int, int, int]] = (),
+    choice: Choice = FINEST,
 ) -> Volume:
-    """Opens a file or folder (see `SUPPORTED`) without reading its pixels.
+    """Opens a file, a folder or an address (see `SUPPORTED`) without reading its pixels.
 
     Args:
         path: the file or folder; `file.h5:name`, `file.zarr:name` and `file.n5:name` name an array inside.
-        voxel_nm: (z, y, x) in nm, z nan where it is unknown; overrides what the file states.
+        voxel_nm: (z, y, x) in nm, z nan where it is unknown; overrides what the file states, of level 0 of a pyramid.
         verbose: print what was understood.
         expected: shapes that would fit; they distinguish slices from colours, and the odd file of a folder.
+        choice: the level of a pyramid that is read, unless `path` names an array inside.
 
     Raises:
-        InputError: no such path, unsupported, damaged, in colour, or not one stack.
+        InputError: no such path, unsupported, damaged, in colour, not one stack, no such level, or a store that does
+            not answer.
     """
     file, inner = split_inner(path)
-    if not file.exists():
+    if not isinstance(file, RemotePath) and not file.exists():
         raise _missing(file)
+    if voxel_nm is not None:
+        choice = dataclasses.replace(choice, voxel_nm=_checked_voxel(voxel_nm))
     try:
-        stack = _read_stack(file, inner, expected)
+        stack = _read_stack(file, inner, expected, choice)
     except InputError:
         raise
     except Exception as error:  # each library has its own; all mean that the content does not fit the name
@@ -140,19 +157,30 @@ def open_volume(
             f"{file}: cannot be opened ({_short(error)}); expected a whole file of the kind that its name states: "
             "check it, or copy it again"
         ) from error
-    volume = Volume._from_stack(str(path), stack)
-    if voxel_nm is not None:
-        volume = dataclasses.replace(volume, voxel_nm=_checked_voxel(voxel_nm))
+    volume = Volume._from_stack(
+        str(path) if isinstance(file, Path) else ":".join(filter(None, (str(file), inner))), stack
+    )
+    if choice.voxel_nm is not None:
+        factors = volume.level.factors if volume.level else (1, 1, 1)
+        volume = dataclasses.replace(volume, voxel_nm=scaled(choice.voxel_nm, factors))
     if verbose:
         print(volume.describe())
+    if verbose and volume.level and choice.level != "0":
+        print(
+            f"Level {volume.level.index} of 0 to {volume.level.count - 1} is read: {stack.level_reason}"
+            f"{f'; {choice.key}=0 reads the finest' if volume.level.index else ''}."
+        )
     return volume
 
 
-def split_inner(path: str | Path) -> tuple[Path, str | None]:
+def split_inner(path: str | Path | RemotePath) -> tuple[Path | RemotePath, str | None]:
     """'a.h5:raw' -> (Path('a.h5'), 'raw'); (path, None) where it names no array inside a container.
 
     A path that exists is one, whatever colons it has. `a.h5/raw` is understood as well; of zarr and n5 it is a folder.
     """
+    if is_remote(path):
+        address, inner = split_address(str(path))
+        return as_place(address), inner
     whole = Path(path).expanduser()
     if whole.exists():
         return whole, None
@@ -171,10 +199,14 @@ def _is_container(file: Path) -> bool:
     return file.suffix.lower() in (*arrays.HDF5_SUFFIXES, *chunked.SUFFIXES)
 
 
-def _read_stack(file: Path, inner: str | None, expected: Collection[tuple[int, int, int]]) -> Stack:
+def _read_stack(
+    file: Path | RemotePath, inner: str | None, expected: Collection[tuple[int, int, int]], choice: Choice
+) -> Stack:
+    if isinstance(file, RemotePath):
+        return chunked.read_chunked(file, inner, choice)
     if file.is_dir():
         if inner is not None or chunked.is_chunked(file):
-            return chunked.read_chunked(file, inner)
+            return chunked.read_chunked(file, inner, choice)
         return image_folder.read_folder(file, {shape[1:] for shape in expected})
     suffix = file.suffix.lower()
     if suffix in tiff.SUFFIXES:

@@ -1,11 +1,13 @@
 """What every reader returns: a lazy stack of grey slices."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from dualrel_jax.data.io.pyramid import Level
 from dualrel_jax.data.io.readers.axes import find_axes
 from dualrel_jax.data.io.voxel import Voxel, voxel_of
 from dualrel_jax.errors import InputError
@@ -23,6 +25,10 @@ class Stack:
         read: `read(z, y, x)` returns that region `y x` of one slice; y and x are ranges without a step. It may be
             called from several threads.
         names: the file names of the slices, for a folder.
+        origin_nm: (z, y, x) of the centre of the first voxel, as the file places it; zeros where it does not.
+        path: names this very array, where the reader chose it inside of a group; else empty.
+        level: the level of a pyramid that this is; None where there is no other.
+        level_reason: why that level, in words.
     """
 
     shape: tuple[int, int, int]
@@ -31,6 +37,10 @@ class Stack:
     format: str
     read: Callable[[int, slice, slice], np.ndarray]
     names: tuple[str, ...] = ()
+    origin_nm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    path: str = ""
+    level: Level | None = None
+    level_reason: str = ""
 
 
 def as_grey(image: np.ndarray, name: str) -> np.ndarray:
@@ -52,6 +62,8 @@ def array_stack(
     title: str,
     names: Sequence[object] | None = None,
     sizes_nm: Sequence[float] | None = None,
+    *,
+    origin_nm: Sequence[float] | None = None,
 ) -> Stack:
     """The stack in a lazily indexed array.
 
@@ -61,6 +73,7 @@ def array_stack(
         title: the kind of file, for people.
         names: of the axes, as the file states them; None where it does not.
         sizes_nm: of a voxel along each axis of the array, nan where unknown.
+        origin_nm: of the centre of the first voxel along each axis; nan where it has no unit.
 
     Raises:
         InputError: more axes, colour, or not numbers.
@@ -84,4 +97,6 @@ def array_stack(
     voxel_nm = None
     if sizes_nm is not None and len(sizes_nm) == len(shape):
         voxel_nm = voxel_of(float("nan") if axis is None else sizes_nm[axis] for axis in axes)
-    return Stack(zyx, dtype.newbyteorder("="), voxel_nm, title, read)
+    placed = (0.0,) * 3 if origin_nm is None else (0.0 if axis is None else origin_nm[axis] for axis in axes)
+    origin = tuple(0.0 if math.isnan(position) else position for position in placed)
+    return Stack(zyx, dtype.newbyteorder("="), voxel_nm, title, read, origin_nm=origin)

@@ -1,15 +1,24 @@
-"""Chunked arrays in a folder: zarr 2, zarr 3 and n5, through tensorstore."""
+"""Chunked arrays in a folder, an object store or on a web server: zarr 2, zarr 3 and n5, through tensorstore."""
 
+import contextlib
+import dataclasses
 import json
+import math
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from dualrel_jax.data.io.pyramid import FINEST, Choice, Level, choose_level, scaled
+from dualrel_jax.data.io.readers.axes import Axes, find_axes
 from dualrel_jax.data.io.readers.base import Stack, array_stack
 from dualrel_jax.data.io.readers.metadata import Metadata
+from dualrel_jax.data.io.remote import RemotePath, context_spec, kvstore_spec, store_errors
+from dualrel_jax.data.io.voxel import voxel_of
 from dualrel_jax.errors import InputError
+
+Folder = Path | RemotePath
 
 SUFFIXES = (".zarr", ".n5")
 _FILES = {"zarr.json": "zarr3", ".zarray": "zarr", ".zgroup": "zarr", ".zattrs": "zarr", "attributes.json": "n5"}
@@ -18,35 +27,136 @@ _CACHE_BYTES = 512 << 20  # a chunk of 64 slices is decoded once, not for each o
 _LEVEL_0 = ("s0", "0", "scale0")
 
 
-def is_chunked(folder: Path) -> bool:
+def is_chunked(folder: Folder) -> bool:
     """Whether a folder is an array or a group of one of these formats."""
     inside = any(part.endswith(SUFFIXES) for part in folder.parts)
     return inside or any((folder / name).exists() for name in _FILES)
 
 
-def read_chunked(folder: Path, inner: str | None = None) -> Stack:
-    """An array, or a group with one array or with a pyramid, of which level 0 is taken; `inner` is a path inside.
+def read_chunked(folder: Folder, inner: str | None = None, choice: Choice = FINEST) -> Stack:
+    """An array, or a group with one array or with a pyramid, of which `choice` picks a level; `inner` is a path inside.
+
+    An array that is named itself is read whatever `choice` asks for.
 
     Raises:
-        InputError: no array or several, an unknown codec, or not one stack.
+        InputError: no array or several, no such level, an unknown codec, or not one stack.
     """
     target = folder / inner.strip("/") if inner else folder
     arrays = _arrays(target) if target.is_dir() else []
     if len(arrays) != 1:
-        problem = f"holds {len(arrays)} arrays; expected one" if target.is_dir() else f"has no array {inner}"
-        within = arrays or _arrays(folder, levels=True)
-        names = ", ".join(sorted(array.relative_to(folder).as_posix() for array in within)) or "none"
-        raise InputError(f"{folder}: {problem}: name it as {folder}:NAME; the folder has {names}")
+        raise _not_one_array(folder, inner, target, arrays)
     array, path = arrays[0], f"{folder}:{inner}" if inner else str(folder)
+    level, reason = (None, "") if _driver(target) else _choose_level(array, choice, path)
+    if level is not None and level.index:
+        array = _level_folders(array)[level.index]
+        path = f"{folder}:{array.relative_to(folder).as_posix()}"
     driver = _driver(array)
     store, names = _open(array, driver, path)
     metadata = _metadata(array, driver, store.shape, names, path)
     within = array.relative_to(folder).as_posix()
     title = _TITLES[driver] + (f", {within}" if within != "." else "")
-    return array_stack(store, path, title, metadata.axis_names(), metadata.sizes_nm())
+    origin_nm = metadata.offsets_nm()
+    stack = array_stack(store, path, title, metadata.axis_names(), metadata.sizes_nm(), origin_nm=origin_nm)
+    if level is not None:
+        stack = dataclasses.replace(stack, voxel_nm=level.voxel_nm, origin_nm=level.origin_nm)
+    return dataclasses.replace(stack, path=path, level=level, level_reason=reason)
 
 
-def _arrays(folder: Path, levels: bool = False, above: tuple[Path, ...] = ()) -> list[Path]:
+def _not_one_array(folder: Folder, inner: str | None, target: Folder, arrays: list[Folder]) -> InputError:
+    if isinstance(folder, RemotePath) and not arrays:
+        target.check_access()
+        return InputError(
+            f"{target}: holds no zarr or n5 array that can be found; expected one: check the address, and name an "
+            f"array inside a group by {folder}:NAME"
+        )
+    problem = f"holds {len(arrays)} arrays; expected one" if target.is_dir() else f"has no array {inner}"
+    within = arrays or _arrays(folder, levels=True)
+    names = ", ".join(sorted(array.relative_to(folder).as_posix() for array in within)) or "none"
+    return InputError(f"{folder}: {problem}: name it as {folder}:NAME; the folder has {names}")
+
+
+# ---- levels of a pyramid
+
+
+def _level_folders(array: Folder) -> list[Folder]:
+    """The levels of the pyramid whose level 0 is `array`, finest first; only itself where it is none."""
+    for group, name in ((array.parent, array.name), (array.parent.parent, f"{array.parent.name}/{array.name}")):
+        for image in _attributes(group).get("multiscales") or []:
+            names = [level.get("path", "").strip("/") for level in image.get("datasets") or []]
+            if names and names[0] == name:
+                return [group / inside for inside in names if _driver(group / inside)]
+    folders = [array]
+    if array.name in _LEVEL_0:
+        while _driver(following := array.parent / f"{array.name[:-1]}{len(folders)}"):
+            folders.append(following)
+    return folders
+
+
+def _choose_level(array: Folder, choice: Choice, path: str) -> tuple[Level | None, str]:
+    """(level, reason) in the pyramid whose level 0 is `array`; (None, "") where it has only one."""
+    folders = _level_folders(array)
+    if len(folders) == 1:
+        return choose_level([], choice, path) if choice.level not in ("auto", "0") else (None, "")
+    layouts = [_layout(folder, path) for folder in folders]
+    levels = [_level(i, layout, layouts) for i, layout in enumerate(layouts)]
+    return choose_level(levels, choice, path)
+
+
+class _Layout(NamedTuple):
+    """An array as its metadata describe it, z y x; nan where something is unknown."""
+
+    shape: tuple[int, int, int]
+    sizes_nm: tuple[float, float, float]
+    origin_nm: tuple[float, float, float] | None  # None: not stated
+    strided: bool  # made by leaving out voxels instead of averaging them
+
+
+def _layout(array: Folder, path: str) -> _Layout:
+    driver, attributes = _driver(array), _attributes(array)
+    shape = attributes["dimensions"][::-1] if driver == "n5" else attributes["shape"]
+    metadata = _metadata(array, driver, tuple(shape), [], path)
+    axes = find_axes(shape, metadata.axis_names(), path)
+    sizes, origin = metadata.sizes_nm(), metadata.offsets_nm()
+    return _Layout(
+        tuple(1 if axis is None else shape[axis] for axis in axes),
+        _by_axes(sizes, axes) if sizes else (math.nan,) * 3,
+        _by_axes(origin, axes) if origin else None,
+        metadata.is_strided(),
+    )
+
+
+def _by_axes(values: list[float], axes: Axes) -> tuple[float, float, float]:
+    return tuple(math.nan if axis is None else values[axis] for axis in axes)
+
+
+def _level(index: int, layout: _Layout, layouts: list[_Layout]) -> Level:
+    full = layouts[0]
+    factors, shifts = [], []
+    for axis in range(3):
+        by_shape = float(round(full.shape[axis] / layout.shape[axis]))
+        by_size = layout.sizes_nm[axis] / full.sizes_nm[axis]
+        factor = by_size if by_size >= 1 and abs(by_size / by_shape - 1) < 0.5 else by_shape  # never with nan
+        whole = float(round(factor))
+        factors.append(whole if abs(factor - whole) < 0.01 else factor)
+        stated = math.nan
+        if layout.origin_nm is not None and full.origin_nm is not None and (any(layout.origin_nm) or layout.strided):
+            stated = (layout.origin_nm[axis] - full.origin_nm[axis]) / full.sizes_nm[axis]
+        # Where nothing is stated voxels are averages: the field of view is that of level 0.
+        shifts.append((factors[-1] - 1) / 2 if math.isnan(stated) else stated)
+    voxel_nm = voxel_of(layout.sizes_nm)
+    if voxel_nm is None and (full_nm := voxel_of(full.sizes_nm)) is not None:
+        voxel_nm = scaled(full_nm, factors)
+    first = full.origin_nm or (0.0,) * 3
+    moved = (at + shift * size for at, shift, size in zip(first, shifts, full.sizes_nm, strict=True))
+    origin_nm = tuple(0.0 if math.isnan(at) else at for at in moved)
+    shapes = layout.shape, full.shape
+    return Level(index, len(layouts), *shapes, tuple(factors), tuple(shifts), voxel_nm, origin_nm)
+
+
+# ---- arrays and their metadata
+
+
+def _arrays(folder: Folder, levels: bool = False, above: tuple[Path, ...] = ()) -> list[Folder]:
     """The arrays in a folder, each once; of a pyramid level 0 only, unless `levels`. Label images are left out.
 
     `above` are the folders that hold it: a link may lead back to one of them.
@@ -58,6 +168,8 @@ def _arrays(folder: Path, levels: bool = False, above: tuple[Path, ...] = ()) ->
     for name in (*first, *_LEVEL_0):
         if not levels and _driver(folder / name):
             return [folder / name]
+    if isinstance(folder, RemotePath):
+        return _listed_arrays(folder, levels)
     arrays: dict[Path, Path] = {}
     inside = sorted(folder.iterdir()) if folder.resolve() not in above else []
     for child in inside:
@@ -67,17 +179,37 @@ def _arrays(folder: Path, levels: bool = False, above: tuple[Path, ...] = ()) ->
     return list(arrays.values())
 
 
-def _open(array: Path, driver: str, path: str) -> tuple[Any, list[str]]:
+def _listed_arrays(folder: RemotePath, levels: bool) -> list[RemotePath]:
+    """The arrays that consolidated metadata list: a store is not searched, it may hold millions of objects."""
+    files = folder.read_files([".zmetadata", "zarr.json"])
+    listed = json.loads(files[".zmetadata"])["metadata"] if ".zmetadata" in files else {}
+    names = [key.removesuffix("/.zarray") for key in listed if key.endswith("/.zarray")]
+    inside = (_attributes(folder).get("consolidated_metadata") or {}).get("metadata") or {}
+    names += [key for key, entry in inside.items() if entry.get("node_type") == "array"]
+    finest = [name for name in names if not re.fullmatch(r"(s|scale)?[1-9]\d*", name.rpartition("/")[2])]
+    return [folder / name for name in sorted(names if levels else finest) if "labels" not in name.split("/")]
+
+
+def _open(array: Folder, driver: str, path: str) -> tuple[Any, list[str]]:
     """The array, slowest axis first, and the names of its axes; "" where it has none."""
     import tensorstore as ts
 
-    spec = {"driver": driver, "kvstore": {"driver": "file", "path": f"{array}/"}, "recheck_cached_data": "open"}
-    context = ts.Context({"cache_pool": {"total_bytes_limit": _CACHE_BYTES}})
+    remote = isinstance(array, RemotePath)
+    kvstore = kvstore_spec(array) if remote else {"driver": "file", "path": f"{array}/"}
+    spec = {"driver": driver, "kvstore": kvstore, "recheck_cached_data": "open"}
+    settings = {"cache_pool": {"total_bytes_limit": _CACHE_BYTES}}
+    context = ts.Context(settings | context_spec() if remote else settings)
     try:
         store = ts.open(spec, context=context, open=True, read=True).result()
     except ValueError as error:
         if not re.search(r"codec|compressor|compression|filters", str(error)):
-            raise
+            with store_errors(path) if remote else contextlib.nullcontext():
+                raise
+        if remote:
+            raise InputError(
+                f"{path}: no decoder for its compression {_codec(_attributes(array))} is known; expected blosc, zstd, "
+                "gzip or none: copy the store to this machine, where the package zarr can read it, or save it again"
+            ) from error
         return _open_with_zarr(array, driver, path, error)
     store = store.T if driver == "n5" else store  # n5 counts x y z
     # Level 2 may begin elsewhere than at 0.
@@ -129,19 +261,27 @@ class _Indexed:
         return self._store[index]
 
 
-def _attributes(folder: Path) -> dict[str, Any]:
+def _attributes(folder: Folder) -> dict[str, Any]:
     """All metadata of a folder, of whichever format, in one dictionary."""
     merged: dict[str, Any] = {}
-    for name in _FILES:
-        if (folder / name).is_file():
-            merged |= json.loads((folder / name).read_text(encoding="utf-8"))
+    for text in _files(folder).values():
+        merged |= json.loads(text)
     merged |= merged.get("attributes", {})
     return merged | merged.get("ome", {})
 
 
-def _driver(folder: Path) -> str | None:
+def _files(folder: Folder) -> dict[str, str | bytes]:
+    """Name -> content of the metadata files of a folder."""
+    if isinstance(folder, RemotePath):  # a web server may answer by a page where there is no file
+        files = folder.read_files(_FILES)
+        return {name: text for name, text in files.items() if text.lstrip().startswith(b"{")}
+    files = (folder / name for name in _FILES)
+    return {file.name: file.read_text(encoding="utf-8") for file in files if file.is_file()}
+
+
+def _driver(folder: Folder) -> str | None:
     """The tensorstore driver of an array; None where the folder is no array."""
-    if (folder / ".zarray").is_file():
+    if ".zarray" in _files(folder):
         return "zarr"
     attributes = _attributes(folder)
     if attributes.get("node_type") == "array":
@@ -149,7 +289,7 @@ def _driver(folder: Path) -> str | None:
     return "n5" if "blockSize" in attributes and "dimensions" in attributes else None
 
 
-def _metadata(array: Path, driver: str, shape: tuple[int, ...], names: list[str], path: str) -> Metadata:
+def _metadata(array: Folder, driver: str, shape: tuple[int, ...], names: list[str], path: str) -> Metadata:
     # A link to a level has another parent than the level.
     places = [array, array.resolve()] if array.resolve() != array.absolute() else [array]
     best = None
@@ -164,7 +304,7 @@ def _metadata(array: Path, driver: str, shape: tuple[int, ...], names: list[str]
     return best
 
 
-def _level_0_shape(array: Path, driver: str, ndim: int) -> tuple[int, ...] | None:
+def _level_0_shape(array: Folder, driver: str, ndim: int) -> tuple[int, ...] | None:
     """Shape of level 0 beside this level of a pyramid, slowest axis first."""
     if not re.fullmatch(r"(s|scale)?\d+", array.name):
         return None

@@ -88,6 +88,16 @@ class Metadata:
                 return [size * factor for size, factor in zip(sizes, factors, strict=True)]
         return None
 
+    def offsets_nm(self) -> list[float] | None:
+        """Centre of the first voxel along each axis, nan where its unit is unknown; None where nothing is stated."""
+        if (entry := self._ome()) and (placed := self._ome_placing(*entry)):
+            return placed[1]
+        if (transform := self._cosem()) and len(transform.get("translate", ())) == len(self.shape):
+            units = transform.get("units") or ["nm"] * len(self.shape)
+            offsets = [at * _length(unit) for at, unit in zip(transform["translate"], units, strict=True)]
+            return offsets[::-1] if transform.get("order") == "F" else offsets
+        return None
+
     # ---- OME-Zarr
 
     def _ome(self) -> tuple[dict, dict] | None:
@@ -100,15 +110,34 @@ class Metadata:
         return None
 
     def _ome_sizes(self, image: dict, level: dict) -> list[float]:
+        placed = self._ome_placing(image, level)
+        return [math.nan] * len(self.shape) if placed is None else placed[0]
+
+    def _ome_placing(self, image: dict, level: dict) -> tuple[list[float], list[float]] | None:
+        """(size, position of the centre of the first voxel) in nm along each axis; None where it is not understood."""
         axes = [axis if isinstance(axis, dict) else {"name": axis} for axis in image.get("axes", [])]
-        sizes = [_length(axis.get("unit")) for axis in axes] or [math.nan] * len(self.shape)
+        units = [_length(axis.get("unit")) for axis in axes] or [math.nan] * len(self.shape)
         steps = (level.get("coordinateTransformations") or []) + (image.get("coordinateTransformations") or [])
-        scales = [step for step in steps if step.get("type") == "scale"]
-        if not scales or any(step.get("type") not in ("scale", "translation", "identity") for step in steps):
-            return [math.nan] * len(self.shape)
-        for step in scales:
-            sizes = [size * factor for size, factor in zip(sizes, step["scale"], strict=True)]
-        return sizes
+        kinds = [step.get("type") for step in steps]
+        if "scale" not in kinds or not {*kinds} <= {"scale", "translation", "identity"}:
+            return None
+        sizes, offsets = units, [0 * unit for unit in units]
+        for step in steps:
+            if step["type"] == "scale":
+                sizes, offsets = (
+                    [value * factor for value, factor in zip(values, step["scale"], strict=True)]
+                    for values in (sizes, offsets)
+                )
+            elif step["type"] == "translation":
+                moves = zip(offsets, step["translation"], units, strict=True)
+                offsets = [offset + move * unit for offset, move, unit in moves]
+        return sizes, offsets
+
+    def is_strided(self) -> bool:
+        """Whether lower levels were made by leaving out voxels, as far as OME-Zarr states it."""
+        entry = self._ome()
+        kind = str(entry[0].get("type", "")).lower() if entry else ""
+        return any(word in kind for word in ("stride", "nearest", "subsampl", "decimat"))
 
     def _cosem(self) -> dict | None:
         """The `transform` of this array: beside it, or in the group's list of levels."""

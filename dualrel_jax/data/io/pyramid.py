@@ -1,0 +1,115 @@
+"""Which level of a multiscale pyramid is read, and how its voxels lie in level 0."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dualrel_jax.data.io.voxel import Voxel
+from dualrel_jax.errors import InputError
+
+_TOLERANCE = 1.01  # sizes are rounded: a level of 20.1 nm is one of 20 nm
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What level is asked for.
+
+    Attributes:
+        level: "auto", or its number as text.
+        pixel_nm: pixel size (y, x) of the training, which `auto` compares levels with; None where it is unknown.
+        voxel_nm: of level 0, z y x, where the user states it; None: as the file states.
+        key: the config field that asks.
+        keeps_z: `auto` takes no level with fewer slices than level 0.
+    """
+
+    level: str = "0"
+    pixel_nm: tuple[float, float] | None = None
+    voxel_nm: Voxel | None = None
+    key: str = "level"
+    keeps_z: bool = False
+
+
+FINEST = Choice()
+
+
+@dataclass(frozen=True)
+class Level:
+    """A level of a pyramid; all but `index` and `count` are z y x.
+
+    Attributes:
+        index: 0 is the finest.
+        count: levels of the pyramid.
+        shape: of this level.
+        full_shape: of level 0.
+        factors: voxels of level 0 in one of this level, along each axis; not always whole numbers.
+        shift: where the centre of the first voxel lies, in voxels of level 0 from the centre of its first one.
+        voxel_nm: of this level, or None.
+        origin_nm: of the centre of its first voxel, as the file places the image; zeros where it does not.
+    """
+
+    index: int
+    count: int
+    shape: tuple[int, int, int]
+    full_shape: tuple[int, int, int]
+    factors: tuple[float, float, float]
+    shift: tuple[float, float, float]
+    voxel_nm: Voxel | None
+    origin_nm: tuple[float, float, float]
+
+    def from_full(self, box: Sequence[slice]) -> tuple[slice, ...]:
+        """The voxels of this level that cover a box of voxels of level 0, axis by axis; at least one."""
+        covering = []
+        for part, factor, shift, length in zip(box, self.factors, self.shift, self.shape, strict=True):
+            corner = shift - (factor - 1) / 2  # where the first voxel of this level begins
+            start = min(max(math.floor((part.start - corner) / factor + 1e-6), 0), length - 1)
+            stop = min(max(math.ceil((part.stop - corner) / factor - 1e-6), start + 1), length)
+            covering.append(slice(start, stop))
+        return tuple(covering)
+
+
+def choose_level(levels: Sequence[Level], choice: Choice, path: str) -> tuple[Level, str]:
+    """(the level that is read, why in words).
+
+    `auto` takes the coarsest level whose pixels (y, x) are not larger than those of the training.
+
+    Raises:
+        InputError: no such level.
+    """
+    if choice.level != "auto":
+        index = int(choice.level) if choice.level.isdecimal() else len(levels)
+        if index >= len(levels):
+            raise InputError(
+                f"{path}: {choice.key}={choice.level}, but its levels are 0 to {len(levels) - 1}; expected auto or one "
+                "of these."
+            )
+        return levels[index], f"{choice.key}={choice.level}"
+    if choice.pixel_nm is None:
+        return levels[0], "the pixel size of the training is unknown"
+    sizes = [_voxel(level, choice) for level in levels]
+    if sizes[0] is None:
+        return levels[0], "its voxel size is unknown"
+    fine = [
+        level
+        for level, size in zip(levels, sizes, strict=True)
+        if size is not None
+        and all(own <= _TOLERANCE * nm for own, nm in zip(size[1:], choice.pixel_nm, strict=True))
+        and not (choice.keeps_z and level.shape[0] < level.full_shape[0])
+    ]
+    trained = f"pixels of the training, {choice.pixel_nm[0]:g} x {choice.pixel_nm[1]:g} nm"
+    if not fine:
+        return levels[0], f"even its pixels are larger than the {trained}"
+    level = fine[-1]
+    slices = ", and that has all slices" if choice.keeps_z else ""
+    return level, f"the coarsest whose pixels are not larger than the {trained}{slices}"
+
+
+def _voxel(level: Level, choice: Choice) -> Voxel | None:
+    if choice.voxel_nm is None:
+        return level.voxel_nm
+    return scaled(choice.voxel_nm, level.factors)
+
+
+def scaled(voxel_nm: Voxel, factors: Sequence[float]) -> Voxel:
+    """The voxel size of a level, from that of level 0; z may be nan."""
+    z, y, x = (float(f"{size * factor:.6g}") for size, factor in zip(voxel_nm, factors, strict=True))
+    return z, y, x

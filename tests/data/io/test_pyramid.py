@@ -1,0 +1,91 @@
+"""Which level of a pyramid is read, and where its voxels lie."""
+
+import json
+
+import numpy as np
+import pytest
+
+from dualrel_jax.data.io.pyramid import Choice
+from dualrel_jax.data.io.volume import open_volume
+from dualrel_jax.data.io.writers import open_writer
+from dualrel_jax.errors import InputError
+
+
+def choose(level, pixel=10.0, **fields):
+    return Choice(level, (pixel, pixel), key="predict.level", **fields)
+
+
+@pytest.fixture(scope="module")
+def pyramid(tmp_path_factory):
+    """Levels of 10 x 5 x 5, 10 x 10 x 10 and 20 x 20 x 20 nm."""
+    path = tmp_path_factory.mktemp("pyramid") / "v.zarr"
+    with open_writer(path, (8, 600, 520), np.uint8, (10.0, 5.0, 5.0), reduction="mean") as writer:
+        for z in range(8):
+            writer.write(z, np.full((600, 520), z + 1, np.uint8))
+    return path
+
+
+@pytest.mark.parametrize(("pixel", "index"), [(4.0, 0), (5.0, 0), (9.0, 0), (10.0, 1), (19.9, 2), (20.0, 2), (90.0, 2)])
+def test_auto_is_the_coarsest_that_is_not_coarser_than_the_training(pyramid, pixel, index):
+    volume = open_volume(pyramid, choice=choose("auto", pixel))
+    assert volume.level.index == index
+    assert volume.path == (f"{pyramid}:{index}" if index else str(pyramid)) and volume.container == str(pyramid)
+    assert open_volume(volume.path).shape == volume.shape
+
+
+def test_the_level_is_said_with_its_reason(pyramid, capsys):
+    open_volume(pyramid, choice=choose("auto"))
+    said = capsys.readouterr().out
+    assert (
+        "Level 1 of 0 to 2 is read: the coarsest whose pixels are not larger than the pixels of the training, 10 x"
+        in said
+    )
+    assert "predict.level=0 reads the finest" in said
+    open_volume(pyramid, choice=Choice("auto"))
+    assert "Level 0 of 0 to 2 is read: the pixel size of the training is unknown." in capsys.readouterr().out
+    open_volume(pyramid)
+    assert "Level" not in capsys.readouterr().out
+
+
+def test_a_level_lies_where_its_voxels_were(pyramid):
+    volume = open_volume(pyramid, choice=choose("2"))
+    assert volume.voxel_nm == (20.0, 20.0, 20.0) and volume.origin_nm == (5.0, 7.5, 7.5)
+    assert volume.level.factors == (2, 4, 4) and volume.level.shift == (0.5, 1.5, 1.5)
+    box = volume.level.from_full((slice(1, 4), slice(0, 600), slice(7, 9)))
+    assert box == (slice(0, 2), slice(0, 150), slice(1, 3))
+
+
+def test_a_stated_voxel_size_is_that_of_level_0(pyramid):
+    volume = open_volume(pyramid, (30.0, 2.5, 2.5), choice=choose("auto"))
+    assert volume.level.index == 2 and volume.voxel_nm == (60.0, 10.0, 10.0)
+
+
+def test_slices_are_kept_where_labels_name_them(pyramid):
+    assert open_volume(pyramid, choice=choose("auto", 20.0, keeps_z=True)).level.index == 1
+
+
+def test_a_named_array_stays_what_it_is(pyramid):
+    volume = open_volume(f"{pyramid}:1", choice=choose("auto", 90.0))
+    assert volume.level is None and volume.shape[1] == 300 and volume.origin_nm == (0.0, 2.5, 2.5)
+
+
+@pytest.mark.parametrize("level", ["3", "fine"])
+def test_a_level_that_does_not_exist_is_refused(pyramid, level):
+    with pytest.raises(InputError, match=f"predict.level={level}, but its levels are 0 to 2"):
+        open_volume(pyramid, choice=choose(level))
+
+
+def test_levels_of_n5_are_found_by_their_names(tmp_path):
+    import tensorstore as ts
+
+    for level, factor in enumerate((1, 2, 4)):
+        metadata = {"dimensions": [64 // factor, 48 // factor, 8], "blockSize": [64, 64, 8], "dataType": "uint8"}
+        metadata |= {"compression": {"type": "gzip"}, "pixelResolution": {"dimensions": [4, 4, 40], "unit": "nm"}}
+        spec = {"driver": "n5", "kvstore": {"driver": "file", "path": f"{tmp_path}/v.n5/s{level}/"}}
+        ts.open(spec | {"metadata": metadata}, create=True).result()
+        attributes = tmp_path / f"v.n5/s{level}/attributes.json"
+        content = json.loads(attributes.read_text()) | {"downsamplingFactors": [factor, factor, 1]}
+        attributes.write_text(json.dumps(content))
+    volume = open_volume(tmp_path / "v.n5", choice=choose("auto", 8.0))
+    assert volume.path.endswith("v.n5:s1") and volume.voxel_nm == (40.0, 8.0, 8.0)
+    assert volume.level.factors == (1, 2, 2) and volume.origin_nm == (0.0, 2.0, 2.0)
