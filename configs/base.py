@@ -302,6 +302,14 @@ INSTANCES = {
         special="never",
     ),
     "min_um3": field(0.001, "smaller instances are left out", unit="um3", minimum=0, maximum=1e6),
+    "box_px": field(
+        0,
+        "side of the boxes that the volume is worked through in; the result is the same",
+        unit="px",
+        minimum=0,
+        maximum=2**20,
+        special="as large as memory allows",
+    ),
     "label": field("", "path of true instances to compare with", special="none"),
     "label_kind": field(
         "binary", "their form: > 0, divided by the same rules, or a number for each", choices=("binary", "instances")

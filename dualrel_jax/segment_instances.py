@@ -1,7 +1,9 @@
 """Numbers and measures every mitochondrion of a predicted volume: `dualrel instances RUN`."""
 
+import dataclasses
 import json
 import math
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,75 +17,106 @@ from dualrel_jax.data.io.writers import check_outputs, open_writer
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference.windows import parse_region
 from dualrel_jax.instances import morphometry
-from dualrel_jax.instances.segment import label_instances, mask_above, true_instances
+from dualrel_jax.instances.box_tasks import Job, numbered
+from dualrel_jax.instances.segment_volume import begin, blocks, choose_sides, number_instances, write_and_measure
 from dualrel_jax.metrics import instances
 from dualrel_jax.training import memory
 from dualrel_jax.utils import lock
-from dualrel_jax.utils.atomic import write_text
+from dualrel_jax.utils.atomic import remove, write_text
 from dualrel_jax.utils.jsonl import read_json
-from dualrel_jax.utils.ranges import evenly_spaced
+from dualrel_jax.utils.ranges import central_window, evenly_spaced
+from dualrel_jax.utils.tasks import Tasks, in_this_process
 from dualrel_jax.utils.text import format_shape
 from dualrel_jax.visualization import overlays
 
-BYTES_PER_VOXEL = 12  # at the peak, measured on Lucchi; up to 56 where one connected network fills the volume
+MEMORY_FRACTION = 0.4  # of this machine's memory that a box takes
+SHOWN = 2048  # side of the picture's part of a slice, pixels
 LABEL_KINDS = ("binary", "instances")
 
 
-def segment_instances(workdir: str | Path, config: ConfigDict) -> dict[str, Path]:
-    """Turns a probability volume into numbered and measured mitochondria.
+def segment_instances(workdir: str | Path, config: ConfigDict, tasks: Tasks = in_this_process) -> dict[str, Path]:
+    """Turns a probability volume into numbered and measured mitochondria, box by box where it does not fit in memory.
 
     Writes the label volume `config.instances.output` (1 is the largest instance) and beside it `<stem>.csv` (the
     measures of `morphometry.measure`), `<stem>.json` (settings, totals and, with `config.instances.label`, the scores
-    of `metrics.instances.compare`) and `<stem>.png`.
+    of `metrics.instances.compare`) and `<stem>.png`. What a kill left in `<output>.boxes.part` is continued.
 
     Args:
         workdir: folder of a run whose prediction is there.
         config: that of the run, with the fields of `instances`.
+        tasks: how the boxes are worked through; see `utils.tasks`.
 
     Returns:
         Name to path of the files written.
 
     Raises:
-        InputError: a volume is missing or does not fit, its voxel size is unknown, or memory is too small.
+        InputError: a volume is missing or does not fit, or its voxel size is unknown.
     """
     output = Path(config.instances.output or Path(workdir) / "instances" / "instances.tif")
     check_output(output, "instances.output", "cut_by_border")
     with lock.output_writer(output, "--config.instances.output"):
-        return _segment_instances(Path(workdir), config, output)
+        return _segment_instances(Path(workdir), config, output, tasks)
 
 
-def _segment_instances(workdir: Path, config: ConfigDict, output: Path) -> dict[str, Path]:
+def _segment_instances(workdir: Path, config: ConfigDict, output: Path, tasks: Tasks) -> dict[str, Path]:
     settings = config.instances
     probability = _open_probability(workdir, config)
-    voxel_nm = probability.voxel_nm
-    _check_memory(probability)
     _check_output(output, probability.path, settings.image, settings.label)
     image = _open_image(workdir, probability, settings)
     truth = _open_truth(probability, settings) if settings.label else None
     threshold = settings.threshold or _threshold_of_mask(Path(probability.path))
-    labels = label_instances(mask_above(probability, threshold), voxel_nm, settings)
-    rows = morphometry.measure(labels, probability, voxel_nm)
+    folder = output.with_name(f"{output.name}.boxes.part")
+    job = _begin(probability, settings, threshold, folder)
+    sums = number_instances(job, tasks)
+    dtype = np.uint16 if len(sums.voxels) < 2**16 else np.uint32
+    writer = open_writer(output, job.shape, dtype, job.voxel_nm, keep=True)
+    if not writer.part.exists():  # what earlier blocks were written to is gone, or complete
+        remove(folder / "blocks")
+    with writer:
+        rows = write_and_measure(job, sums, writer, tasks)
+        writer.finish()
     result = {
         "input": probability.path,
-        "voxel_nm": voxel_nm,
+        "voxel_nm": probability.voxel_nm,
         "settings": settings.to_dict() | {"threshold": threshold},
         **total_volumes(rows),
     }
     if truth is not None:
-        confidence = np.array([row["mean_probability"] for row in rows])
-        pairs = instances.overlaps(true_instances(truth, voxel_nm, settings), labels)
-        result["scores"] = instances.compare(pairs, confidence)
+        result["scores"] = _scores(job, truth, rows, settings, tasks)
     paths = {"instances": output} | {name: output.with_suffix(f".{name}") for name in ("csv", "json", "png")}
-    with open_writer(output, labels.shape, labels.dtype, voxel_nm) as writer:
-        for z, slice_yx in enumerate(labels):
-            writer.write(z, slice_yx)
     morphometry.write_csv(rows, paths["csv"])
     write_text(paths["json"], json.dumps(result, indent=2, allow_nan=False) + "\n")
-    draw_instances(labels, image, voxel_nm, paths["png"])
+    draw_instances(open_volume(output, verbose=False), image, job.voxel_nm, paths["png"])
+    remove(folder)
     print(describe_instances(result))
     for name, path in paths.items():
         print(f"  {name}: {path}")
     return paths
+
+
+def _begin(volume: Volume, settings: ConfigDict, threshold: float | None, folder: Path) -> Job:
+    """The job that labels `volume`, its values above `threshold`, or what an earlier call left of it."""
+    rules = {key: settings[key] for key in ("hole_um3", "seed_depth_nm", "min_um3")}
+    job = Job(str(folder), volume.path, volume.shape, volume.voxel_nm, threshold=threshold, **rules, sides=volume.shape)
+    memory_bytes = memory.available_bytes()
+    sides = choose_sides(job, settings.box_px, memory_bytes and memory_bytes * MEMORY_FRACTION)
+    sample = volume[len(volume) // 2, :SHOWN, :SHOWN]
+    job = begin(dataclasses.replace(job, sides=sides), zlib.crc32(sample.tobytes()))
+    if math.prod(job.sides) < math.prod(job.shape):
+        print(f"{volume.path}: in {len(job.grid())} boxes of {format_shape(job.sides)} voxels (z y x).")
+    return job
+
+
+def _scores(job: Job, truth: Volume, rows: list[dict], settings: ConfigDict, tasks: Tasks) -> dict:
+    """Scores of the instances against `truth`: its numbers, or a mask divided by the same rules."""
+    if settings.label_kind == "instances":
+        true_blocks = (truth[box] for box, _ in blocks(job))
+    else:
+        true_job = _begin(truth, settings, None, Path(job.folder) / "truth")
+        number_instances(true_job, tasks, name="truth")
+        true_blocks = (numbered(true_job, box) for box, _ in blocks(job))
+    pairs = instances.overlaps(true_blocks, (numbers for _, numbers in blocks(job)))
+    return instances.compare(pairs, np.array([row["mean_probability"] for row in rows]))
 
 
 def total_volumes(rows: list[dict]) -> dict:
@@ -97,12 +130,14 @@ def total_volumes(rows: list[dict]) -> dict:
     }
 
 
-def draw_instances(labels: np.ndarray, image: Volume, voxel_nm: Voxel, path: Path) -> Path:
-    """Draws four slices of `image` under `labels`, both `z y x`."""
+def draw_instances(labels: Volume, image: Volume, voxel_nm: Voxel, path: Path) -> Path:
+    """Draws four slices of `image` under `labels`, both `z y x`; of large ones the middle."""
     limits, panels = intensity_range(image), []
+    shown = central_window(labels.shape[1:], SHOWN)
     for z in evenly_spaced(range(len(labels)), 4):
-        n = len(np.unique(labels[z][labels[z] > 0]))
-        panels.append((to_uint8(image[z], limits), labels[z], f"slice z = {z}, {n} instances"))
+        labels_yx = labels[z, *shown]
+        n = len(np.unique(labels_yx[labels_yx > 0]))
+        panels.append((to_uint8(image[z, *shown], limits), labels_yx, f"slice z = {z}, {n} instances"))
     return overlays.instance_sheet(panels, voxel_nm, path)
 
 
@@ -203,16 +238,6 @@ def _open_truth(probability: Volume, settings: ConfigDict) -> Volume:
             "background."
         )
     return label
-
-
-def _check_memory(volume: Volume) -> None:
-    """InputError where the volume does not fit into memory; an unknown size of memory counts as enough."""
-    have, need = memory.machine_bytes(), math.prod(volume.shape) * BYTES_PER_VOXEL
-    if have is not None and need > have:
-        raise InputError(
-            f"{volume.path} takes {need / 2**30:.0f} GiB of memory ({BYTES_PER_VOXEL} bytes per voxel), but this "
-            f"machine has {have / 2**30:.0f} GiB; cut the volume into parts, or use a machine with more memory."
-        )
 
 
 def _check_output(output: Path, *inputs: str) -> None:

@@ -10,9 +10,11 @@ from ml_collections import ConfigDict
 from shapes import ball
 
 import dualrel_jax
+from dualrel_jax.data.io import ome_zarr
 from dualrel_jax.data.io.volume import open_volume
 from dualrel_jax.data.io.writers import open_writer
 from dualrel_jax.errors import InputError
+from dualrel_jax.instances import box_tasks, segment
 from dualrel_jax.instances.morphometry import COLUMNS
 from dualrel_jax.segment_instances import segment_instances
 
@@ -146,9 +148,69 @@ def test_bad_input_is_a_sentence(config, tmp_path, change, message):
         segment_instances(tmp_path, config)
 
 
-def test_no_prediction_yet_and_too_large_a_volume(config, tmp_path, monkeypatch):
+def test_no_prediction_yet(config, tmp_path):
     with pytest.raises(InputError, match="segment a volume first with --mode=predict"):
         segment_instances(tmp_path / "elsewhere", config)
-    monkeypatch.setattr(sys.modules["dualrel_jax.segment_instances"], "BYTES_PER_VOXEL", 10**9)
-    with pytest.raises(InputError, match="GiB of memory .* this machine has"):
-        segment_instances(tmp_path, config)
+
+
+def results(paths):
+    return open_volume(paths["instances"])[:], paths["csv"].read_text(), paths["json"].read_text()
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".zarr"])
+@pytest.mark.parametrize("kind", ["instances", "binary"])
+def test_boxes_give_the_same_files(config, tmp_path, suffix, kind, monkeypatch, capsys):
+    monkeypatch.setattr(ome_zarr, "CHUNK", (4, 16, 16))
+    config.instances.update({"label": str(tmp_path / "truth.tif"), "label_kind": kind})
+    config.instances.output = str(tmp_path / f"cells{suffix}")
+    labels, table, record = results(segment_instances(tmp_path, config))
+    config.instances.box_px = 20
+    in_boxes = results(segment_instances(tmp_path, config))
+    np.testing.assert_array_equal(in_boxes[0], labels)
+    assert in_boxes[1] == table and in_boxes[2].replace('"box_px": 20', '"box_px": 0') == record
+    assert "in 6 boxes of 14 x 20 x 20 voxels" in capsys.readouterr().out
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_little_memory_means_smaller_boxes(config, tmp_path, monkeypatch):
+    expected = results(segment_instances(tmp_path, config))
+    monkeypatch.setattr(sys.modules["dualrel_jax.training.memory"], "available_bytes", lambda: 2**20)
+    monkeypatch.setattr(box_tasks, "CHUNK", 20)
+    monkeypatch.setattr(segment, "HALO_NM", 50.0)
+    boxes = []
+    labelled = box_tasks.label_task
+    monkeypatch.setattr(box_tasks, "label_task", lambda task: (boxes.append(task.job.sides), labelled(task)))
+    np.testing.assert_array_equal(results(segment_instances(tmp_path, config))[0], expected[0])
+    assert len(boxes) > 1
+
+
+def stopping_after(count, done):
+    """Tasks of which so many are done before the process is killed."""
+
+    def tasks(function, todo):
+        for task in todo:
+            if len(done) == count:
+                raise KeyboardInterrupt
+            done.append((function.__name__, str(task)))
+            yield task, function(task)
+
+    return tasks
+
+
+@pytest.mark.parametrize("count", [1, 5, 8])
+def test_the_same_call_continues_what_a_kill_left_and_another_one_is_refused(config, tmp_path, count, monkeypatch):
+    monkeypatch.setattr(ome_zarr, "CHUNK", (4, 16, 16))  # 6 boxes to label, 4 to measure
+    expected = results(segment_instances(tmp_path, config))
+    config.instances.update({"box_px": 20, "output": str(tmp_path / "cells.zarr")})
+    first, second = [], []
+    with pytest.raises(KeyboardInterrupt):
+        segment_instances(tmp_path, config, stopping_after(count, first))
+    other = config.copy_and_resolve_references()
+    other.instances.seed_depth_nm = 30.0
+    with pytest.raises(
+        InputError, match="belongs to unfinished instances with another seed_depth_nm .60.0 "
+    ):
+        segment_instances(tmp_path, other)
+    again = results(segment_instances(tmp_path, config, stopping_after(-1, second)))
+    np.testing.assert_array_equal(again[0], expected[0])
+    assert again[1] == expected[1] and not set(first[:-1]) & set(second)

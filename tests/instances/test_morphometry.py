@@ -8,11 +8,22 @@ from scipy import ndimage
 from shapes import ball, blobs, grid_nm
 
 from dualrel_jax.data.io.volume import Volume
-from dualrel_jax.instances.morphometry import length_nm, measure, surface_nm2
+from dualrel_jax.instances import boxes, morphometry
+from dualrel_jax.instances.morphometry import measure
 
 
 def as_volume(mask, voxel_nm):
     return Volume.from_array(mask.astype(np.uint8) * 255, voxel_nm)
+
+
+def surface_nm2(labels, voxel_nm):
+    (row,) = measure(labels, as_volume(labels > 0, voxel_nm), voxel_nm)
+    return row["surface_um2"] * 1e6
+
+
+def length_nm(inside, voxel_nm):
+    (row,) = measure(inside.astype(np.uint16), as_volume(inside, voxel_nm), voxel_nm)
+    return row["length_um"] * 1e3
 
 
 def test_measures_agree_with_loops_over_voxels():
@@ -56,19 +67,17 @@ def test_surface_of_a_ball_and_of_its_half(voxel_nm):
     whole = ball([2 * n for n in half], voxel_nm, np.array(half) * voxel_nm, radius_nm).astype(np.uint16)
     area = 4 * math.pi * radius_nm**2
     for labels, share in ((whole, 1), (whole[:, : half[1]], 1 / 2), (whole[:, half[1] :, half[2] :], 1 / 4)):
-        box = ndimage.find_objects(labels)[0]
-        assert surface_nm2(labels, 1, box, voxel_nm) == pytest.approx(share * area, rel=0.03)
+        assert surface_nm2(labels, voxel_nm) == pytest.approx(share * area, rel=0.03)
 
 
 def test_surface_of_thin_things():
     disc = (np.hypot(*(np.indices((41, 41)) - 20)) < 15)[None].astype(np.uint16)
-    box = ndimage.find_objects(disc)[0]
-    wall_nm2 = surface_nm2(disc, 1, box, (30, 10, 10))  # one slice: the rim alone
+    wall_nm2 = surface_nm2(disc, (30, 10, 10))  # one slice: the rim alone
     assert wall_nm2 == pytest.approx(2 * math.pi * 150 * 30, rel=0.03)
     voxel = np.zeros((5, 5, 5), np.uint16)
     voxel[2, 2, 2] = 1
-    assert surface_nm2(voxel, 1, (slice(2, 3),) * 3, (5, 5, 5)) > 0
-    assert surface_nm2(np.ones((3, 3, 3), np.uint16), 1, (slice(0, 3),) * 3, (5, 5, 5)) == 0
+    assert surface_nm2(voxel, (5, 5, 5)) > 0
+    assert surface_nm2(np.ones((5, 5, 5), np.uint16), (5, 5, 5)) == 0
 
 
 def test_length_of_a_slanted_rod():
@@ -79,3 +88,27 @@ def test_length_of_a_slanted_rod():
     assert length_nm(rod, voxel_nm) == pytest.approx(500, rel=0.06)
     assert length_nm(rod[:, :, ::-1], voxel_nm) == pytest.approx(500, rel=0.06)
     assert length_nm(np.ones((1, 1, 7), bool), voxel_nm) == pytest.approx(70)
+
+
+@pytest.mark.parametrize("voxel_nm", [(8.0, 8.0, 8.0), (40.0, 9.0, 8.0)])
+def test_parts_of_boxes_add_up_to_the_table_of_the_whole(voxel_nm):
+    labels = ndimage.label(ndimage.zoom(blobs(5, (20, 20, 20)), 2, order=0))[0].astype(np.uint16)
+    labels[30, 30, 30:38] = labels.max() + 1  # thin: smoothed to nothing
+    values = np.random.default_rng(0).integers(1, 256, labels.shape).astype(np.uint8)
+    whole = measure(labels, Volume.from_array(values, voxel_nm), voxel_nm)
+    sums, groups, parts = [], [], []
+    grid = boxes.grid(labels.shape, (13, 17, 19))
+    for box in grid:
+        present, local = np.unique(labels[box], return_inverse=True)
+        local = local.reshape(labels[box].shape) + (present[0] > 0)
+        sums.append(morphometry.add_up(local, values[box], box, labels.shape))
+        groups.append(present[present > 0].astype(int) - 1)
+    every = morphometry.Sums(*(np.concatenate(columns) for columns in zip(*sums, strict=True)))
+    total = morphometry.merge(every, np.concatenate(groups))
+    axes = morphometry.axes_nm(total, voxel_nm)
+    for box in grid:
+        outer = boxes.grown(box, (morphometry.SURROUNDINGS,) * 3, labels.shape)
+        parts.append(morphometry.measure_box(labels[outer], box, outer, labels.shape, voxel_nm=voxel_nm, axes=axes))
+    for row, expected in zip(morphometry.table(total, parts, labels.shape, voxel_nm, 255.0), whole, strict=True):
+        for key, value in expected.items():
+            assert row[key] == pytest.approx(value, rel=1e-3 if key == "surface_um2" else 1e-9), key

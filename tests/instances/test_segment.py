@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ml_collections import ConfigDict
@@ -37,7 +38,7 @@ def test_as_many_parts_as_h_maxima(seed, depth_nm, voxel_nm):
     distance_nm = ndimage.distance_transform_edt(inside, sampling=voxel_nm).astype(np.float32)
     filled = morphology.reconstruction(np.maximum(distance_nm - depth_nm, 0), distance_nm, footprint=FACES)
     peaks = morphology.local_maxima(filled, connectivity=1) & (filled > 0)
-    parts = segment.split(inside, voxel_nm, depth_nm)
+    parts = segment.label_instances(inside, voxel_nm, rules(seed_depth_nm=depth_nm))
     assert parts.max() == max(ndimage.label(peaks)[1], 1)
     assert ((parts > 0) == inside).all()
     assert all(ndimage.label(parts == i)[1] == 1 for i in range(1, parts.max() + 1))
@@ -77,10 +78,38 @@ def test_what_is_open_to_a_face_of_the_volume_is_no_hole():
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), st.integers(0, 60))
 def test_numbers_follow_size(seed, smallest):
-    labels = np.random.default_rng(seed).integers(0, 9, (3, 6, 7)).astype(np.uint32) * 3
-    numbered = segment.number_by_size(labels, smallest)
-    sizes = {i: int((labels == i).sum()) for i in np.unique(labels[labels > 0])}
-    kept = sorted((i for i, size in sizes.items() if size >= smallest), key=lambda i: (-sizes[i], i))
-    assert numbered.dtype == np.uint16 and numbered.max() == len(kept)
-    for number, i in enumerate(kept, start=1):
-        assert ((numbered == number) == (labels == i)).all()
+    voxels = np.random.default_rng(seed).integers(1, 100, 9)
+    first = np.random.default_rng(seed + 1).permutation(9)
+    number = segment.numbers_by_size(voxels, first, smallest)
+    kept = sorted((i for i in range(9) if voxels[i] >= smallest), key=lambda i: (-voxels[i], first[i]))
+    assert number.dtype == np.uint16 and number.max(initial=0) == len(kept)
+    assert [number[i] for i in kept] == list(range(1, len(kept) + 1))
+    assert np.count_nonzero(number) == len(kept)
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    st.integers(0, 10**6),
+    st.sampled_from([7, 10]),
+    st.sampled_from([(20, 20, 20), (45, 9, 8)]),
+    st.sampled_from([0.0, 8.0, 15.0]),
+    st.sampled_from([0.0, 0.0001]),
+)
+def test_boxes_change_nothing(seed, side, voxel_nm, depth_nm, hole_um3):
+    """Bit for bit, with windows that first are too small to know anything."""
+    mask = blobs(seed) ^ (np.random.default_rng(seed).random((14, 24, 26)) < 0.02)
+    settings = rules(seed_depth_nm=depth_nm, hole_um3=hole_um3, min_um3=0.0002)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(segment, "HALO_NM", 45.0)
+        in_boxes = segment.label_instances(mask, voxel_nm, settings, side)
+    np.testing.assert_array_equal(in_boxes, segment.label_instances(mask, voxel_nm, settings))
+
+
+def test_an_object_that_spans_many_boxes_is_one_and_a_neck_at_their_border_still_parts():
+    shape, voxel_nm = (20, 20, 160), (20.0, 20.0, 20.0)
+    z, y, x = np.indices(shape) - np.reshape((10, 10, 0), (3, 1, 1, 1))
+    radius = np.where(x < 100, 6, np.where(x < 104, 2, 6))  # one voxel beside the border between boxes of 17
+    rod = z**2 + y**2 <= radius**2
+    labels = segment.label_instances(rod, voxel_nm, rules(seed_depth_nm=60.0), side=17)
+    assert labels.max() == 2 and (labels[rod & (x < 100)] == 1).all() and (labels[rod & (x > 104)] == 2).all()
+    assert segment.label_instances(rod, voxel_nm, rules(seed_depth_nm=90.0), side=17).max() == 1
