@@ -38,6 +38,7 @@ _INSTANCES = {
     "--min-um3": "instances.min_um3",
     "--hole-um3": "instances.hole_um3",
     "--seed-depth-nm": "instances.seed_depth_nm",
+    "--box-px": "instances.box_px",
     "--labels": "instances.label",
     "--label-kind": "instances.label_kind",
 }
