@@ -10,6 +10,7 @@ METHOD_TITLES = {  # name of a config, configs/<name>.py -> title in tables, plo
     "cps": "CPS (CVPR 2021)",
     "cps_cutmix": "CPS + CutMix (CVPR 2021)",
     "unimatch": "UniMatch (CVPR 2023)",
+    "rankmatch": "RankMatch (CVPR 2024)",
     "dualrel_paper": "DualRel (as in the supplement)",
     "dualrel": "DualRel (this package)",
 }

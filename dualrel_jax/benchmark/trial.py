@@ -148,8 +148,9 @@ def peak_memory_mib() -> float:
 
 
 def median_of(folder: Path, name: str) -> float | None:
+    """Of a scalar over its records but the first, which compiling is a part of."""
     values = [record[name] for record in read_records(folder / "metrics.jsonl") if name in record]
-    return statistics.median(values) if values else None
+    return statistics.median(values[1:] or values) if values else None
 
 
 def _curve(folder: Path, name: str) -> list[list[float]]:

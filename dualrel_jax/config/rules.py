@@ -94,8 +94,18 @@ def _check_drop(config: ConfigDict) -> None:
         raise InputError(f"config.method.drop_low is {low}; expected at most config.method.drop_high, which is {high}.")
 
 
+def _check_agents(config: ConfigDict) -> None:
+    method, side = config.method, config.train.crop_px // (config.model.stem * 2**config.method.feature_level)
+    if method.num_agents > side**2:
+        raise InputError(
+            f"config.method.num_agents is {method.num_agents}; expected at most {side**2}, the features of a crop at "
+            f"config.method.feature_level={method.feature_level}."
+        )
+
+
 _OF_METHODS = {  # a field of config.method -> the rule of the method that has it
     "feature_level": _check_feature_level,
+    "num_agents": _check_agents,
     "auxiliary_width": _check_auxiliary_decoders,
     "drop_low": _check_drop,
 }

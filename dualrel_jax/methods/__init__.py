@@ -14,6 +14,7 @@ _CLASSES = {  # name -> module, class
     "gct": ("gct", "GCT"),
     "cps": ("cps", "CPS"),
     "unimatch": ("unimatch", "UniMatch"),
+    "rankmatch": ("rankmatch", "RankMatch"),
     "dualrel": ("dualrel", "DualRel"),
     "dualrel_paper": ("dualrel", "DualRel"),
 }

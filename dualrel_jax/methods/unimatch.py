@@ -1,5 +1,7 @@
 """UniMatch (Yang et al., CVPR 2023): confident pseudo-labels for two strong views and for dropped channels."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -20,8 +22,8 @@ class UniMatchNetwork(nn.Module):
     def __call__(self, image: jax.Array, train: bool = False) -> UNetOutput:
         return self.unet(image, train)
 
-    def with_dropped_channels(self, views: list[jax.Array], rng: jax.Array, train: bool = False) -> list[jax.Array]:
-        """Logits of each of the views b y x 1, then of the last once more, with dropped channels.
+    def with_dropped_channels(self, views: list[jax.Array], rng: jax.Array, train: bool = False) -> list[UNetOutput]:
+        """Output of each of the views b y x 1, then of the last once more, with dropped channels.
 
         Every level the decoder reads loses channels, drawn anew for each image and level; the others are scaled up.
         """
@@ -33,7 +35,7 @@ class UniMatchNetwork(nn.Module):
             kept = jax.random.bernoulli(key, 1 - self.channel_dropout, (len(parts[-1]), 1, 1, level.shape[-1]))
             level, split_all = batching.join(*parts, parts[-1] * kept / (1 - self.channel_dropout))
             both.append(level)
-        return split_all(self.unet.decoder(both, train).logits)
+        return split_all(self.unet.decoder(both, train))
 
 
 class UniMatch(Method):
@@ -52,19 +54,22 @@ class UniMatch(Method):
         strong = [cutmix.paste_next(mask, view) for mask, view in zip(masks, batch.strong, strict=True)]
         # The weak view comes last: its features lose channels.
         views = [batch.image, *strong, batch.weak]
-        logits, variables = self.apply_train("student", variables, views, drop_key, method="with_dropped_channels")
-        labelled, strong_1, strong_2, weak, dropped = logits
-        target = jax.lax.stop_gradient(jax.nn.softmax(weak))
+        outputs, variables = self.apply_train("student", variables, views, drop_key, method="with_dropped_channels")
+        labelled, *strong, weak, dropped = outputs
+        target = jax.lax.stop_gradient(jax.nn.softmax(weak.logits))
 
-        views = list(zip(masks, (strong_1, strong_2), strict=True))
+        pairs = [(cutmix.paste_next(mask, target), view.logits) for mask, view in zip(masks, strong, strict=True)]
+        further = self.further_terms(jax.random.fold_in(rng, 3), masks, strong, weak)
         terms = {
-            "supervised": lambda: losses.supervised(labelled, batch.label),
-            "strong": lambda: sum(self.pseudo_dice(view, cutmix.paste_next(mask, target)) for mask, view in views) / 2,
-            "feature": lambda: self.pseudo_dice(dropped, target),
+            "supervised": lambda: losses.supervised(labelled.logits, batch.label),
+            "strong": lambda: sum(self.pseudo_dice(logits, pasted) for pasted, logits in pairs) / 2,
+            "feature": lambda: self.pseudo_dice(dropped.logits, target),
+            **{name: term for name, (_, term) in further.items()},
         }
         terms = compute(terms)
         weight = self.config.consistency_weight * sigmoid_ramp(step, self.ramp_steps)
         total = (terms["supervised"] + weight * (terms["strong"] + terms["feature"]) / 2) / 2
+        total += weight * sum(factor * terms[name] for name, (factor, _) in further.items())
         diagnostics = diagnose(
             total,
             terms,
@@ -72,6 +77,15 @@ class UniMatch(Method):
             confident=jnp.mean(target.max(axis=-1) >= self.config.confidence),
         )
         return total, (diagnostics, variables)
+
+    def further_terms(
+        self, key: jax.Array, masks: list[jax.Array], strong: list[UNetOutput], weak: UNetOutput
+    ) -> dict[str, tuple[float, Callable[[], jax.Array]]]:
+        """Unlabelled terms of a method that builds on this one: name -> (weight relative to the others, term).
+
+        `masks`: where another crop was pasted into each of the strong views, count y x bool each.
+        """
+        return {}
 
     def cutmix_masks(self, key: jax.Array, count: int, side: int) -> jax.Array:
         """One box a crop, or none: count y x bool."""

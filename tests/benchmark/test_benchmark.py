@@ -76,7 +76,7 @@ def test_trials_share_every_field_but_the_method(tmp_path):
     without = [f"--config.rows.{row}.method.prototype_weight=0" for row in ("dualrel", "dualrel_paper")]
     _, config = parse([*flags, "--config.base.train.steps=7", *without])
     trials = plan(config, tmp_path)
-    assert len({trial.folder for trial in trials}) == len(trials) == 3 * (9 * 4 + 1)
+    assert len({trial.folder for trial in trials}) == len(trials) == 3 * (10 * 4 + 1)
     assert {trial.config.method.name for trial in trials} >= {"supervised", "cps", "unimatch", "dualrel"}
     plain = [trial.config.to_dict() for trial in trials if (trial.labelled, trial.seed) == ("1/8", 1)]
     for one in plain:

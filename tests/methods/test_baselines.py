@@ -43,7 +43,10 @@ def with_other_teacher(method, state):
 
 @pytest.mark.parametrize(
     "name",
-    [*(pytest.param(name, marks=pytest.mark.slow) for name in ("mean_teacher", "cps", "cps_cutmix")), "unimatch"],
+    [
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("mean_teacher", "cps", "cps_cutmix", "rankmatch")),
+        "unimatch",
+    ],
 )
 def test_loss_falls_and_no_gradient_reaches_the_teacher(name):
     method, config, optimizer, state = build(name, stem=1)
@@ -67,7 +70,7 @@ def test_loss_falls_and_no_gradient_reaches_the_teacher(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mean_teacher", "cps_cutmix", "unimatch"])
+@pytest.mark.parametrize("name", ["mean_teacher", "cps_cutmix", "unimatch", "rankmatch"])
 def test_four_devices_take_the_same_step_as_one(name):
     results = []
     for devices in (1, 4):
@@ -170,7 +173,8 @@ def test_unimatch_drops_channels_anew_for_each_image():
     network = method.networks["student"]
     views = [image[:1], image[1:]]
     decode = jax.jit(lambda v, key: network.apply(v, views, key, method="with_dropped_channels"))
-    (first,), (second, third), broken = decode(state.variables["student"], jax.random.key(1))
+    outputs = decode(state.variables["student"], jax.random.key(1))
+    (first,), (second, third), broken = (output.logits for output in outputs)
     np.testing.assert_allclose(second, first, atol=1e-5)
     np.testing.assert_allclose(third, first, atol=1e-5)
     assert not np.allclose(broken[0], first, atol=1e-3) and not np.allclose(broken[0], broken[1], atol=1e-3)

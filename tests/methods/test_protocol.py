@@ -27,6 +27,8 @@ def small(method, stem=2):
     config.train.update({"crop_px": 16, "batch_labelled": 4, "batch_unlabelled": 4, "steps": 10, "optimizer": "adamw"})
     if method.startswith("dualrel"):
         config.method.update({"feature_level": 1, "num_prototypes": 4, "num_references": 8, "dim": 8})
+    if method == "rankmatch":
+        config.method.num_agents = 8
     return config_lib.resolve(config)
 
 
