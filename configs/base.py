@@ -276,6 +276,9 @@ PREDICT = {
         maximum=2**20,
         special="never",
     ),
+    "task_slices": field(
+        128, "--cluster: slices of one window that a task predicts", unit="slices", minimum=1, maximum=2**20
+    ),
 }
 
 INSTANCES = {

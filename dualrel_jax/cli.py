@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import dualrel_jax
-from dualrel_jax.commands import ALWAYS, COMMANDS, OTHER_NAMES, Command
+from dualrel_jax.commands import ALWAYS, COMMANDS, ON_A_CLUSTER, OTHER_NAMES, Command
 from dualrel_jax.errors import InputError
 
 
@@ -85,7 +85,7 @@ def parse(words: list[str]):
     settings = [f"--config.{key}={value}" for key, value in options.items() if value is not None]
     flags = [f"--mode={command.mode}"]
     flags += [f"--workdir={args.RUN or 'doctor'}"] if hasattr(args, "RUN") else []
-    flags += [f"--compare={args.compare}"] if getattr(args, "compare", None) else []
+    flags += [f"--{key}={getattr(args, key)}" for key in ("compare", "cluster") if getattr(args, key, None)]
     config = _config(command, args, options)
     return long.complete(config, [*settings, *map(_setting, args.set or ()), *fields, *flags])
 
@@ -176,6 +176,12 @@ def _add_command(commands, name: str) -> argparse.ArgumentParser:
         _add_option(sub, flag, key, fields[key])
     if name == "figures":
         sub.add_argument("--compare", metavar="RUN,RUN", help="Runs to draw beside it, tested on the same slices.")
+    if command.mode in ON_A_CLUSTER:
+        sub.add_argument(
+            "--cluster",
+            metavar="WHERE",
+            help="Where tasks run: local:N, tcp://HOST:PORT, or a YAML file for Slurm (see docs/scaling.md).",
+        )
     if command.starts:
         _add_method(sub)
     sub.add_argument(

@@ -51,6 +51,7 @@ _EVALUATE = {
 }
 _SUGGEST = {"--count": "suggest.count", "--box-px": "suggest.box_px", "--candidates": "suggest.candidates"}
 OTHER_NAMES = {"--output": ("-o",), "--labels": ("--label",), "--test-labels": ("--test-label",)}
+ON_A_CLUSTER = ("predict",)  # modes that take --cluster
 _RUN = "folder of the run"
 
 

@@ -21,6 +21,8 @@ Flags:
   --mode MODE         train_and_evaluate (default), train, or one of the modes above.
   --region Z0:Z1,Y0:Y1,X0:X1
                       predict: only this part, in voxels; parts may be left out, as in 10:20,,
+  --cluster WHERE     predict: in tasks, by local:N (processes of this machine), tcp://HOST:PORT (a Dask scheduler) or
+                      FILE.yaml (Slurm jobs); see docs/scaling.md. The output is a .zarr.
   --compare RUN,RUN   figures: folders of other runs to draw beside it, tested on the same slices.
   --coordinator HOST:PORT --num_processes N --process_id I
                       several hosts: on every host, the address of the first; `auto` on TPU pods and Slurm.
@@ -42,6 +44,7 @@ from absl import flags, logging
 from ml_collections import ConfigDict
 
 from dualrel_jax import config as config_lib
+from dualrel_jax.commands import ON_A_CLUSTER
 from dualrel_jax.config.overrides import override
 from dualrel_jax.errors import InputError
 from dualrel_jax.utils import interrupt, streams
@@ -136,6 +139,8 @@ def run(options: flags.FlagValues, config: ConfigDict) -> None:
         command(config.data.name, config.data.dir)
     elif options.mode == "figures":
         command(options.workdir, config, options.compare)
+    elif options.mode in ON_A_CLUSTER:
+        command(options.workdir, config, options.cluster)
     elif options.mode in NEED_CONFIG:
         command(config, options.workdir)
     else:
@@ -202,6 +207,11 @@ def _check_options(options: flags.FlagValues) -> None:
         raise InputError(
             f"--coordinator goes with trainings, not {options.mode}; leave it out, and run it on one host."
         )
+    if options.cluster and options.mode not in ON_A_CLUSTER:
+        raise InputError(
+            f"--cluster goes with --mode={' or '.join(ON_A_CLUSTER)}, not {options.mode}; leave it out, or change the "
+            "mode."
+        )
     if options.compare and options.mode != "figures":
         raise InputError(f"--compare goes with --mode=figures, not {options.mode}; leave it out, or change the mode.")
 
@@ -219,6 +229,7 @@ def _flags() -> flags.FlagValues:
     flags.DEFINE_enum("mode", next(iter(MODES)), list(MODES), "", flag_values=values)
     flags.DEFINE_list("compare", [], "", flag_values=values)
     flags.DEFINE_string("region", "", "", flag_values=values)
+    flags.DEFINE_string("cluster", "", "", flag_values=values)
     flags.DEFINE_string("coordinator", "", "", flag_values=values)
     flags.DEFINE_integer("num_processes", None, "", lower_bound=1, flag_values=values)
     flags.DEFINE_integer("process_id", None, "", lower_bound=0, flag_values=values)

@@ -13,6 +13,8 @@ from dualrel_jax.data.datasets.own import parse_voxel, split_paths
 from dualrel_jax.data.io.volume import Volume, open_volume
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference.choice import choose
+from dualrel_jax.inference.cluster import check_cluster, open_cluster
+from dualrel_jax.inference.predict_by_tasks import check_tasks, predict_by_tasks
 from dualrel_jax.inference.predict_volume import (
     check_output_paths,
     check_settings,
@@ -22,14 +24,16 @@ from dualrel_jax.inference.predict_volume import (
 )
 from dualrel_jax.inference.run import Run, load_run
 from dualrel_jax.inference.windows import parse_region
+from dualrel_jax.utils.tasks import Tasks
 
 
-def predict(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, Path]:
+def predict(workdir: str | Path, config: ConfigDict | None = None, cluster: str = "") -> dict[str, Path]:
     """Segments `config.predict.input` (or the run's test volume) with the model in `workdir`.
 
     Args:
         workdir: folder of a finished run.
         config: that of the run (default), or a copy with other fields of `predict`.
+        cluster: where tasks run, as `inference.cluster.open_cluster` takes it; empty: in this process alone.
 
     Returns:
         Name to path of the files written: `mask`, `picture` and, unless left out, `probability`.
@@ -38,15 +42,19 @@ def predict(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, 
         InputError: there is no run, or the volume or a field cannot be used, or another command writes the output.
     """
     config = config if config is not None else config_lib.load(Path(workdir) / "config.json")
-    output = Path(config.predict.output or Path(workdir) / "prediction" / "mask.tif")
+    check_cluster(cluster)
+    name = "mask.zarr" if cluster else "mask.tif"
+    output = Path(config.predict.output or Path(workdir) / "prediction" / name)
+    if cluster:
+        check_tasks(config.predict, output)
     trained_on = (config.data[key] for key in ("image", "label", "unlabelled", "test_image", "test_label"))
     inputs = [config.predict.input, *(path for paths in trained_on for path in split_paths(paths))]
     check_output_paths(output, inputs, config.predict)
-    with sole_writer(output, config.predict):
-        return _predict(load_run(workdir, config), output)
+    with sole_writer(output, config.predict), open_cluster(cluster) as tasks:
+        return _predict(load_run(workdir, config), output, tasks if cluster else None)
 
 
-def _predict(run: Run, output: Path) -> dict[str, Path]:
+def _predict(run: Run, output: Path, tasks: Tasks | None) -> dict[str, Path]:
     settings = run.config.predict.copy_and_resolve_references()
     if settings.input:
         volume = open_volume(settings.input, parse_voxel(settings.voxel_nm, "predict.voxel_nm"))
@@ -69,7 +77,10 @@ def _predict(run: Run, output: Path) -> dict[str, Path]:
     choice = choose(run, [volume], settings.z_smoothing_nm)
     settings.prediction_head, settings.threshold = choice.prediction_head, choice.threshold
     print(choice.explanation)
-    paths, share = predict_volume(choice.predictor, run.variables, volume, output, settings, pixel_nm=run.pixel_nm)
+    if tasks:
+        paths, share = predict_by_tasks(run, choice, volume, output, settings=settings, tasks=tasks)
+    else:
+        paths, share = predict_volume(choice.predictor, run.variables, volume, output, settings, pixel_nm=run.pixel_nm)
     where = f"the region {settings.region}" if settings.region else f"the {len(volume)} slices"
     print(f"Mitochondria fill {100 * share:.1f} % of {where} of {volume.path}.")
     for name, path in paths.items():

@@ -1,7 +1,6 @@
 """Segments a volume window by window into a mask on disk, which a later call continues where this one was stopped."""
 
 import contextlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,17 +15,17 @@ from dualrel_jax.data.io.writers import VolumeWriter, check_outputs, open_writer
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference import orthogonal_planes, z_smoothing
 from dualrel_jax.inference import threshold as threshold_lib
-from dualrel_jax.inference.prediction_record import THRESHOLD, describe_job, draw_slices
+from dualrel_jax.inference.prediction_record import THRESHOLD, describe_job, write_beside
 from dualrel_jax.inference.region_predictor import RegionPredictor
-from dualrel_jax.inference.resume import PredictionProgress
+from dualrel_jax.inference.resume import PredictionProgress, check_no_other, progress_path
 from dualrel_jax.inference.slice_predictor import Predictor
 from dualrel_jax.inference.threshold import UNCALIBRATED
-from dualrel_jax.inference.volume_predictor import ProbabilitySlice, VolumePredictor
-from dualrel_jax.inference.windows import Region, Window, parse_region, relative, slabs
+from dualrel_jax.inference.volume_predictor import VolumePredictor
+from dualrel_jax.inference.windows import Region, parse_region
+from dualrel_jax.inference.write_region import write_region
 from dualrel_jax.methods.base import Variables
 from dualrel_jax.utils import lock
-from dualrel_jax.utils.atomic import remove, removed_when_stopped, write_text
-from dualrel_jax.utils.jsonl import without_nan
+from dualrel_jax.utils.atomic import remove, removed_when_stopped
 
 
 def predict_volume(
@@ -56,15 +55,14 @@ def _predict_volume(
     region = parse_region(settings.region, volume.shape)
     writers = open_writers(volume, region, output, settings)
     first = writers["mask"]
-    side = -(-settings.window_px // first.chunk[1]) * first.chunk[1] if first.resumable else 0
-    grey = _grey_range(volume, settings.intensity_range)
+    side = window_side(settings, first.chunk) if first.resumable else 0
+    grey = grey_range(volume, settings.intensity_range)
     model = VolumePredictor(predictor, variables, grey, pixel_nm, settings.tile, settings.overlap, side)
     planes_path = output.with_name(f"{output.name}.planes.part")
     parts = [writer.part for writer in writers.values()] + [planes_path] * (settings.orthogonal_planes)
     job = describe_job(model, volume, settings)
-    progress = PredictionProgress(
-        output.with_name(f"{output.name}.progress.json") if first.resumable else None, job, parts
-    )
+    check_no_other(progress_path(output, in_tasks=True), "with --cluster")
+    progress = PredictionProgress(progress_path(output, in_tasks=False) if first.resumable else None, job, parts)
     if progress.continued:
         print(f"{output}: continues where it was stopped.")
     else:
@@ -85,21 +83,20 @@ def _predict_volume(
         threshold = settings.threshold or UNCALIBRATED
         if settings.foreground_fraction:
             threshold = threshold_lib.of_share(task.sample(), settings.foreground_fraction)
-            tqdm.write(
-                f"The threshold is {threshold:.2f}: there {settings.foreground_fraction:.1%} of a sample is "
-                "mitochondrion."
-            )
-        _write(task, threshold, writers, progress)
+            tqdm.write(threshold_lib.explain_share(threshold, settings.foreground_fraction))
+        write_region(task, writers, progress, zs=region[0], whole=region, threshold=threshold)
         for writer in writers.values():  # before either has its name: a kill in the long part loses nothing
             writer.finish()
     remove(planes_path)
     progress.complete()
     paths = {name: writer.path for name, writer in writers.items()}
-    paths["picture"] = draw_slices(volume, region, grey, output)
-    paths["about"] = output.with_name(f"{output.stem}.json")
-    job[THRESHOLD] = threshold
-    write_text(paths["about"], json.dumps(without_nan(job), indent=2) + "\n")
+    paths |= write_beside(volume, region, grey, output, job | {THRESHOLD: threshold})
     return paths, progress.foreground_voxels / np.prod(first.shape)
+
+
+def window_side(settings: ConfigDict, chunk: tuple[int, int, int]) -> int:
+    """`predict.window_px` as a multiple of the blocks z y x that are written at once."""
+    return -(-settings.window_px // max(chunk[1:])) * max(chunk[1:])
 
 
 def check_settings(volume: Volume, settings: ConfigDict) -> None:
@@ -149,40 +146,7 @@ def open_writers(volume: Volume, region: Region, output: Path, settings: ConfigD
     }
 
 
-def _write(
-    task: RegionPredictor, threshold: float, writers: dict[str, VolumeWriter], progress: PredictionProgress
-) -> None:
-    """Window by window, and in each from the first slice to the last."""
-    z = task.region[0]
-    for window in task.windows:
-        layers = progress.remaining(slabs(z, writers["mask"].chunk[0]))
-        if not layers:
-            continue
-        slices = task.probability_slices(window, range(layers[0].start, z.stop))
-        for layer in layers:
-            blocks = _block(slices, layer, window, threshold, progress)
-            corner = tuple(part.start for part in relative((layer, *window.inner), task.region))
-            for name, writer in writers.items():
-                writer.write_block(corner, blocks[name])
-            progress.finished(np.count_nonzero(blocks["mask"]))
-
-
-def _block(
-    slices: Iterator[ProbabilitySlice], layer: slice, window: Window, threshold: float, progress: PredictionProgress
-) -> dict[str, np.ndarray]:
-    """The next slices as mask (0 / 255) and probability (0..255), uint8 z y x."""
-    shape = (layer.stop - layer.start, *(part.stop - part.start for part in window.inner))
-    blocks = {name: np.zeros(shape, np.uint8) for name in ("mask", "probability")}
-    for z in range(len(blocks["mask"])):
-        probability = next(slices)
-        if probability is not None:
-            blocks["mask"][z] = np.where(probability > threshold, 255, 0)
-            blocks["probability"][z] = np.rint(probability * 255)
-        progress.step()
-    return blocks
-
-
-def _grey_range(volume: Volume, text: str) -> tuple[float, float]:
+def grey_range(volume: Volume, text: str) -> tuple[float, float]:
     """`predict.intensity_range` or, where it is empty, the range of a sample."""
     if not text:
         low, high = intensity_range(volume)

@@ -1,6 +1,7 @@
 """What is written beside a mask: the record of what it depends on, and a picture."""
 
 import hashlib
+import json
 import zlib
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from ml_collections import ConfigDict
 from dualrel_jax.data.io.volume import Volume, open_volume, to_uint8
 from dualrel_jax.inference.volume_predictor import VolumePredictor
 from dualrel_jax.inference.windows import Region
+from dualrel_jax.methods.base import Variables
+from dualrel_jax.utils.atomic import write_text
+from dualrel_jax.utils.jsonl import without_nan
 from dualrel_jax.utils.ranges import central_window, evenly_spaced
 from dualrel_jax.visualization import overlays
 
@@ -19,21 +23,35 @@ _FREE = ("input", "output", "voxel_nm", "batch")  # fields that another may cont
 _SHOWN = 2048  # side of the picture's part of a slice, pixels
 
 
+def digest_of(variables: Variables) -> str:
+    """16 letters that distinguish trained models."""
+    digest = hashlib.sha256()
+    for leaf in jax.tree.leaves(variables):
+        digest.update(np.asarray(leaf).tobytes())
+    return digest.hexdigest()[:16]
+
+
 def describe_job(model: VolumePredictor, volume: Volume, settings: ConfigDict) -> dict:
     """What the output depends on, name -> value: for `PredictionProgress`, and as a record beside the output."""
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(model.variables):
-        digest.update(np.asarray(leaf).tobytes())
     sample = volume[len(volume) // 2, :_SHOWN, :_SHOWN]
     return {
         "volume": str(Path(volume.path).resolve()),
         "shape (z y x)": list(volume.shape),
         "voxel size": volume.voxel_nm and list(volume.voxel_nm),
         "content": [*model.grey, zlib.crc32(sample.tobytes())],
-        "model": digest.hexdigest()[:16],
+        "model": digest_of(model.variables),
         "training pixel size": model.pixel_nm and list(model.pixel_nm),
         **{f"config.predict.{key}": value for key, value in settings.to_dict().items() if key not in _FREE},
     }
+
+
+def write_beside(
+    volume: Volume, region: Region, grey: tuple[float, float], output: Path, record: dict
+) -> dict[str, Path]:
+    """Writes the picture and the record beside a finished mask; -> name -> path."""
+    paths = {"picture": draw_slices(volume, region, grey, output), "about": output.with_name(f"{output.stem}.json")}
+    write_text(paths["about"], json.dumps(without_nan(record), indent=2) + "\n")
+    return paths
 
 
 def draw_slices(volume: Volume, region: Region, grey: tuple[float, float], output: Path) -> Path:

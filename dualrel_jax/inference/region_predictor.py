@@ -1,7 +1,7 @@
 """The probabilities of a region of a volume, averaged along z and over orthogonal planes as the settings ask."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,13 +42,18 @@ class RegionPredictor:
         others = 0 if self.planes is None else orthogonal_planes.plane_count(self.model, self.volume, self.region)
         return others + len(self.windows) * (z.stop - z.start)
 
-    def sample(self) -> Iterator[np.ndarray]:
-        """Probability slices of windows spread over the region."""
+    def sample_places(self) -> Iterator[tuple[Window, int]]:
+        """(window, z) spread over the region."""
         start = self.region[0].start
         for at in evenly_spaced(range(len(self.windows) * (self.region[0].stop - start)), SAMPLE):
             z, i = divmod(at, len(self.windows))
-            for probability in self.probability_slices(self.windows[i], range(start + z, start + z + 1)):
-                y, x = self.windows[i].inner
+            yield self.windows[i], start + z
+
+    def sample(self, places: Iterable[tuple[Window, int]] | None = None) -> Iterator[np.ndarray]:
+        """Probability slices at `places`, such as `sample_places`, the default."""
+        for window, z in self.sample_places() if places is None else places:
+            for probability in self.probability_slices(window, range(z, z + 1)):
+                y, x = window.inner
                 yield np.zeros((y.stop - y.start, x.stop - x.start)) if probability is None else probability
 
     def probability_slices(self, window: Window, zs: range) -> Iterator[ProbabilitySlice]:

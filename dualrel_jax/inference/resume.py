@@ -14,6 +14,30 @@ from dualrel_jax.utils.jsonl import read_json
 PATIENCE_S = 5.0  # after a signal, to the end of a slice
 
 
+def check_same_job(path: Path, earlier: dict, job: dict) -> None:
+    """InputError where the unfinished work that `path` records is another than `job`."""
+    for name, value in json.loads(json.dumps(job)).items():
+        if json.dumps(earlier.get(name)) != json.dumps(value):
+            raise InputError(
+                f"{path} belongs to an unfinished prediction with another {name} ({earlier.get(name)} there, "
+                f"{value} now); repeat that command to continue it, or delete the file to start again."
+            )
+
+
+def progress_path(output: Path, in_tasks: bool) -> Path:
+    """The file that records the unfinished work on `output`."""
+    return output.with_name(f"{output.name}.{'tasks.jsonl' if in_tasks else 'progress.json'}")
+
+
+def check_no_other(path: Path, how: str) -> None:
+    """InputError where `path` records unfinished work of the other kind, which this command would destroy."""
+    if path.exists():
+        raise InputError(
+            f"{path} belongs to an unfinished prediction {how}; repeat that command to continue it, or delete the file "
+            "to start again."
+        )
+
+
 class PredictionProgress:
     """Blocks are finished in one order; their number is kept in a file until the work is done.
 
@@ -36,18 +60,10 @@ class PredictionProgress:
         if self.continued:
             fields = {"job": dict, "done": int, "found": int}
             record = read_json(path, fields, "delete it, and the prediction starts again")
-            self._check(record["job"])
+            check_same_job(path, record["job"], job)
             self._done, self.foreground_voxels = record["done"], record["found"]
         self._skip = self._done
         self._bar = tqdm(desc="predict", unit="slice", mininterval=2, disable=True)
-
-    def _check(self, earlier: dict) -> None:
-        for name, value in json.loads(json.dumps(self._job)).items():
-            if json.dumps(earlier.get(name)) != json.dumps(value):
-                raise InputError(
-                    f"{self._path} belongs to an unfinished prediction with another {name} ({earlier.get(name)} there, "
-                    f"{value} now); repeat that command to continue it, or delete the file to start again."
-                )
 
     def start(self, slices: int) -> None:
         """Shows a bar of so many slices, and keeps the file from now on."""

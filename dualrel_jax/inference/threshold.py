@@ -79,8 +79,17 @@ def of_share(probabilities: Iterable[np.ndarray], share: float) -> float:
 
     Masks of an unseen microscope can be too large or too small by half; no limit holds here but those of a probability.
     """
-    counts = sum(map(probability_histogram, probabilities))
+    return of_counts(sum(map(probability_histogram, probabilities)), share)
+
+
+def of_counts(counts: np.ndarray, share: float) -> float:
+    """The same of pixels counted by probability, as `probability_histogram` counts them."""
     return float(np.clip(_covering(counts, share * counts.sum()), 1 / BINS, 1 - 1 / BINS))
+
+
+def explain_share(threshold: float, share: float) -> str:
+    """A sentence about what `of_share` found."""
+    return f"The threshold is {threshold:.2f}: there {share:.1%} of a sample is mitochondrion."
 
 
 def _covering(counts: np.ndarray, wanted: float) -> float:

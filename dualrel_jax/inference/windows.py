@@ -37,6 +37,31 @@ def parse_region(text: str, shape: tuple[int, int, int]) -> Region:
 
 
 @dataclass(frozen=True)
+class Box:
+    """A part of a volume as plain numbers: first voxel and end along each axis."""
+
+    z: tuple[int, int]
+    y: tuple[int, int]
+    x: tuple[int, int]
+
+    @classmethod
+    def of(cls, region: Region) -> "Box":
+        return cls(*((part.start, part.stop) for part in region))
+
+    @property
+    def slices(self) -> Region:
+        return tuple(slice(*part) for part in (self.z, self.y, self.x))
+
+    def __str__(self) -> str:
+        return f"box {self.text}"
+
+    @property
+    def text(self) -> str:
+        """As `parse_region` reads it."""
+        return ",".join(f"{start}:{stop}" for start, stop in (self.z, self.y, self.x))
+
+
+@dataclass(frozen=True)
 class Window:
     """A rectangle y x that is predicted for the sake of the one inside it, whose surroundings it adds.
 

@@ -3,12 +3,15 @@
 import itertools
 import json
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 CHUNK = (32, 256, 256)  # z y x; 2 MiB of uint8: few files, and viewers that cut along any axis load little in vain
+_PART_CHUNKS = (4, 4, 4)  # of a level that one task makes, z y x
 REDUCTIONS = ("stride", "mean", "majority")
 CREATOR = "dualrel_jax"
 
@@ -64,8 +67,8 @@ def is_ours(folder: Path) -> bool:
     return group.is_file() and json.dumps({"creator": CREATOR})[1:-1] in group.read_text()
 
 
-def open_level(folder: Path, level: int, shape: Shape, dtype: np.dtype) -> Any:
-    """The tensorstore array of one level; created where it does not exist. Chunks of zeros take no space."""
+def open_level(folder: Path, level: int, shape: Shape, dtype: np.dtype, create: bool = True) -> Any:
+    """The tensorstore array of one level; created, if asked, where it does not exist. Zeros take no space."""
     import tensorstore as ts
 
     chunk = [min(length, most) for length, most in zip(shape, CHUNK, strict=True)]
@@ -78,26 +81,79 @@ def open_level(folder: Path, level: int, shape: Shape, dtype: np.dtype) -> Any:
     }
     kvstore = {"driver": "file", "path": f"{folder}/{level}/"}
     spec = {"driver": "zarr3", "kvstore": kvstore, "metadata": metadata}
-    return ts.open(spec, open=True, create=True).result()
+    return ts.open(spec, open=True, create=create).result()
 
 
-def write_levels(folder: Path, full: Any, factors: list[Shape], reduction: str) -> None:
-    """Writes each level but the first from the one before; in memory are the eight chunks that become one."""
-    shape, dtype = full.shape, full.dtype.numpy_dtype
-    above = full
-    for level, (before, factor) in enumerate(itertools.pairwise(factors), start=1):
-        step = tuple(n // m for n, m in zip(factor, before, strict=True))
-        store = open_level(folder, level, tuple(-(-n // f) for n, f in zip(shape, factor, strict=True)), dtype)
-        grid = [range(0, length, chunk) for length, chunk in zip(store.shape, CHUNK, strict=True)]
-        for corner in itertools.product(*grid):
-            parts = list(zip(corner, CHUNK, step, above.shape, strict=True))
+@dataclass(frozen=True)
+class Pyramid:
+    """The lower resolutions of an image in a folder, each made from the one before.
+
+    Attributes:
+        folder: of the group.
+        shape: z y x of level 0.
+        dtype: name of the voxels' type.
+        factors: voxels of the volume in one voxel of each level, as `level_factors` gives them.
+        reduction: one of REDUCTIONS.
+    """
+
+    folder: str
+    shape: Shape
+    dtype: str
+    factors: tuple[Shape, ...]
+    reduction: str
+
+    def parts(self, level: int) -> Iterator["LevelPart"]:
+        """What several processes may make at once of a level whose predecessor is complete."""
+        length = tuple(chunk * n for chunk, n in zip(CHUNK, _PART_CHUNKS, strict=True))
+        for corner in _corners(self._shape_of(level), length):
+            yield LevelPart(self, level, corner)
+
+    def make(self, level: int, corner: Shape) -> None:
+        """Makes the part of a level at this corner; in memory are the eight chunks that become one."""
+        above, store = (self._open(number) for number in (level - 1, level))
+        step = tuple(n // m for n, m in zip(self.factors[level], self.factors[level - 1], strict=True))
+        ends = (at + chunk * n for at, chunk, n in zip(corner, CHUNK, _PART_CHUNKS, strict=True))
+        extent = tuple(min(end, length) - at for end, length, at in zip(ends, store.shape, corner, strict=True))
+        for inside in _corners(extent, CHUNK):
+            at_zyx = tuple(at + i for at, i in zip(corner, inside, strict=True))
+            parts = list(zip(at_zyx, CHUNK, step, above.shape, strict=True))
             source = tuple(slice(at * s, min((at + n) * s, end)) for at, n, s, end in parts)
             if above[source].storage_statistics(query_not_stored=True).result().not_stored:
                 continue  # zeros
-            small = reduced(above[source].read().result(), step, reduction)
-            target = tuple(slice(at, at + n) for at, n in zip(corner, small.shape, strict=True))
+            small = reduced(above[source].read().result(), step, self.reduction)
+            target = tuple(slice(at, at + n) for at, n in zip(at_zyx, small.shape, strict=True))
             store[target].write(small).result()
-        above = store
+
+    def make_all(self) -> None:
+        for level in range(1, len(self.factors)):
+            for part in self.parts(level):
+                self.make(level, part.corner)
+
+    def _shape_of(self, level: int) -> Shape:
+        return tuple(-(-n // factor) for n, factor in zip(self.shape, self.factors[level], strict=True))
+
+    def _open(self, level: int) -> Any:
+        return open_level(Path(self.folder), level, self._shape_of(level), np.dtype(self.dtype))
+
+
+@dataclass(frozen=True)
+class LevelPart:
+    """A part of one level that one process makes."""
+
+    pyramid: Pyramid
+    level: int
+    corner: Shape
+
+    def __str__(self) -> str:
+        return f"the part of {self.pyramid.folder}/{self.level} at {self.corner} (z, y, x)"
+
+
+def make_level_part(part: LevelPart) -> None:
+    part.pyramid.make(part.level, part.corner)
+
+
+def _corners(shape: Shape, step: Shape) -> Iterator[Shape]:
+    return itertools.product(*(range(0, length, size) for length, size in zip(shape, step, strict=True)))
 
 
 def reduced(block: np.ndarray, step: Shape, reduction: str) -> np.ndarray:

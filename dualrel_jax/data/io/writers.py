@@ -30,9 +30,11 @@ class VolumeWriter(abc.ABC):
         chunk: (z, y, x) of the blocks that are stored at once, which other blocks had better be multiples of.
         resumable: `write_block` takes blocks in any order, and with `keep` what a kill left is continued; that all
             blocks were written is then the caller's to know.
+        pyramid: the lower resolutions of a zarr, which `finish` makes.
     """
 
     resumable = False
+    pyramid: ome_zarr.Pyramid | None = None
 
     def __init__(self, path: Path, shape_zyx: tuple[int, int, int], dtype: np.dtype, voxel_nm: Voxel | None):
         self.path, self.shape, self.dtype, self.voxel_nm = path, tuple(shape_zyx), np.dtype(dtype), voxel_nm
@@ -52,6 +54,19 @@ class VolumeWriter(abc.ABC):
             self._cleaning.enter_context(removed_when_stopped(self.part))
         return self
 
+    @contextlib.contextmanager
+    def joined(self) -> Iterator["VolumeWriter"]:
+        """For one of several processes that write blocks into what another has entered; completes and removes nothing.
+
+        Two processes must not write one block of `chunk` at the same time.
+        """
+        with self._disk_errors():
+            self._join()
+        try:
+            yield self
+        finally:
+            self._abandon()
+
     def write(self, z: int, slice_yx: np.ndarray) -> None:
         """Raises InputError where the disk is full or not writable."""
         if z != self._next or z >= len(self):
@@ -69,10 +84,16 @@ class VolumeWriter(abc.ABC):
         for z, slice_yx in enumerate(block, start=corner_zyx[0]):
             self.write(z, slice_yx)
 
-    def finish(self) -> None:
-        """Completes what lies under the name `part`, all blocks written; leaving the context then only renames it."""
+    def finish(self, levels: bool = True) -> None:
+        """Completes what lies under the name `part`, all blocks written; leaving the context then only renames it.
+
+        Args:
+            levels: make the lower resolutions; else they are made.
+        """
         if not self._finished:
             with self._disk_errors():
+                if levels and self.pyramid is not None:
+                    self.pyramid.make_all()
                 self._finish()
             self._finished = True
 
@@ -110,6 +131,9 @@ class VolumeWriter(abc.ABC):
 
     @abc.abstractmethod
     def _open(self) -> None: ...
+
+    def _join(self) -> None:
+        raise InputError(f"{self.path}: is written by one process; expected a name that ends in .zarr for several")
 
     @abc.abstractmethod
     def _write(self, z: int, slice_yx: np.ndarray) -> None: ...
@@ -161,15 +185,20 @@ class _ZarrWriter(VolumeWriter):
     def __init__(self, *args, offset: tuple[int, int, int], reduction: str, keep: bool):
         super().__init__(*args)
         self.chunk = ome_zarr.CHUNK
-        self._offset, self._reduction, self._keep = offset, reduction, keep
-        self._factors = ome_zarr.level_factors(self.shape, self.voxel_nm)
+        self._offset, self._keep = offset, keep
+        factors = tuple(ome_zarr.level_factors(self.shape, self.voxel_nm))
+        self.pyramid = ome_zarr.Pyramid(str(self.part), self.shape, self.dtype.name, factors, reduction)
         self._slices: list[np.ndarray] = []  # of one layer of chunks
 
     def _open(self) -> None:
         self.part.mkdir(exist_ok=True)
-        group = ome_zarr.group_metadata(self.path.stem, self._factors, self.voxel_nm, self._offset, self._reduction)
+        factors, reduction = self.pyramid.factors, self.pyramid.reduction
+        group = ome_zarr.group_metadata(self.path.stem, factors, self.voxel_nm, self._offset, reduction)
         (self.part / "zarr.json").write_text(json.dumps(group, indent=2))
         self._store = ome_zarr.open_level(self.part, 0, self.shape, self.dtype)
+
+    def _join(self) -> None:
+        self._store = ome_zarr.open_level(self.part, 0, self.shape, self.dtype, create=False)
 
     def write_block(self, corner_zyx: tuple[int, int, int], block: np.ndarray) -> None:
         if block.any():  # zeros are what a chunk holds that was never written
@@ -184,7 +213,6 @@ class _ZarrWriter(VolumeWriter):
             self._slices = []
 
     def _finish(self) -> None:
-        ome_zarr.write_levels(self.part, self._store, self._factors, self._reduction)
         self._store = None
 
     def _abandon(self) -> None:

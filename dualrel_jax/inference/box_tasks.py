@@ -1,0 +1,116 @@
+"""What a worker does for a prediction by tasks: it predicts one box of a volume and writes it."""
+
+import contextlib
+import functools
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from dualrel_jax.data.io.volume import Volume, open_volume
+from dualrel_jax.data.io.voxel import Voxel
+from dualrel_jax.errors import InputError
+from dualrel_jax.inference import orthogonal_planes, z_smoothing
+from dualrel_jax.inference.predict_volume import open_writers
+from dualrel_jax.inference.prediction_record import digest_of
+from dualrel_jax.inference.region_predictor import RegionPredictor
+from dualrel_jax.inference.resume import PredictionProgress
+from dualrel_jax.inference.run import load_run
+from dualrel_jax.inference.volume_predictor import VolumePredictor
+from dualrel_jax.inference.windows import Box
+from dualrel_jax.inference.write_region import write_region
+from dualrel_jax.metrics.segmentation import probability_histogram
+
+
+@dataclass(frozen=True)
+class PredictionJob:
+    """What all tasks of a prediction share, as plain values.
+
+    Attributes:
+        workdir: folder of the run, which every worker reads.
+        config: of the run, with the settings of `predict`, as JSON.
+        prediction_head: as `choice.choose` gives it.
+        model: `digest_of` the weights.
+        volume: path of the input.
+        voxel_nm: of the input.
+        region: the part of the input that is segmented.
+        grey: the intensity range that becomes 0..255.
+        side: of the windows, in pixels of the volume.
+        output: path of the mask.
+    """
+
+    workdir: str
+    config: str
+    prediction_head: str
+    model: str
+    volume: str
+    voxel_nm: Voxel | None
+    region: Box
+    grey: tuple[float, float]
+    side: int
+    output: str
+
+
+def predict_box(job: PredictionJob, threshold: float, box: Box) -> int:
+    """Writes the mask and the probability of a box; -> its voxels that are mitochondrion.
+
+    Raises:
+        InputError: the run has another model by now, or something cannot be read or written.
+    """
+    model, volume, settings = _open(job)
+    progress = PredictionProgress(None, {})
+    with contextlib.ExitStack() as stack:
+        task = stack.enter_context(_region_predictor(model, volume, settings, box, job.region))
+        writers = open_writers(volume, job.region.slices, Path(job.output), settings)
+        for writer in writers.values():
+            stack.enter_context(writer.joined())
+        write_region(task, writers, progress, zs=box.slices[0], whole=job.region.slices, threshold=threshold)
+    return progress.foreground_voxels
+
+
+def count_probabilities(job: PredictionJob, box: Box) -> np.ndarray:
+    """The pixels of one slice of a window by probability, as `probability_histogram` counts them."""
+    model, volume, settings = _open(job)
+    with _region_predictor(model, volume, settings, box, job.region) as task:
+        window, z = task.windows[0], box.slices[0].start
+        return sum(map(probability_histogram, task.sample([(window, z)])))
+
+
+@functools.lru_cache(maxsize=1)
+def _open(job: PredictionJob) -> tuple[VolumePredictor, Volume, ConfigDict]:
+    """The model and the volume of a job: once a process."""
+    config = ConfigDict(json.loads(job.config))
+    config.train.devices = 0  # those of this worker
+    run = load_run(job.workdir, config)
+    if (model := digest_of(run.variables)) != job.model:
+        raise InputError(
+            f"{job.workdir} holds another model ({model}) than at the start ({job.model}); wait until its training has "
+            "ended, or use the folder that all machines see."
+        )
+    settings = run.config.predict.copy_and_resolve_references()
+    predictor = run.predictor_of(job.prediction_head)
+    grey = tuple(job.grey)
+    opened = VolumePredictor(predictor, run.variables, grey, run.pixel_nm, settings.tile, settings.overlap, job.side)
+    return opened, open_volume(job.volume, job.voxel_nm, verbose=False), settings
+
+
+@contextlib.contextmanager
+def _region_predictor(
+    model: VolumePredictor, volume: Volume, settings: ConfigDict, box: Box, whole: Box
+) -> Iterator[RegionPredictor]:
+    """For a box; with orthogonal planes for the box and the slices of `whole` that averaging along z needs."""
+    sigma = z_smoothing.smoothing_slices(volume, settings.z_smoothing_nm)
+    if not settings.orthogonal_planes:
+        yield RegionPredictor(model, volume, box.slices, sigma, None)
+        return
+    z, *yx = box.slices
+    reach, limits = z_smoothing.reach(sigma), whole.slices[0]
+    region = (slice(max(z.start - reach, limits.start), min(z.stop + reach, limits.stop)), *yx)
+    with tempfile.TemporaryDirectory(prefix="dualrel-planes-") as folder:
+        planes = orthogonal_planes.open_planes(Path(folder) / "planes", region)
+        orthogonal_planes.predict_planes(model, volume, region, planes, PredictionProgress(None, {}))
+        yield RegionPredictor(model, volume, region, sigma, planes)

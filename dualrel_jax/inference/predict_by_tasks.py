@@ -1,0 +1,159 @@
+"""Segments a volume by tasks, each a box of its own: as `predict_volume` does, on as many machines as there are."""
+
+import contextlib
+import functools
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+from tqdm import tqdm
+
+from dualrel_jax.data.io.ome_zarr import make_level_part
+from dualrel_jax.data.io.volume import Volume
+from dualrel_jax.data.io.writers import VolumeWriter
+from dualrel_jax.errors import InputError
+from dualrel_jax.inference import threshold as threshold_lib
+from dualrel_jax.inference import z_smoothing
+from dualrel_jax.inference.box_progress import BoxProgress
+from dualrel_jax.inference.box_tasks import PredictionJob, count_probabilities, predict_box
+from dualrel_jax.inference.choice import Choice
+from dualrel_jax.inference.predict_volume import check_settings, grey_range, open_writers, sole_writer, window_side
+from dualrel_jax.inference.prediction_record import THRESHOLD, describe_job, digest_of, write_beside
+from dualrel_jax.inference.region_predictor import RegionPredictor
+from dualrel_jax.inference.resume import check_no_other, progress_path
+from dualrel_jax.inference.run import Run
+from dualrel_jax.inference.threshold import UNCALIBRATED
+from dualrel_jax.inference.volume_predictor import VolumePredictor
+from dualrel_jax.inference.windows import Box, parse_region, slabs
+from dualrel_jax.utils.atomic import remove
+from dualrel_jax.utils.tasks import Tasks
+
+
+def predict_by_tasks(
+    run: Run, choice: Choice, volume: Volume, output: Path, *, settings: ConfigDict, tasks: Tasks
+) -> tuple[dict[str, Path], float]:
+    """Writes what `predict_volume` writes, box by box, each by a worker that reads the volume and the run itself.
+
+    The same call continues where an earlier one was stopped, or where boxes failed.
+
+    Args:
+        run: its folder, like `volume` and `output`, has the same path on every worker.
+        choice: of the head and the threshold, made here once.
+        volume: as `settings.input` opens it.
+        output: a .zarr.
+        settings: of `config.predict`.
+        tasks: runs them.
+
+    -> (name -> path, fraction of the segmented voxels that are mitochondrion).
+
+    Raises:
+        InputError: as `predict_volume`; or boxes that failed, after all others are done.
+    """
+    with sole_writer(output, settings):
+        return _predict(run, choice, volume, output, settings=settings, tasks=tasks)
+
+
+def check_tasks(settings: ConfigDict, output: Path) -> None:
+    """InputError for an input or an output that tasks cannot share."""
+    if not settings.input:
+        raise InputError("--cluster needs --config.predict.input=..., the path that every worker opens.")
+    if output.suffix.lower() != ".zarr":
+        raise InputError(
+            f"config.predict.output is {output}, which one process writes; with --cluster name one that ends in .zarr."
+        )
+
+
+def _predict(
+    run: Run, choice: Choice, volume: Volume, output: Path, *, settings: ConfigDict, tasks: Tasks
+) -> tuple[dict[str, Path], float]:
+    check_settings(volume, settings)
+    region = parse_region(settings.region, volume.shape)
+    writers = open_writers(volume, region, output, settings)
+    chunk, grey = writers["mask"].chunk, grey_range(volume, settings.intensity_range)
+    side = window_side(settings, chunk)
+    model = VolumePredictor(choice.predictor, run.variables, grey, run.pixel_nm, settings.tile, settings.overlap, side)
+    sigma = z_smoothing.smoothing_slices(volume, settings.z_smoothing_nm)
+    boxes = list_boxes(RegionPredictor(model, volume, region, sigma, None), box_slices(settings, chunk, side, sigma))
+    shared = _job(run, choice, volume, output, settings=settings, model=model)
+    record = describe_job(model, volume, settings)
+    check_no_other(progress_path(output, in_tasks=False), "without --cluster")
+    parts = [writer.part for writer in writers.values()]
+    progress = BoxProgress(progress_path(output, in_tasks=True), record, parts)
+    if progress.continued:
+        print(f"{output}: continues where it was stopped.")
+    else:
+        for part in parts:
+            remove(part)
+    with contextlib.ExitStack() as stack:
+        for writer in writers.values():
+            stack.enter_context(writer)
+        stack.callback(progress.close)
+        remaining = [box for box in boxes if not progress.is_done(box)]
+        progress.start(_slices(boxes), _slices(boxes) - _slices(remaining))
+        if progress.threshold is None:
+            progress.decide(_threshold(RegionPredictor(model, volume, region, sigma, None), shared, settings, tasks))
+        for box, foreground_voxels in tasks(functools.partial(predict_box, shared, progress.threshold), remaining):
+            progress.finished(box, foreground_voxels)
+        for writer in writers.values():
+            _make_levels(writer, tasks)
+            writer.finish(levels=False)
+    progress.complete()
+    paths = {name: writer.path for name, writer in writers.items()}
+    paths |= write_beside(volume, region, grey, output, record | {THRESHOLD: progress.threshold})
+    return paths, progress.foreground_voxels / np.prod(writers["mask"].shape)
+
+
+def box_slices(settings: ConfigDict, chunk: tuple[int, int, int], side: int, sigma: float) -> int:
+    """Slices of a box, a multiple of what is written at once.
+
+    `predict.task_slices`; with orthogonal planes as many as, with those that averaging needs, fill the window of a
+    plane: else planes would be predicted several times.
+    """
+    depth = chunk[0]
+    if settings.orthogonal_planes and side:
+        return max((side - 2 * z_smoothing.reach(sigma)) // depth, 1) * depth
+    return -(-settings.task_slices // depth) * depth
+
+
+def list_boxes(whole: RegionPredictor, depth: int) -> list[Box]:
+    """The boxes of a region, at most `depth` slices of a window each."""
+    return [Box.of((z, *window.inner)) for window in whole.windows for z in slabs(whole.region[0], depth)]
+
+
+def _slices(boxes: list[Box]) -> int:
+    return sum(box.z[1] - box.z[0] for box in boxes)
+
+
+def _job(
+    run: Run, choice: Choice, volume: Volume, output: Path, *, settings: ConfigDict, model: VolumePredictor
+) -> PredictionJob:
+    return PredictionJob(
+        workdir=str(run.workdir.absolute()),
+        config=run.config.to_json_best_effort(),
+        prediction_head=choice.prediction_head,
+        model=digest_of(run.variables),
+        volume=volume.path if "://" in volume.path else str(Path(volume.path).expanduser().absolute()),
+        voxel_nm=volume.voxel_nm,
+        region=Box.of(parse_region(settings.region, volume.shape)),
+        grey=tuple(map(float, model.grey)),
+        side=model.side,
+        output=str(output.expanduser().absolute()),
+    )
+
+
+def _threshold(whole: RegionPredictor, job: PredictionJob, settings: ConfigDict, tasks: Tasks) -> float:
+    """That of the settings or, where the foreground fraction is known, the one that leads to it in a sample."""
+    if not settings.foreground_fraction:
+        return settings.threshold or UNCALIBRATED
+    places = [Box.of((slice(z, z + 1), *window.inner)) for window, z in whole.sample_places()]
+    counts = sum(counts for _, counts in tasks(functools.partial(count_probabilities, job), places))
+    threshold = threshold_lib.of_counts(counts, settings.foreground_fraction)
+    tqdm.write(threshold_lib.explain_share(threshold, settings.foreground_fraction))
+    return threshold
+
+
+def _make_levels(writer: VolumeWriter, tasks: Tasks) -> None:
+    """The lower resolutions: the parts of a level in parallel, one level after the other."""
+    for level in range(1, len(writer.pyramid.factors)):
+        for _ in tasks(make_level_part, writer.pyramid.parts(level)):
+            pass
