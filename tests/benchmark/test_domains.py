@@ -4,15 +4,24 @@ import csv
 import io
 import itertools
 import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from dualrel_jax.benchmark import budget, domain_tables, statistics, tables
+from dualrel_jax import config as config_lib
+from dualrel_jax.benchmark import __main__ as benchmark
+from dualrel_jax.benchmark import budget, domain_tables, scheduler, statistics, tables
 from dualrel_jax.benchmark.domain_statistics import QUESTIONS, compare_domains, mean_ranks
 from dualrel_jax.benchmark.plan import collect, plan, plan_measurements
 from dualrel_jax.config.text_forms import BOX
+from dualrel_jax.data.datasets import registry
+from dualrel_jax.data.datasets.labels import fully_labelled
+from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.errors import InputError
+from dualrel_jax.inference.choice import Choice
 from dualrel_jax.main import parse
 
 ROWS = {"supervised": "Supervised", "cps": "CPS", "dualrel": "DualRel"}
@@ -232,3 +241,87 @@ def test_finished_trials_are_collected_with_their_domain(tmp_path):
     assert [trial.is_finished() for trial in plan(config, tmp_path)] == [False, True]
     (found,) = collect(config, tmp_path)
     assert found["domain"] == "vnc" and found["targets"]["vnc"]["masks"]["counts"] == [[1, 1, 0, 0, 9]]
+
+
+def test_a_trial_scores_what_the_protocol_asks_for(monkeypatch):
+    from dualrel_jax.benchmark import trial
+
+    asked = []
+
+    def score(predictor, variables, parts, threshold, *, max_slices, show):
+        asked.append((parts[0].name, max_slices))
+        return SimpleNamespace(summary=dict, records=[], threshold=threshold), []
+
+    def score_masks(run, parts):
+        asked.append((parts[0].name, "masks"))
+        return SimpleNamespace(summary=dict, records=[], threshold=0.7), "prototypes"
+
+    choice = Choice("default", None, 0.5, "")
+    monkeypatch.setattr(trial, "score", score)
+    monkeypatch.setattr(trial, "score_masks", score_masks)
+    monkeypatch.setattr(trial, "choose_for_parts", lambda run, parts: choice)
+    monkeypatch.setattr(trial.run, "load_run", lambda folder, config: SimpleNamespace(variables={}))
+    config = config_lib.get_config("supervised:vnc,1")
+    parts = {name: (SimpleNamespace(name=name),) for name in ("vnc", "lucchi")}
+    targets = trial.score_parts(Path(), config, None, parts, {"masks": True, "foreign_slices": 7})
+    assert asked == [("vnc", 0), ("vnc", "masks"), ("lucchi", 7)]  # and the student's weights not at all
+    assert targets["vnc"]["masks"] == {"prediction_head": "prototypes", "threshold": 0.7, "records": []}
+    assert set(targets["lucchi"]) == {"parts", "teacher"}
+
+
+def test_validation_reads_no_test_volume_of_another_data_set(tmp_path, monkeypatch):
+    from dualrel_jax.benchmark import trial
+
+    array = np.random.default_rng(0).integers(0, 255, (20, 8, 8), dtype=np.uint8)
+    image, label = (Volume.from_array(a, (50.0, 4.0, 4.0), "fly") for a in (array, (array > 200).astype(np.uint8)))
+    source = fully_labelled(image, label, "instances")
+    raw = registry.Raw({"train": source, "test": source}, "0:14", "16:20")
+    for name in ("fly", "worm"):
+        monkeypatch.setitem(registry.DATASETS, name, lambda config: raw)
+    data = config_lib.get_config("supervised:phantom,1").data
+    data.name, data.pixel_nm = "worm", 0.0
+    own = registry.load_dataset(data)
+    for score_on, names in (("test", ["fly/test"]), ("validation", ["fly/train", "fly/validation"])):
+        parts = trial.parts_to_score(own, data, ["worm", "fly"], score_on)
+        assert [part.name for part in parts["fly"]] == names
+
+
+def test_the_command_measures_first_and_never_repeats(tmp_path, monkeypatch, capsys):
+    """Whole program without trainings: 2 rows measured once, 4 trials run once, tables of both domains."""
+    worker = """
+import json, pathlib, sys
+folder = pathlib.Path(sys.argv[1])
+trial = json.loads((folder / "cell.json").read_text())
+print("working", flush=True)
+(folder / "config.json").write_text(json.dumps(trial["config"]))
+if measuring:
+    (folder / "cost.json").write_text("0.5" if trial["row"] == "dualrel" else "0.2")
+    sys.exit()
+better = trial["row"] == "dualrel"
+record = {"z": 1, "tp": 5 + better, "fp": 1, "fn": 4 - better, "tn": 9}
+scored = {"jac_pooled": record["tp"] / 10, "records": [record]}
+own, other = trial["scoring"]["targets"]
+targets = {own: {"parts": [], "teacher": scored, "masks": scored}, other: {"parts": [], "teacher": scored}}
+scores = {key: trial[key] for key in ("row", "labelled", "seed", "scoring")} | {"targets": targets, "pixel_nm": None}
+scores |= {"wall_seconds": 1.0, "steps": trial["config"]["train"]["steps"], "cpu_seconds_per_step": 0.2}
+(folder / "scores.json").write_text(json.dumps(scores))
+"""
+    monkeypatch.setattr(benchmark, "COMMAND", [sys.executable, "-c", f"measuring = False{worker}"])
+    monkeypatch.setattr(benchmark, "MEASURE", [sys.executable, "-c", f"measuring = True{worker}"])
+    monkeypatch.setattr(benchmark, "make_slots", lambda number, limit: [scheduler.Slot({})] * 2)
+    flags = ["--config=configs/domains.py:fly_brain+vnc", f"--workdir={tmp_path}", "--config.only=supervised,dualrel"]
+    flags += ["--config.labelled=1", "--config.seeds=1", "--config.cpu_minutes=5"]
+    for runs in (1, 2):
+        assert benchmark.main(flags) == 0
+        printed = capsys.readouterr().out
+        assert ("Measuring" in printed) == (runs == 1) and f"4 trials, {4 * (runs == 1)} of them to run" in printed
+    logs = list(tmp_path.rglob("log.txt"))
+    assert len(logs) == 6 and {log.read_text() for log in logs} == {"working\n"}
+    rows = list(csv.DictReader((tmp_path / "table.csv").open()))
+    steps = {row["row"]: float(row["steps"]) for row in rows if row["trained_on"] == "mean"}
+    assert steps == {"supervised": 1500, "dualrel": 600}
+    table = (tmp_path / "table.md").read_text()
+    assert "Trainings of 5 CPU-minutes each" in table and "+10.0" in table
+    (tmp_path / "table.md").unlink()
+    assert benchmark.main([f"--workdir={tmp_path}"]) == 0
+    assert (tmp_path / "table.md").read_text() == table

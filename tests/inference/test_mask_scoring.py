@@ -1,0 +1,52 @@
+"""What is scored as masks of predict is what predict writes: averaged along z, with slices from around the region."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from dualrel_jax.data.datasets.labels import LabelRule
+from dualrel_jax.data.datasets.registry import Part
+from dualrel_jax.data.io.volume import Volume
+from dualrel_jax.inference import mask_scoring
+from dualrel_jax.inference.choice import Choice
+
+
+class Grey:
+    """Bright is mitochondrion."""
+
+    in_flight = slices_at_once = 1
+
+    def __call__(self, variables, images):
+        return images.astype(np.float32) / 255
+
+
+@pytest.mark.parametrize("smoothing_nm", [0.0, 10.0])
+def test_masks_are_averaged_along_z_over_slices_around_the_region_too(smoothing_nm, monkeypatch):
+    image = np.random.default_rng(0).integers(0, 256, (12, 9, 14), np.uint8)
+    label = (image > 140).astype(np.uint8)
+    volume = Volume.from_array(image, (10.0, 5.0, 5.0), "a")
+    zs = (4, 5, 7)
+    rule = LabelRule("instances", -1, {z: z for z in zs})
+    window = slice(2, 8), slice(5, 14)
+    part = Part("a/validation", volume, Volume.from_array(label), (4, 5, 6, 7), zs, rule, None, (0, 255), window)
+    seen = []
+
+    def choose(run, volumes, smoothing):
+        seen.append((volumes[0].path, smoothing))
+        return Choice("default", Grey(), 0.6, "")
+
+    monkeypatch.setattr(mask_scoring, "choose", choose)
+    predict = SimpleNamespace(z_smoothing_nm=smoothing_nm, tile=16, overlap=4)
+    run = SimpleNamespace(config=SimpleNamespace(predict=predict), variables={}, pixel_nm=None)
+    scores, head = mask_scoring.score_masks(run, [part])
+    assert head == "default" and scores.threshold == 0.6 and seen == [("a", smoothing_nm)]
+    assert [record["z"] for record in scores.records] == [4, 5, 7]
+    for record in scores.records:
+        weights = np.exp(-0.5 * ((np.arange(12) - record["z"]) / max(smoothing_nm / 10, 1e-3)) ** 2)
+        weights[np.abs(np.arange(12) - record["z"]) > 3 * smoothing_nm / 10] = 0
+        mean = np.tensordot(weights / weights.sum(), image / 255, 1)[window]
+        mask, true = mean > 0.6, label[record["z"]][window] > 0
+        assert record["tp"] == pytest.approx(np.count_nonzero(mask & true), abs=1)  # float16 in the average
+        assert record["fp"] == pytest.approx(np.count_nonzero(mask & ~true), abs=1)
+        assert sum(record[key] for key in ("tp", "fp", "fn", "tn")) == true.size
