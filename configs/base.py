@@ -107,7 +107,17 @@ DATA = {
         form=text_forms.SLICE_LIST,
         special="by file names or, in a full stack, those that are not empty",
     ),
-    "unlabelled": field("", "paths of further volumes without labels, separated by commas (data.name=own)"),
+    "unlabelled": field(
+        "",
+        "paths of further volumes without labels, or of boxes of them such as a.zarr[0:99,,5000:9000], separated by "
+        "commas (data.name=own)",
+    ),
+    "level": field(
+        "auto",
+        "level of OME-Zarr and n5 pyramids that trains, 0 the finest; auto: the coarsest whose pixels are not larger "
+        "than data.pixel_nm, with labels where these have it too",
+        form=text_forms.LEVEL,
+    ),
     "unlabelled_from": field(
         "",
         "other data sets whose training slices join the unlabelled ones",
@@ -218,7 +228,15 @@ PREDICT = {
     "input": field("", "path of the volume to segment", special="the test volume of the data set"),
     "output": field("", "path of the mask, .tif or .zarr", special="WORKDIR/prediction/mask.tif"),
     "voxel_nm": field("", "voxel size of the input", unit="nm", form=text_forms.VOXEL, special="that of the file"),
-    "region": field("", "part of the volume to segment", form=text_forms.REGION, special="all of it"),
+    "level": field(
+        "auto",
+        "level of an OME-Zarr or n5 pyramid that is read, 0 the finest; auto: the coarsest whose pixels are not larger "
+        "than those of the training",
+        form=text_forms.LEVEL,
+    ),
+    "region": field(
+        "", "part of the volume to segment, in voxels of level 0", form=text_forms.REGION, special="all of it"
+    ),
     "intensity_range": field(
         "",
         "intensities that become black and white",

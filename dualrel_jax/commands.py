@@ -23,6 +23,7 @@ _DATA = {
 _PREDICT = {
     "--output": "predict.output",
     "--voxel-nm": "predict.voxel_nm",
+    "--level": "predict.level",
     "--region": "predict.region",
     "--threshold": "predict.threshold",
     "--foreground-fraction": "predict.foreground_fraction",

@@ -1,7 +1,6 @@
 """Segments a volume with a trained model: `dualrel predict RUN VOLUME`."""
 
 import contextlib
-import dataclasses
 import io
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from ml_collections import ConfigDict
 from dualrel_jax import config as config_lib
 from dualrel_jax.data.checks.volume import check_prediction_input
 from dualrel_jax.data.datasets.own import parse_voxel, split_paths
+from dualrel_jax.data.io.pyramid import Choice as LevelChoice
 from dualrel_jax.data.io.volume import Volume, open_volume
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference.choice import choose
@@ -23,7 +23,7 @@ from dualrel_jax.inference.predict_volume import (
     sole_writer,
 )
 from dualrel_jax.inference.run import Run, load_run
-from dualrel_jax.inference.windows import parse_region
+from dualrel_jax.inference.windows import parse_region, region_at_level
 from dualrel_jax.utils.tasks import Tasks
 
 
@@ -57,12 +57,13 @@ def predict(workdir: str | Path, config: ConfigDict | None = None, cluster: str 
 def _predict(run: Run, output: Path, tasks: Tasks | None) -> dict[str, Path]:
     settings = run.config.predict.copy_and_resolve_references()
     if settings.input:
-        volume = open_volume(settings.input, parse_voxel(settings.voxel_nm, "predict.voxel_nm"))
+        level = LevelChoice(settings.level, run.pixel_nm, key="predict.level")
+        volume = open_volume(settings.input, parse_voxel(settings.voxel_nm, "predict.voxel_nm"), choice=level)
     else:
         volume = _test_volume(run)
-    trained = _in_training(run, volume.path)
+    trained = _in_training(run, volume.container or volume.path)
     if trained and not settings.voxel_nm:
-        volume = dataclasses.replace(volume, voxel_nm=trained.voxel_nm)
+        volume = volume.at_level(trained.full_voxel_nm)
         print(f"{volume.describe()}, as in the training")
     if volume.voxel_nm is None and run.pixel_nm is not None:
         print(
@@ -70,6 +71,7 @@ def _predict(run: Run, output: Path, tasks: Tasks | None) -> dict[str, Path]:
             f"{run.pixel_nm[0]:g} x {run.pixel_nm[1]:g} nm; --config.predict.voxel_nm=z,y,x sets them."
         )
     check_settings(volume, settings)
+    asked, settings.region = settings.region, region_at_level(settings.region, volume)
     region = parse_region(settings.region, volume.shape)
     open_writers(volume, region, output, settings)  # refuses what cannot be written
     for finding in check_prediction_input(volume):
@@ -81,7 +83,7 @@ def _predict(run: Run, output: Path, tasks: Tasks | None) -> dict[str, Path]:
         paths, share = predict_by_tasks(run, choice, volume, output, settings=settings, tasks=tasks)
     else:
         paths, share = predict_volume(choice.predictor, run.variables, volume, output, settings, pixel_nm=run.pixel_nm)
-    where = f"the region {settings.region}" if settings.region else f"the {len(volume)} slices"
+    where = f"the region {asked}" if asked else f"the {len(volume)} slices"
     print(f"Mitochondria fill {100 * share:.1f} % of {where} of {volume.path}.")
     for name, path in paths.items():
         print(f"  {name}: {path}")
@@ -103,6 +105,6 @@ def _in_training(run: Run, path: str) -> Volume | None:
         return None  # its labels, which may be many, need not be read
     with contextlib.suppress(InputError), contextlib.redirect_stdout(io.StringIO()):
         for part in (*run.dataset.train, *run.dataset.validation, *run.dataset.test):
-            if same(part.image.path):
+            if same(part.image.container or part.image.path):
                 return part.image
     return None

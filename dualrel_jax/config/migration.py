@@ -32,6 +32,7 @@ ADDED = {
     "data.upsample": False,
     "model.stem": 1,
     "train.init": "",
+    "data.level": "0",
 }
 # Fields that this version lacks -> the value that it trains with. A run of another value needs the version it is from.
 REMOVED: dict[str, Any] = {

@@ -76,6 +76,7 @@ BOX_OR_NONE = Form(f"{BOX.expected}; or none", lambda text: text == "none" or _i
 SLICE_LIST = Form("the z of each label slice, counted from 0, such as 3,40, of several volumes 3,40;5", _is_slice_list)
 LABELLED = Form("a fraction such as 1/32, a count such as 5, or all", _is_labelled)
 REGION = Form("three ranges of voxels, z0:z1,y0:y1,x0:x1, of which parts may be left out, such as 10:20,,", _is_region)
+LEVEL = Form("auto or a number such as 0 or 2", lambda text: re.fullmatch(r"auto|\d{1,3}", text, re.ASCII) is not None)
 INTENSITIES = Form("two intensities, the lower first, such as 0,255", _is_intensities)
 
 

@@ -98,13 +98,13 @@ def is_known(run: Run, volumes: Sequence[Volume]) -> tuple[bool, str]:
     if not learned:
         return True, "what the training's volumes looked like is not recorded"
     for volume in volumes:
-        if any(_same_path(volume.path, known.path) for known in learned):
+        if any(_same_path(volume.container or volume.path, known.path) for known in learned):
             continue
         seen = appearance(volume, run.pixel_nm)
         differences = [seen.difference(known) for known in learned]
         if all(differences):
             return False, f"{differences[0]} as in the training"
-    if all(any(_same_path(volume.path, known.path) for known in learned) for volume in volumes):
+    if all(any(_same_path(volume.container or volume.path, known.path) for known in learned) for volume in volumes):
         return True, "its labels were learned"
     compared = "grey values and fine detail are like those of a volume whose labels were learned"
     if any(volume.voxel_nm is None for volume in volumes):

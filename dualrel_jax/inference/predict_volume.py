@@ -138,7 +138,7 @@ def open_writers(volume: Volume, region: Region, output: Path, settings: ConfigD
     """Name -> writer; InputError for an output that cannot be written."""
     shape = tuple(part.stop - part.start for part in region)
     check_output_paths(output, [volume.path], settings)
-    kept = {"offset": tuple(part.start for part in region), "keep": True}
+    kept = {"offset": tuple(part.start for part in region), "origin_nm": volume.origin_nm, "keep": True}
     reductions = {"mask": "majority", "probability": "mean"}
     return {
         name: open_writer(path, shape, np.uint8, volume.voxel_nm, reduction=reductions[name], **kept)

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from dualrel_jax.data.io.remote import absolute_path
 from dualrel_jax.data.io.volume import Volume, open_volume, to_uint8
 from dualrel_jax.inference.volume_predictor import VolumePredictor
 from dualrel_jax.inference.windows import Region
@@ -35,7 +36,7 @@ def describe_job(model: VolumePredictor, volume: Volume, settings: ConfigDict) -
     """What the output depends on, name -> value: for `PredictionProgress`, and as a record beside the output."""
     sample = volume[len(volume) // 2, :_SHOWN, :_SHOWN]
     return {
-        "volume": str(Path(volume.path).resolve()),
+        "volume": absolute_path(volume.path),
         "shape (z y x)": list(volume.shape),
         "voxel size": volume.voxel_nm and list(volume.voxel_nm),
         "content": [*model.grey, zlib.crc32(sample.tobytes())],

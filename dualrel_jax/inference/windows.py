@@ -5,7 +5,9 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.errors import InputError
+from dualrel_jax.utils.ranges import format_box
 from dualrel_jax.utils.text import format_shape
 
 Region = tuple[slice, slice, slice]  # z y x, whole numbers
@@ -34,6 +36,15 @@ def parse_region(text: str, shape: tuple[int, int, int]) -> Region:
             "10 to 19."
         )
     return tuple(found)
+
+
+def region_at_level(text: str, volume: Volume) -> str:
+    """A region that is written in voxels of level 0 of a pyramid, in those of the level that `volume` is."""
+    if not text or volume.level is None or volume.level.index == 0:
+        return text
+    region = volume.level.from_full(parse_region(text, volume.level.full_shape))
+    print(f"The region {text} of level 0 is {format_box(region)} of level {volume.level.index}.")
+    return format_box(region)
 
 
 @dataclass(frozen=True)

@@ -85,10 +85,11 @@ def appearance(
             squares.append(np.square(np.diff(image, axis=axis)[both]))
     values, squares = np.concatenate(values), np.concatenate(squares)
     if not len(values) or not len(squares):
-        return Appearance(volume.path, volume.voxel_nm, (0.0,) * len(_QUANTILES), 0.0)
+        return Appearance(volume.container or volume.path, volume.full_voxel_nm, (0.0,) * len(_QUANTILES), 0.0)
     greys = np.quantile(values, _QUANTILES) / 255
     detail = math.sqrt(squares.mean()) / max(float(values.std()), 1e-6)
-    return Appearance(volume.path, volume.voxel_nm, tuple(np.round(greys, 4).tolist()), round(detail, 4))
+    name, voxel_nm = volume.container or volume.path, volume.full_voxel_nm  # whichever level was read
+    return Appearance(name, voxel_nm, tuple(np.round(greys, 4).tolist()), round(detail, 4))
 
 
 def appearances(dataset: Dataset, partition: Partition) -> list[Appearance]:

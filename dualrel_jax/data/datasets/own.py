@@ -1,7 +1,9 @@
 """A person's own files: volumes, their labels on some or all slices, further volumes without labels."""
 
+import contextlib
 import dataclasses
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ from dualrel_jax.data.datasets.labels import (
     number_in,
     numbers_in,
 )
+from dualrel_jax.data.io.pyramid import FINEST, Choice
 from dualrel_jax.data.io.volume import Volume, open_volume
 from dualrel_jax.data.io.voxel import Voxel, check_likely, is_voxel
 from dualrel_jax.errors import InputError
@@ -45,14 +48,13 @@ def read_own(config: ConfigDict) -> dict[str, Source]:
     for i, (image, label, voxel_nm, zs) in enumerate(zip(images, labels, voxels, listed, strict=True), start=1):
         sources[f"labelled{i}" if i > 1 else "train"] = _read_labelled(image, label, voxel_nm, zs, config)
     for i, path in enumerate(split_paths(config.unlabelled), start=1):
-        volume = _open_unlabelled(path, voxels[0])
+        volume = _open_unlabelled(path, voxels[0], level_choice(config))
         sources[f"unlabelled{i}"] = Source(volume, tuple(range(len(volume))))
     return sources
 
 
 def _read_labelled(image_path: str, label_path: str, voxel_nm, listed: str, config: ConfigDict) -> Source:
-    image = open_volume(image_path, voxel_nm)
-    label = open_label(label_path, image, listed)
+    image, label = _open_pair(image_path, label_path, voxel_nm, listed, config)
     check_shapes(image, label)
     if listed:
         index = _index_from_list(image, label, listed)
@@ -72,6 +74,33 @@ def _read_labelled(image_path: str, label_path: str, voxel_nm, listed: str, conf
     return Source(image, tuple(range(len(image))), label, rule)
 
 
+def _open_pair(image_path: str, label_path: str, voxel_nm, listed: str, config: ConfigDict) -> tuple[Volume, Volume]:
+    """Image and labels, of pyramids at one level: `auto` takes level 0 unless the labels have the image's levels.
+
+    Slices and regions that the config names are counted in level 0, which is then read too.
+    """
+    choice = level_choice(config)
+    if choice.level == "auto" and (listed or config.train_region or config.validation_region):
+        choice = dataclasses.replace(choice, level="0")
+    image = open_volume(image_path, voxel_nm, verbose=False, choice=choice)
+    if image.level is not None and image.level.index:
+        same = dataclasses.replace(choice, level=str(image.level.index))
+        with contextlib.suppress(InputError):
+            label = open_label(label_path, image, listed, verbose=False, choice=same)
+            if label.shape == image.shape or choice.level != "auto":
+                return open_volume(image_path, voxel_nm, choice=choice), open_label(
+                    label_path, image, listed, choice=same
+                )
+        choice = dataclasses.replace(choice, level="0") if choice.level == "auto" else choice
+    image = open_volume(image_path, voxel_nm, choice=choice)
+    return image, open_label(label_path, image, listed)
+
+
+def level_choice(config: ConfigDict) -> Choice:
+    """The level of pyramids that `config.data` asks for."""
+    return Choice(config.level, (config.pixel_nm,) * 2 if config.pixel_nm else None, key="data.level")
+
+
 def read_test(config: ConfigDict) -> Source:
     """The labelled volume of `data.test_image` and `data.test_label`; empty label slices count as labelled.
 
@@ -89,17 +118,18 @@ def read_test(config: ConfigDict) -> Source:
     return Source(image, tuple(range(len(image))), label, _rule(config, label, index))
 
 
-def open_label(path: str, image: Volume, listed: str = "", verbose: bool = True) -> Volume:
+def open_label(path: str, image: Volume, listed: str = "", verbose: bool = True, choice: Choice = FINEST) -> Volume:
     """The labels of `image`: of each of its slices, or of those `listed` in data.labelled_slices."""
     counts = (len(image), listed.count(",") + 1)
-    return open_volume(path, verbose=verbose, expected=[(count, *image.shape[1:]) for count in counts])
+    shapes = [(count, *image.shape[1:]) for count in counts]
+    return open_volume(path, verbose=verbose, expected=shapes, choice=choice)
 
 
 def split_paths(text: str) -> list[str]:
-    """'a.tif, b.h5:raw' -> ['a.tif', 'b.h5:raw']; the commas of a path that exists stay."""
+    """'a.tif, b.zarr[0:9,,]' -> ['a.tif', 'b.zarr[0:9,,]']; the commas of a path that exists stay."""
     if Path(text).exists():
         return [text] if text else []
-    return [path.strip() for path in text.split(",") if path.strip()]
+    return [path.strip() for path in re.split(r",(?![^\[\]]*\])", text) if path.strip()]
 
 
 def parse_voxel(text: str, key: str) -> Voxel | None:
@@ -204,10 +234,7 @@ def _check_z(z: int, image: Volume, who: str) -> None:
         )
 
 
-def _open_unlabelled(path: str, voxel_nm: tuple[float, float, float] | None) -> Volume:
+def _open_unlabelled(path: str, voxel_nm: Voxel | None, choice: Choice) -> Volume:
     """A volume without labels; the voxel size of its file comes first, as it may be of another microscope."""
-    volume = open_volume(path, verbose=False)
-    if volume.voxel_nm is None and voxel_nm is not None:
-        volume = dataclasses.replace(volume, voxel_nm=voxel_nm)
-    print(volume.describe())
-    return volume
+    stated = open_volume(path, verbose=False).voxel_nm
+    return open_volume(path, voxel_nm if stated is None else None, choice=choice)

@@ -35,10 +35,19 @@ def level_factors(shape: Shape, voxel_nm: tuple[float, float, float] | None) -> 
     return factors
 
 
-def group_metadata(name: str, factors: list[Shape], voxel_nm: tuple | None, offset: Shape, reduction: str) -> dict:
+def group_metadata(
+    name: str,
+    factors: list[Shape],
+    voxel_nm: tuple | None,
+    offset: Shape,
+    reduction: str,
+    *,
+    origin_nm: tuple[float, float, float] = (0.0, 0.0, 0.0),
+) -> dict:
     """zarr.json of the group: axes with units, and the scale and translation of each level.
 
-    `offset` is the first voxel z y x in the volume that this is a region of. Averaged voxels lie half a voxel further
+    `offset` is the first voxel z y x in the volume that this is a region of, whose own first voxel lies at `origin_nm`.
+    Averaged voxels lie half a voxel further
     with each halving. Sizes that are unknown are 1, without a unit.
     """
     sizes = voxel_nm or (math.nan,) * 3
@@ -52,7 +61,8 @@ def group_metadata(name: str, factors: list[Shape], voxel_nm: tuple | None, offs
     def steps(factor: Shape) -> list[dict]:
         scale = [n * size for n, size in zip(factor, unit, strict=True)]
         centre = [0.0 if reduction == "stride" else (n - 1) / 2 for n in factor]
-        shift = [(start + half) * size for start, half, size in zip(offset, centre, unit, strict=True)]
+        placed = zip(offset, centre, unit, origin_nm, known, strict=True)
+        shift = [(start + half) * size + (at if sure else 0.0) for start, half, size, at, sure in placed]
         translation = [{"type": "translation", "translation": shift}] if any(shift) else []
         return [{"type": "scale", "scale": scale}, *translation]
 

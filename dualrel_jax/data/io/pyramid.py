@@ -1,5 +1,6 @@
 """Which level of a multiscale pyramid is read, and how its voxels lie in level 0."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -65,6 +66,13 @@ class Level:
             stop = min(max(math.ceil((part.stop - corner) / factor - 1e-6), start + 1), length)
             covering.append(slice(start, stop))
         return tuple(covering)
+
+    def cropped(self, full: Sequence[slice], own: Sequence[slice]) -> "Level":
+        """Of the part `own` of this level, as the level of a volume that is the part `full` of level 0."""
+        axes = zip(self.shift, self.factors, own, full, strict=True)
+        shift = (at + part.start * factor - whole.start for at, factor, part, whole in axes)
+        shape, full_shape = (tuple(part.stop - part.start for part in box) for box in (own, full))
+        return dataclasses.replace(self, shape=shape, full_shape=full_shape, shift=tuple(shift))
 
 
 def choose_level(levels: Sequence[Level], choice: Choice, path: str) -> tuple[Level, str]:

@@ -41,6 +41,11 @@ def as_place(path: "str | Path | RemotePath") -> "Path | RemotePath":
     return RemotePath.parse(str(path)) if is_remote(path) else Path(path).expanduser()
 
 
+def absolute_path(path: str) -> str:
+    """A local path from the root on; an address as it is."""
+    return str(path) if is_remote(path) else str(Path(path).resolve())
+
+
 def split_address(text: str) -> tuple[str, str | None]:
     """'s3://bucket/a.zarr:em/s1' -> ('s3://bucket/a.zarr', 'em/s1'); (address, None) without a colon in its path."""
     scheme, path = _URL.match(text), ""

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
@@ -14,13 +15,14 @@ from dualrel_jax.data.io.readers.base import Stack, array_stack
 from dualrel_jax.data.io.remote import RemotePath, as_place, is_remote, split_address, store_errors
 from dualrel_jax.data.io.voxel import Voxel, is_voxel
 from dualrel_jax.errors import InputError
-from dualrel_jax.utils.ranges import evenly_spaced
+from dualrel_jax.utils.ranges import evenly_spaced, format_box, parse_box
 from dualrel_jax.utils.text import format_shape
 
 SUPPORTED = (
     "TIFF (.tif, .tiff), a folder of PNG or TIFF slices, one image (.png), HDF5 (.h5, .hdf5, .hdf), zarr 2 or 3 "
     "(.zarr), n5 (.n5), what is inside of these as FILE.h5:NAME, NumPy (.npy), zarr and n5 at s3://, gs:// or https://"
 )
+_BOX = re.compile(r"(.+)\[([\d:,\s]*)\]\s*")
 _RANGE_SLICES = 16
 _RANGE_PIXELS = 1 << 20  # of each slice, at most
 _RANGE_WHOLE_PIXELS = 1 << 26  # larger slices are not read whole for it
@@ -70,6 +72,19 @@ class Volume:
         size = stack.voxel_nm
         described = (stack.path or path, stack.shape, stack.dtype, size, stack.format, stack.read, stack.names, size)
         return cls(*described, stack.origin_nm, stack.level, path)
+
+    @property
+    def full_voxel_nm(self) -> Voxel | None:
+        """(z, y, x) of level 0, where this is a level of a pyramid; else of this volume."""
+        if self.level is None or self.voxel_nm is None:
+            return self.voxel_nm
+        return scaled(self.voxel_nm, [1 / factor for factor in self.level.factors])
+
+    def at_level(self, full_voxel_nm: Voxel | None) -> "Volume":
+        """This volume with the voxel size that level 0 has by another statement than the file's."""
+        if full_voxel_nm is not None and self.level is not None:
+            full_voxel_nm = scaled(full_voxel_nm, self.level.factors)
+        return dataclasses.replace(self, voxel_nm=full_voxel_nm)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -133,7 +148,8 @@ def open_volume(
     """Opens a file, a folder or an address (see `SUPPORTED`) without reading its pixels.
 
     Args:
-        path: the file or folder; `file.h5:name`, `file.zarr:name` and `file.n5:name` name an array inside.
+        path: the file, folder or address; `file.h5:name`, `file.zarr:name` and `file.n5:name` name an array inside.
+            `path[z0:z1,y0:y1,x0:x1]` is a box of it, in its voxels or, of a pyramid, in those of level 0.
         voxel_nm: (z, y, x) in nm, z nan where it is unknown; overrides what the file states, of level 0 of a pyramid.
         verbose: print what was understood.
         expected: shapes that would fit; they distinguish slices from colours, and the odd file of a folder.
@@ -157,12 +173,13 @@ def open_volume(
             f"{file}: cannot be opened ({_short(error)}); expected a whole file of the kind that its name states: "
             "check it, or copy it again"
         ) from error
-    volume = Volume._from_stack(
-        str(path) if isinstance(file, Path) else ":".join(filter(None, (str(file), inner))), stack
-    )
+    whole = _split_box(path)[0]
+    name = str(whole) if isinstance(file, Path) else ":".join(filter(None, (str(file), inner)))
+    volume = Volume._from_stack(name, stack)
     if choice.voxel_nm is not None:
-        factors = volume.level.factors if volume.level else (1, 1, 1)
-        volume = dataclasses.replace(volume, voxel_nm=scaled(choice.voxel_nm, factors))
+        volume = volume.at_level(choice.voxel_nm)
+    if box := _split_box(path)[1]:
+        volume = _boxed(volume, box)
     if verbose:
         print(volume.describe())
     if verbose and volume.level and choice.level != "0":
@@ -173,11 +190,42 @@ def open_volume(
     return volume
 
 
+def _split_box(path: str | Path | RemotePath) -> tuple[str | Path | RemotePath, str | None]:
+    """'a.zarr[0:9,,]' -> ('a.zarr', '0:9,,'); (path, None) without a box, or where a file has that name."""
+    match = _BOX.fullmatch(str(path))
+    if not match or (not is_remote(path) and Path(path).expanduser().exists()):
+        return path, None
+    return match[1], match[2]
+
+
+def _boxed(volume: Volume, text: str) -> Volume:
+    full_shape = volume.level.full_shape if volume.level else volume.shape
+    box = parse_box(text, full_shape)
+    if box is None:
+        raise InputError(
+            f"{volume.container}[{text}]: is not a box inside the volume; expected z0:z1,y0:y1,x0:x1 within its "
+            f"{format_shape(full_shape)} voxels, of which parts may be left out, such as [10:20,,]"
+        )
+    own = volume.level.from_full(box) if volume.level else box
+    origin = (
+        at if math.isnan(size) else at + part.start * size
+        for at, part, size in zip(volume.origin_nm, own, volume.voxel_nm or (0, 0, 0), strict=True)
+    )
+    return dataclasses.replace(
+        volume.crop(*own),
+        path=f"{volume.path}[{format_box(own)}]",
+        container=f"{volume.container}[{format_box(box)}]",
+        origin_nm=tuple(origin),
+        level=volume.level and volume.level.cropped(box, own),
+    )
+
+
 def split_inner(path: str | Path | RemotePath) -> tuple[Path | RemotePath, str | None]:
     """'a.h5:raw' -> (Path('a.h5'), 'raw'); (path, None) where it names no array inside a container.
 
     A path that exists is one, whatever colons it has. `a.h5/raw` is understood as well; of zarr and n5 it is a folder.
     """
+    path = _split_box(path)[0]
     if is_remote(path):
         address, inner = split_address(str(path))
         return as_place(address), inner

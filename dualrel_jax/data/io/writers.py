@@ -182,18 +182,19 @@ class _TiffWriter(VolumeWriter):
 class _ZarrWriter(VolumeWriter):
     resumable = True
 
-    def __init__(self, *args, offset: tuple[int, int, int], reduction: str, keep: bool):
+    def __init__(self, *args, offset: tuple[int, int, int], origin_nm: tuple, reduction: str, keep: bool):
         super().__init__(*args)
         self.chunk = ome_zarr.CHUNK
         self._offset, self._keep = offset, keep
         factors = tuple(ome_zarr.level_factors(self.shape, self.voxel_nm))
         self.pyramid = ome_zarr.Pyramid(str(self.part), self.shape, self.dtype.name, factors, reduction)
+        self._origin_nm = origin_nm
         self._slices: list[np.ndarray] = []  # of one layer of chunks
 
     def _open(self) -> None:
         self.part.mkdir(exist_ok=True)
-        factors, reduction = self.pyramid.factors, self.pyramid.reduction
-        group = ome_zarr.group_metadata(self.path.stem, factors, self.voxel_nm, self._offset, reduction)
+        layout = (self.pyramid.factors, self.voxel_nm, self._offset, self.pyramid.reduction)
+        group = ome_zarr.group_metadata(self.path.stem, *layout, origin_nm=self._origin_nm)
         (self.part / "zarr.json").write_text(json.dumps(group, indent=2))
         self._store = ome_zarr.open_level(self.part, 0, self.shape, self.dtype)
 
@@ -226,6 +227,7 @@ def open_writer(
     voxel_nm: Voxel | None = None,
     *,
     offset: tuple[int, int, int] = (0, 0, 0),
+    origin_nm: tuple[float, float, float] = (0.0, 0.0, 0.0),
     reduction: str = "stride",
     keep: bool = False,
 ) -> VolumeWriter:
@@ -237,6 +239,7 @@ def open_writer(
         dtype: of its voxels.
         voxel_nm: (z, y, x); z may be nan.
         offset: zarr: the first voxel in the volume that this is a region of.
+        origin_nm: zarr: where the first voxel of that volume lies.
         reduction: zarr: how lower resolutions are made, one of `ome_zarr.REDUCTIONS`.
         keep: zarr: an error or a kill leaves `<path>.part`, in which the next writer of that name continues.
 
@@ -257,7 +260,7 @@ def open_writer(
         raise InputError(f"{path}: is a folder that dualrel_jax did not write; expected a free name: choose another")
     layout = (path, shape_zyx, np.dtype(dtype), voxel_nm)
     if path.suffix.lower() == ".zarr":
-        return _ZarrWriter(*layout, offset=offset, reduction=reduction, keep=keep)
+        return _ZarrWriter(*layout, offset=offset, origin_nm=origin_nm, reduction=reduction, keep=keep)
     return _TiffWriter(*layout)
 
 

@@ -13,6 +13,8 @@ from dualrel_jax.data.datasets.labels import LabelRule, check_values
 from dualrel_jax.data.datasets.partition import make_partition
 from dualrel_jax.data.datasets.regions import GAP
 from dualrel_jax.data.datasets.registry import load_dataset
+from dualrel_jax.data.io.volume import open_volume
+from dualrel_jax.data.io.writers import open_writer
 from dualrel_jax.errors import InputError
 
 
@@ -383,3 +385,45 @@ def test_16_bit_images_come_as_8_bit_whatever_their_range(own, tmp_path):
     part = load_dataset(config("own", "all", image=path, label=str(tmp_path / "label.tif"))).train[0]
     assert 30000 <= part.range[0] < part.range[1] < 33000
     assert part.image_at(3).dtype == np.uint8 and np.ptp(part.image_at(3)) > 200
+
+
+@pytest.fixture
+def pyramids(tmp_path):
+    """Image and labels of three levels: 5, 10 and 20 nm."""
+    image, mask = volume(6, (300, 280))
+    for name, array, reduction in (("em", image, "mean"), ("labels", mask.astype(np.uint8), "majority")):
+        with open_writer(tmp_path / f"{name}.zarr", array.shape, np.uint8, (30.0, 5.0, 5.0), reduction=reduction) as w:
+            for z, section in enumerate(array):
+                w.write(z, section)
+    return tmp_path
+
+
+def test_training_reads_the_coarsest_level_that_is_fine_enough(pyramids, capsys):
+    fields = {"image": str(pyramids / "em.zarr"), "label": str(pyramids / "labels.zarr"), "pixel_nm": 10.0}
+    boxes = ",".join(f"{pyramids / 'em.zarr'}[{box}]" for box in ("0:3,,", "3:5,100:200,0:280"))
+    data = config("own", "all", unlabelled=boxes, **fields)
+    parts = load_dataset(data).train
+    assert [part.image.shape for part in parts] == [(6, 150, 140), (3, 150, 140), (2, 50, 140)]
+    assert all(part.image.voxel_nm == (30.0, 10.0, 10.0) for part in parts) and parts[0].label.shape == (6, 150, 140)
+    assert "Level 1 of 0 to 1 is read: the coarsest whose pixels" in capsys.readouterr().out
+    data.level = "0"
+    assert [part.image.shape[1] for part in load_dataset(data).train] == [300, 300, 100]
+    data.update({"level": "auto", "labelled_slices": "2,4"})  # counted in level 0
+    assert [part.image.shape[1] for part in load_dataset(data).train] == [300, 150, 50]
+
+
+def test_labels_without_levels_keep_the_image_at_level_0(pyramids):
+    label = open_volume(pyramids / "labels.zarr", verbose=False)[:]
+    tifffile.imwrite(pyramids / "labels.tif", label, photometric="minisblack")
+    data = config("own", "all", image=str(pyramids / "em.zarr"), label=str(pyramids / "labels.tif"), pixel_nm=10.0)
+    assert load_dataset(data).train[0].image.shape == (6, 300, 280)
+
+
+def test_labels_of_a_box_of_a_large_store(pyramids):
+    label = open_volume(f"{pyramids / 'labels.zarr'}[1:5,40:200,30:230]", verbose=False)[:]
+    tifffile.imwrite(pyramids / "box.tif", label, photometric="minisblack")
+    data = config("own", "all", image=f"{pyramids / 'em.zarr'}[1:5,40:200,30:230]", label=str(pyramids / "box.tif"))
+    part = load_dataset(data).train[0]
+    whole = open_volume(pyramids / "em.zarr", verbose=False)
+    np.testing.assert_array_equal(part.image[2], whole[3, 40:200, 30:230])
+    assert part.shape_at_training == (160, 200) and len(part.labelled_zs) == 4

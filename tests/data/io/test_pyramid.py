@@ -89,3 +89,19 @@ def test_levels_of_n5_are_found_by_their_names(tmp_path):
     volume = open_volume(tmp_path / "v.n5", choice=choose("auto", 8.0))
     assert volume.path.endswith("v.n5:s1") and volume.voxel_nm == (40.0, 8.0, 8.0)
     assert volume.level.factors == (1, 2, 2) and volume.origin_nm == (0.0, 2.0, 2.0)
+
+
+def test_a_box_counts_voxels_of_level_0(pyramid):
+    whole, box = open_volume(f"{pyramid}:2"), open_volume(f"{pyramid}[2:6,100:200,:]", choice=choose("2"))
+    np.testing.assert_array_equal(box[:], whole[1:3, 25:50])
+    assert box.path == f"{pyramid}:2[1:3,25:50,0:130]" and box.container == f"{pyramid}[2:6,100:200,0:520]"
+    assert box.origin_nm == (5.0 + 20, 7.5 + 500, 7.5)
+    assert box.level.full_shape == (4, 100, 520) and box.level.shift == (0.5, 1.5, 1.5)
+    np.testing.assert_array_equal(open_volume(box.path)[:], box[:])
+    assert open_volume(box.path).origin_nm == box.origin_nm
+
+
+@pytest.mark.parametrize("box", ["2:9,,", "4:2,,", ":,:"])
+def test_a_box_outside_of_the_volume_is_refused(pyramid, box):
+    with pytest.raises(InputError, match="not a box inside the volume.*8 x 600 x 520"):
+        open_volume(f"{pyramid}[{box}]")
