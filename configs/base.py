@@ -192,6 +192,14 @@ TRAIN = {
         "run or .safetensors file whose weights the training starts from; a tenth of the steps is then enough",
         special="new weights",
     ),
+    "second_stage_fraction": field(
+        0.5,
+        "steps of a second stage as a fraction of train.steps: it learns from the labels, and from masks of all "
+        "training slices that the first stage makes",
+        minimum=0,
+        maximum=100,
+        special="none",
+    ),
     "optimizer": field("muon", "optimiser", choices=("muon", "adamw")),
     "learning_rate": field(
         1e-2, "peak learning rate; a step changes a parameter by about a fifth of it", above=0, maximum=1

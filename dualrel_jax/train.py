@@ -19,13 +19,14 @@ from dualrel_jax.data.pipeline.create import create_feed
 from dualrel_jax.errors import InputError
 from dualrel_jax.evaluate import evaluate_run
 from dualrel_jax.inference import run
+from dualrel_jax.inference.pseudo_labels import pseudo_labelled
 from dualrel_jax.inference.scoring import score
 from dualrel_jax.inference.slice_predictor import Predictor
 from dualrel_jax.inference.threshold import UNCALIBRATED, of_coverage
 from dualrel_jax.inference.weights import StartingWeights, starting_weights
 from dualrel_jax.methods import create_method
-from dualrel_jax.methods.base import Method
-from dualrel_jax.training import memory, profiling, schedules
+from dualrel_jax.methods.base import LabelledOnly, Method
+from dualrel_jax.training import memory, profiling, schedules, stages
 from dualrel_jax.training.checkpoint import Checkpoints, abstract
 from dualrel_jax.training.metric_writer import MetricLogger, Progress, StepTimer
 from dualrel_jax.training.state import (
@@ -84,22 +85,48 @@ def train(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = Non
     """
     config, workdir = config_lib.resolve(config), Path(workdir)
     with lock.folder_writer(workdir, wait_s) if sharding.is_first_host() else contextlib.nullcontext():
-        return _train(config, workdir, dataset)
+        return _train_stages(config, workdir, dataset or load_dataset(config.data))
 
 
-def _train(config: ConfigDict, workdir: Path, dataset: Dataset | None) -> TrainState:
+def _train_stages(config: ConfigDict, workdir: Path, dataset: Dataset) -> TrainState:
+    """The first stage and, where there is one, the second; -> the final state."""
+    method, partition = create_method(config), make_partition(dataset.train, config.data)
+    mesh = sharding.create_mesh(config.train.devices)
+    second_config = stages.second_stage(config)
+    folder = workdir if second_config is None else workdir / "first_stage"
+    initial = starting_weights(config, folder)
+    first_config = config if second_config is None else stages.with_train(config, second_stage_fraction=0.0)
+    for claimed, its_config in {workdir: config, folder: first_config}.items():
+        claim_workdir(its_config, claimed)
+        describe_run(claimed, dataset, partition, mesh, init=initial and initial.source)
+    print_start(dataset, partition, config, initial)
+    if second_config is None:
+        return _train(config, folder, method, dataset, partition, initial=initial)
+
+    print(f"First stage: {config.train.steps} steps, in {folder}.")
+    _train(first_config, folder, method, dataset, partition, initial=initial)
+    interrupt.describe("Stopped between the two stages; the same command continues.")
+    print(f"Second stage: {second_config.train.steps} steps, on the labels and on masks of all training slices.")
+    first = run.load_run(folder)
+    first.dataset = dataset
+    pseudo = pseudo_labelled(first, partition, folder / "pseudo_labels")
+    initial = starting_weights(stages.with_train(config, init=str(folder)), workdir)
+    return _train(second_config, workdir, LabelledOnly(method), *pseudo, initial=initial)
+
+
+def _train(
+    config: ConfigDict,
+    workdir: Path,
+    method: Method,
+    dataset: Dataset,
+    partition: Partition,
+    *,
+    initial: StartingWeights | None,
+) -> TrainState:
+    """One stage, from `initial` weights or from new ones; -> the final state."""
     # ---- Devices -----------------------------------------------------------------------------------------------------
     mesh = sharding.create_mesh(config.train.devices)
-    method = create_method(config)
     sharding.check_batches(config.train, method.strong_views > 0, mesh)
-    initial = starting_weights(config, workdir)
-
-    # ---- Data --------------------------------------------------------------------------------------------------------
-    dataset = dataset or load_dataset(config.data)
-    partition = make_partition(dataset.train, config.data)
-    claim_workdir(config, workdir)
-    describe_run(workdir, dataset, partition, mesh, init=initial and initial.source)
-    print_start(dataset, partition, config, initial)
 
     # ---- State: new, or that of the last checkpoint ------------------------------------------------------------------
     optimizer = create_optimizer(method, config.train)

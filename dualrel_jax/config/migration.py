@@ -31,6 +31,7 @@ ADDED = {
     "train.ramp_fraction": 1.0,  # only configs of the supervised method lacked it, which has no ramp
     "data.upsample": False,
     "model.stem": 1,
+    "train.second_stage_fraction": 0.0,
     "train.init": "",
     "data.level": "0",
 }

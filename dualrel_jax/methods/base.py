@@ -17,6 +17,7 @@ import optax
 from ml_collections import ConfigDict
 
 from dualrel_jax.data.pipeline.augment import Batch
+from dualrel_jax.methods import losses
 from dualrel_jax.models.unet import UNet
 
 Variables = Mapping[str, Mapping[str, Any]]  # network -> its Flax collections ("params", and "batch_stats" if any)
@@ -29,6 +30,7 @@ class Method(abc.ABC):
     main_head = "head"  # name of the default prediction
     prediction_head_elsewhere = "default"  # name of the prediction for volumes unlike those of the training
     strong_views = 0  # strong views of the unlabelled crops that the loss reads; 0: it reads none of them
+    segmenters: tuple[str, ...] = ("student",)  # networks whose logits learn from labels
 
     def __init__(self, config: ConfigDict):
         self.config = config.method
@@ -57,6 +59,17 @@ class Method(abc.ABC):
     ) -> tuple[jax.Array, tuple[Diagnostics, Variables]]:
         """-> (scalar, (scalars to log, variables with updated batch statistics)). No gradient reaches `teacher`."""
 
+    def labelled_loss(
+        self, variables: Variables, batch: Batch, step: jax.Array
+    ) -> tuple[jax.Array, tuple[Diagnostics, Variables]]:
+        """What the method learns from labelled crops alone, returned as by `loss`: all that a second stage learns."""
+        total = 0.0
+        for name in self.segmenters:
+            output, variables = self.apply_train(name, variables, batch.image)
+            with jax.named_scope("loss_supervised"):
+                total += losses.supervised(output.logits, batch.label)
+        return total, ({"loss": total}, variables)
+
     def predict(self, variables: Variables, image: jax.Array) -> dict[str, jax.Array]:
         """Probabilities of mitochondrion, b y x each, for images b y x 1; `default` is the method's choice."""
         probability = self.probability("student", variables, image)
@@ -80,6 +93,19 @@ class Method(abc.ABC):
         """Output of a network's teacher, without a gradient."""
         with jax.named_scope(f"{network}_teacher"):
             return jax.lax.stop_gradient(self.networks[network].apply(teacher[network], *inputs))
+
+
+class LabelledOnly(Method):
+    """The networks and predictions of `method`, trained by its loss of labelled crops alone."""
+
+    def __init__(self, method: Method):
+        self.method = method
+        self.networks, self.main_head = method.networks, method.main_head
+        self.prediction_head_elsewhere = method.prediction_head_elsewhere
+        self.init, self.optimizers, self.predict = method.init, method.optimizers, method.predict
+
+    def loss(self, variables, teacher, batch, rng, step):
+        return self.method.labelled_loss(variables, batch, step)
 
 
 def compute(terms: Mapping[str, Callable[[], jax.Array]]) -> dict[str, jax.Array]:

@@ -20,6 +20,7 @@ class CPS(Method):
 
     main_head = "left"
     strong_views = 1
+    segmenters = ("left", "right")
 
     def __init__(self, config: ConfigDict):
         super().__init__(config)
@@ -35,7 +36,7 @@ class CPS(Method):
 
         images, split = batching.join(batch.image, mix(unlabelled))
         labelled, crossed, labels = {}, {}, {}
-        for name in ("left", "right"):
+        for name in self.segmenters:
             if self.config.cutmix:
                 clean, _ = self.apply_train(name, jax.lax.stop_gradient(variables), unlabelled)
                 labels[name] = mix(clean.logits).argmax(axis=-1)
@@ -58,5 +59,5 @@ class CPS(Method):
         return total, (diagnose(total, terms, weight, agreement=agreement), variables)
 
     def predict(self, variables, image):
-        left, right = (self.probability(name, variables, image) for name in ("left", "right"))
+        left, right = (self.probability(name, variables, image) for name in self.segmenters)
         return {"default": left, "left": left, "right": right, "mean": (left + right) / 2}

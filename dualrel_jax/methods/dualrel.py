@@ -126,6 +126,25 @@ class DualRel(Method):
         )
         return total, (diagnostics, variables)
 
+    def labelled_loss(self, variables, batch, step):
+        (logits, prototype, z), variables = self.apply_train("student", variables, batch.image)
+        mitochondrion = jax.image.resize(
+            (batch.label == 1).astype(jnp.float32), (len(z), *prototype.maps.shape[2:]), "linear"
+        )
+        terms = {
+            "supervised": lambda: losses.supervised(logits, batch.label),
+            "prototype": lambda: losses.supervised(
+                upsample(prototypes.fuse(prototype.maps), logits.shape[:3]), batch.label
+            ),
+            "diversity": lambda: prototypes.diversity(prototype.maps).mean(),
+            "reliability": lambda: reliability.reliability_loss(
+                reliability.confusion(prototype.maps, mitochondrion), z
+            ).mean(),
+        }
+        terms = compute({name: term for name, term in terms.items() if name in self.weights})
+        total = sum(self.weights[name] * term for name, term in terms.items())
+        return total, (diagnose(total, terms, jnp.zeros(())), variables)
+
     def zooms(self, rng: jax.Array, count: int) -> jax.Array:
         """How far the strong view of each of `count` crops is zoomed against the weak one."""
         keys = jax.random.split(jax.random.fold_in(rng, 2), count)  # `rng` itself draws the boxes of CutMix

@@ -15,6 +15,7 @@ class GCT(Method):
     """Ke et al., ECCV 2020: supervised, flaw correction and dynamic consistency losses; a detector with its own."""
 
     strong_views = 1
+    segmenters = ("left", "right")
 
     def __init__(self, config: ConfigDict):
         super().__init__(config)
@@ -40,7 +41,7 @@ class GCT(Method):
 
         terms = dict.fromkeys(("supervised", "correction", "consistency", "detector"), 0.0)
         probability, flawed, squared = [], [], []
-        for name in ("left", "right"):
+        for name in self.segmenters:
             output, variables = self.apply_train(name, variables, images)
             with jax.named_scope("loss_supervised"):
                 terms["supervised"] += losses.supervised(split(output.logits)[0], batch.label)
@@ -88,5 +89,5 @@ class GCT(Method):
         return losses.masked_mean(jnp.square(detected - truth), losses.valid(label)) / 2
 
     def predict(self, variables, image):
-        left, right = (self.probability(name, variables, image) for name in ("left", "right"))
+        left, right = (self.probability(name, variables, image) for name in self.segmenters)
         return {"default": left, "head": left, "right": right, "mean": (left + right) / 2}

@@ -1,0 +1,87 @@
+"""Pseudo-labels of a training's own volumes, and the second stage that learns from them."""
+
+import dataclasses
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from dualrel_jax.constants import IGNORE
+from dualrel_jax.data.datasets.registry import load_dataset
+from dualrel_jax.data.io.volume import Volume
+from dualrel_jax.inference import pseudo_labels, run
+from dualrel_jax.train import train
+
+
+@pytest.fixture
+def part(small_config):
+    return load_dataset(small_config().data).train[0]
+
+
+def test_a_pixel_close_to_the_threshold_is_ignored():
+    probability = np.array([0.0, 0.29, 0.31, 0.4, 0.49, 0.51, 1.0])
+    labels = pseudo_labels.label_of(probability, 0.4)
+    np.testing.assert_array_equal(labels, [0, 0, IGNORE, IGNORE, IGNORE, 1, 1])
+
+
+def test_true_labels_stay_and_other_slices_have_pseudo_labels(part):
+    z, y, x = part.image.shape
+    true = dataclasses.replace(part, labelled_zs=(2,))
+    probability = Volume.from_array(np.full((4, y, 10), 200, np.uint8))
+    box = slice(1, 5), slice(0, y), slice(5, 15)
+    labelled = pseudo_labels.PseudoLabelledPart(
+        **{field.name: getattr(part, field.name) for field in dataclasses.fields(part)},
+        true=true,
+        boxes=((box, probability, 0.5),),
+    )
+    np.testing.assert_array_equal(labelled.native_label_at(2), part.native_label_at(2))
+    pseudo = labelled.native_label_at(3)
+    assert (pseudo[:, 5:15] == 1).all()
+    assert (np.delete(pseudo, range(5, 15), axis=1) == IGNORE).all()
+
+
+def test_of_a_large_volume_slabs_are_labelled(part):
+    first, last = part.zs[0], part.zs[-1] + 1
+    assert pseudo_labels.boxes_of(part) == [(slice(first, last), *(slice(0, side) for side in part.image.shape[1:]))]
+    image = dataclasses.replace(part.image, shape=(1000, 20_000, 30_000))
+    large = dataclasses.replace(part, image=image, zs=tuple(range(10, 1000)))
+    boxes = pseudo_labels.boxes_of(large)
+    assert boxes[0][0].start == 10 and boxes[-1][0].stop == 1000
+    assert all(z.stop - z.start == pseudo_labels.SLAB for z, *_ in boxes)
+    assert sum(np.prod([side.stop - side.start for side in box], dtype=float) for box in boxes) <= pseudo_labels.MOST_PX
+    assert all(side.stop - side.start <= pseudo_labels.SIDE_PX for _, *window in boxes for side in window)
+
+
+@pytest.mark.parametrize("method", ["supervised", pytest.param("dualrel", marks=pytest.mark.slow)])
+def test_the_second_stage_learns_from_masks_of_the_first(method, small_config, tmp_path, capsys):
+    config = small_config(method)
+    config.train.update({"second_stage_fraction": 0.5, "eval_every_steps": 6})
+    train(config, tmp_path / "two")
+    assert "Second stage: 3 steps" in capsys.readouterr().out
+    first, second = run.load_run(tmp_path / "two" / "first_stage"), run.load_run(tmp_path / "two")
+    assert (first.step, second.step) == (6, 3)
+    config.train.second_stage_fraction = 0.0
+    train(config, tmp_path / "alone")
+    for a, b in zip(*map(jax.tree.leaves, (run.load_run(tmp_path / "alone").variables, first.variables)), strict=True):
+        np.testing.assert_array_equal(a, b)  # the first stage is the training without a second one
+    before, after = (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(m.variables)]) for m in (first, second))
+    assert not np.array_equal(before, after)
+    partitions = [
+        json.loads((folder / "partition.json").read_text()) for folder in (tmp_path / "two", tmp_path / "alone")
+    ]
+    assert partitions[0] == partitions[1]  # pseudo-labels are no labels
+
+
+def test_a_stopped_second_stage_continues_bit_for_bit(small_config, tmp_path):
+    config = small_config("supervised")
+    config.train.update({"second_stage_fraction": 1.0, "eval_every_steps": 6})
+    whole = jax.tree.leaves(jax.device_get(train(config, tmp_path)))
+    for folder in (tmp_path / "checkpoints").iterdir():
+        if int(folder.name) > 2:
+            folder.rename(tmp_path / f"gone_{folder.name}")
+    masks = {path: path.stat().st_mtime_ns for path in (tmp_path / "first_stage" / "pseudo_labels").rglob("*")}
+    again = jax.tree.leaves(jax.device_get(train(config, tmp_path)))
+    for a, b in zip(whole, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert masks == {path: path.stat().st_mtime_ns for path in masks}  # not predicted again
