@@ -29,7 +29,7 @@ class PseudoLabelledPart(Part):
 
     Attributes:
       true: the part, with true labels on its `labelled_zs` alone.
-      boxes: of each slab the box z y x in the volume, its probabilities 0..255, and the threshold of its masks.
+      boxes: of each slab the box z y x in the part's view, its probabilities 0..255, and the threshold of its masks.
     """
 
     true: Part
@@ -38,7 +38,7 @@ class PseudoLabelledPart(Part):
     def native_label_at(self, z: int) -> np.ndarray:
         if z in self.true.labelled_zs:
             return self.true.native_label_at(z)
-        label = np.full(self.image.shape[1:], IGNORE, np.uint8)
+        label = np.full(self.view.shape[1:], IGNORE, np.uint8)
         for (zs, *window), probability, threshold in self.boxes:
             if zs.start <= z < zs.stop:
                 label[*window] = label_of(probability[z - zs.start] / np.float32(255), threshold)
@@ -77,9 +77,9 @@ def _pseudo_labelled_part(run: Run, part: Part, folder: Path) -> PseudoLabelledP
 
 
 def boxes_of(part: Part) -> list[tuple[slice, slice, slice]]:
-    """Boxes z y x of the part's volume that get pseudo-labels: its slices or, of a large volume, slabs of them."""
+    """Boxes z y x of the part's view that get pseudo-labels: its slices or, of a large volume, slabs of them."""
     first, last = part.zs[0], part.zs[-1] + 1
-    native, size = part.image.shape[1:], part.shape_at_training
+    native, size = part.view.shape[1:], part.shape_at_training
     if (last - first) * np.prod(size, dtype=float) <= MOST_PX:
         return [(slice(first, last), *(slice(0, side) for side in native))]
     window = central_window(native, max(1, int(SIDE_PX * min(np.divide(native, size)))))
@@ -92,13 +92,13 @@ def boxes_of(part: Part) -> list[tuple[slice, slice, slice]]:
 def _predicted(run: Run, part: Part, box: tuple[slice, slice, slice], output: Path) -> tuple[Volume, float]:
     """(probabilities 0..255 of the box, threshold of its masks); predicted unless that was done before."""
     settings = run.config.predict.copy_and_resolve_references().unlock()
-    choice = choose(run, [part.image], settings.z_smoothing_nm)
+    choice = choose(run, [part.view], settings.z_smoothing_nm)
     probability = output.with_name(f"{output.stem}_probability{output.suffix}")
     if not output.with_suffix(".json").exists():  # written last
         settings.update({"region": "", "probability": True, "foreground_fraction": 0.0, "threshold": choice.threshold})
         settings.prediction_head = choice.prediction_head
         settings.intensity_range = ",".join(f"{grey!r}" for grey in map(float, part.range))
         output.parent.mkdir(parents=True, exist_ok=True)
-        volume = part.image.crop(*box)  # what lies outside, as a validation block, plays no part
+        volume = part.view.crop(*box)  # what lies outside, as a validation block, plays no part
         predict_volume(choice.predictor, run.variables, volume, output, settings, pixel_nm=run.pixel_nm)
     return open_volume(str(probability), verbose=False), choice.threshold

@@ -43,7 +43,7 @@ def test_true_labels_stay_and_other_slices_have_pseudo_labels(part):
 
 def test_of_a_large_volume_slabs_are_labelled(part):
     first, last = part.zs[0], part.zs[-1] + 1
-    assert pseudo_labels.boxes_of(part) == [(slice(first, last), *(slice(0, side) for side in part.image.shape[1:]))]
+    assert pseudo_labels.boxes_of(part) == [(slice(first, last), *(slice(0, side) for side in part.view.shape[1:]))]
     image = dataclasses.replace(part.image, shape=(1000, 20_000, 30_000))
     large = dataclasses.replace(part, image=image, zs=tuple(range(10, 1000)))
     boxes = pseudo_labels.boxes_of(large)
