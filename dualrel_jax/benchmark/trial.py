@@ -21,6 +21,7 @@ from dualrel_jax.inference.mask_scoring import score_masks
 from dualrel_jax.inference.scoring import score
 from dualrel_jax.metrics.segmentation import Scores
 from dualrel_jax.train import train
+from dualrel_jax.training import stages
 from dualrel_jax.utils import sharding
 from dualrel_jax.utils.atomic import write_text
 from dualrel_jax.utils.jsonl import read_json, read_records, without_nan
@@ -53,13 +54,13 @@ def run_trial(folder: Path) -> None:
         **{key: trial[key] for key in ("row", "labelled", "seed", "scoring")},
         "labelled_slices": len(Partition.load(folder / "partition.json").labelled),
         "steps": config.train.steps,
-        "seconds_per_step": median_of(folder, "speed/seconds_per_step"),
-        "cpu_seconds_per_step": median_of(folder, "speed/cpu_seconds_per_step"),
+        "seconds_per_step": cost_per_step(folder, config, "speed/seconds_per_step"),
+        "cpu_seconds_per_step": cost_per_step(folder, config, "speed/cpu_seconds_per_step"),
         "wall_seconds": seconds,
         "peak_memory_mib": peak_memory_mib(),
         "device": f"{len(record['devices'])} x {jax.devices()[0].device_kind}",
         "pixel_nm": record["pixel_nm"],
-        "consistency_weight": _curve(folder, "train/consistency_weight"),
+        "consistency_weight": _curve(stage_folders(folder)[0], "train/consistency_weight"),
         "targets": score_parts(folder, config, own, parts, trial["scoring"]),
     }
     text = json.dumps(without_nan(scores), allow_nan=False)
@@ -71,8 +72,10 @@ def measure_trial(folder: Path) -> None:
     logging.set_verbosity(logging.FATAL)
     sharding.cache_compilations()
     trial = read_json(folder / "cell.json", {"config": dict}, "repeat the benchmark's command, which writes it again")
-    train(config_lib.resolve(ConfigDict(trial["config"])), folder, wait_s=WAIT_S)
-    write_text(folder / "cost.json", json.dumps(median_of(folder, "speed/cpu_seconds_per_step")) + "\n")
+    config = config_lib.resolve(ConfigDict(trial["config"]))
+    train(config, folder, wait_s=WAIT_S)
+    cost = cost_per_step(folder, config, "speed/cpu_seconds_per_step")
+    write_text(folder / "cost.json", json.dumps(cost) + "\n")
 
 
 def parts_to_score(own: Dataset, data: ConfigDict, targets: list[str], score_on: str) -> dict[str, tuple[Part, ...]]:
@@ -145,6 +148,21 @@ def peak_memory_mib() -> float:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def stage_folders(folder: Path) -> list[Path]:
+    """Where the metrics of each stage of a training are."""
+    first = folder / "first_stage"
+    return [first, folder] if first.exists() else [folder]
+
+
+def cost_per_step(folder: Path, config: ConfigDict, name: str) -> float | None:
+    """The cost `name` of a step of the first stage, and of the steps of the second that go with it."""
+    costs = [median_of(stage, name) for stage in stage_folders(folder)]
+    second = stages.second_stage(config) if len(costs) > 1 else None
+    if None in costs or second is None:
+        return costs[0]
+    return costs[0] + costs[1] * second.train.steps / config.train.steps
 
 
 def median_of(folder: Path, name: str) -> float | None:
