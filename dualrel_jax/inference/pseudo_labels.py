@@ -23,7 +23,7 @@ MOST_PX = 500e6  # of a volume at the training pixel size: of a larger one slabs
 SIDE_PX, SLAB = 2048, 16  # largest side of that middle; slices of a slab
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class PseudoLabelledPart(Part):
     """A part whose slices `labelled_zs` have a label: the true one or, where there is none, a pseudo-label.
 
