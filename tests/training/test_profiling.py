@@ -15,7 +15,7 @@ from dualrel_jax.train import train
 from dualrel_jax.training import hlo, profiling
 from dualrel_jax.utils.jsonl import read_records
 
-METHODS = ("supervised", "mean_teacher", "cct", "gct", "cps", "unimatch", "dualrel")
+METHODS = ("supervised", "mean_teacher", "cct", "gct", "cps", "unimatch", "rankmatch", "dualrel")
 
 
 def test_every_moment_is_shared_by_what_runs_then():
