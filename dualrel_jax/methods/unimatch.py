@@ -68,8 +68,9 @@ class UniMatch(Method):
         }
         terms = compute(terms)
         weight = self.config.consistency_weight * sigmoid_ramp(step, self.ramp_steps)
-        total = (terms["supervised"] + weight * (terms["strong"] + terms["feature"]) / 2) / 2
-        total += weight * sum(factor * terms[name] for name, (factor, _) in further.items())
+        unlabelled = (terms["strong"] + terms["feature"]) / 2
+        unlabelled += sum(factor * terms[name] for name, (factor, _) in further.items())
+        total = (terms["supervised"] + weight * unlabelled) / 2
         diagnostics = diagnose(
             total,
             terms,
@@ -81,7 +82,7 @@ class UniMatch(Method):
     def further_terms(
         self, key: jax.Array, masks: list[jax.Array], strong: list[UNetOutput], weak: UNetOutput
     ) -> dict[str, tuple[float, Callable[[], jax.Array]]]:
-        """Unlabelled terms of a method that builds on this one: name -> (weight relative to the others, term).
+        """Unlabelled terms of a method that builds on this one: name -> (weight relative to L_x, term).
 
         `masks`: where another crop was pasted into each of the strong views, count y x bool each.
         """
