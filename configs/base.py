@@ -130,6 +130,12 @@ DATA = {
         "how your labels are read: two values, a number per instance (> 0), or grey (> 127)",
         choices=LABEL_KINDS,
     ),
+    "points": field(
+        "", "table of points of your volume classified by clicks, to learn from instead of labels", special="none"
+    ),
+    "point_radius_nm": field(
+        40.0, "radius of the disc around a point that has its class, in the slice", unit="nm", minimum=0, maximum=10_000
+    ),
     "ignore_value": field(
         -1, "value of your labels at pixels that count nowhere; -1: none", minimum=-1, maximum=2**32 - 1
     ),
@@ -264,6 +270,7 @@ PREDICT = {
         special="not known",
         **PROBABILITY,
     ),
+    "points": field("", "table of classified points of the volume, from which the threshold follows", special="none"),
     "weights": field(
         "teacher", "weights: averaged (teacher) or of the last step (student)", choices=("teacher", "student")
     ),
@@ -351,6 +358,10 @@ SUGGEST = {
         64, "unlabelled slices that are examined, evenly spaced", minimum=0, maximum=1_000_000, special="all"
     ),
     "box_px": field(0, "side of a box, in the volume", unit="px", minimum=0, maximum=2**20, special="whole slices"),
+    "points": field(
+        0, "points of the last prediction to classify by clicks", minimum=0, maximum=10_000, special="slices or boxes"
+    ),
+    "input": field("", "path of a probability volume for these points", special="that of the last prediction"),
 }
 
 PROFILE = {

@@ -10,6 +10,7 @@ _DATA = {
     "--labelled-slices": "data.labelled_slices",
     "--label-kind": "data.label_kind",
     "--ignore-value": "data.ignore_value",
+    "--points": "data.points",
     "--unlabelled": "data.unlabelled",
     "--test-image": "data.test_image",
     "--test-labels": "data.test_label",
@@ -27,6 +28,7 @@ _PREDICT = {
     "--region": "predict.region",
     "--threshold": "predict.threshold",
     "--foreground-fraction": "predict.foreground_fraction",
+    "--points": "predict.points",
     "--domain": "predict.domain",
     "--orthogonal-planes": "predict.orthogonal_planes",
     "--test-time-augmentation": "predict.test_time_augmentation",
@@ -50,7 +52,13 @@ _EVALUATE = {
     "--threshold": "predict.threshold",
     "--checkpoint": "predict.checkpoint",
 }
-_SUGGEST = {"--count": "suggest.count", "--box-px": "suggest.box_px", "--candidates": "suggest.candidates"}
+_SUGGEST = {
+    "--count": "suggest.count",
+    "--box-px": "suggest.box_px",
+    "--points": "suggest.points",
+    "--input": "suggest.input",
+    "--candidates": "suggest.candidates",
+}
 OTHER_NAMES = {"--output": ("-o",), "--labels": ("--label",), "--test-labels": ("--test-label",)}
 ON_A_CLUSTER = ("predict",)  # modes that take --cluster
 _RUN = "folder of the run"

@@ -15,6 +15,7 @@ from dualrel_jax.data.io.volume import Volume, intensity_range, open_volume, to_
 from dualrel_jax.data.io.voxel import Voxel, check_likely
 from dualrel_jax.data.io.writers import check_outputs, open_writer
 from dualrel_jax.errors import InputError
+from dualrel_jax.inference.places import last_prediction
 from dualrel_jax.inference.windows import parse_region
 from dualrel_jax.instances import morphometry
 from dualrel_jax.instances.box_tasks import Job, numbered
@@ -162,14 +163,8 @@ def describe_instances(result: dict) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 
 
-def _last_prediction(workdir: Path) -> Path:
-    """The newest probability volume that `predict` wrote."""
-    paths = [workdir / "prediction" / f"mask_probability{suffix}" for suffix in (".tif", ".zarr")]
-    return max((path for path in paths if path.exists()), key=lambda path: path.stat().st_mtime, default=paths[0])
-
-
 def _open_probability(workdir: Path, config: ConfigDict) -> Volume:
-    path = config.instances.input or _last_prediction(workdir)
+    path = config.instances.input or last_prediction(workdir)
     if not config.instances.input and not path.exists():
         raise InputError(
             f"{path} does not exist; segment a volume first (dualrel predict {workdir} VOLUME), or "

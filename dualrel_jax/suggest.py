@@ -13,6 +13,7 @@ from dualrel_jax.data.datasets.registry import Part
 from dualrel_jax.data.pipeline.crops import known_box
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference.disagreement import DisagreementMethod
+from dualrel_jax.inference.places import write_places
 from dualrel_jax.inference.run import Run, load_run
 from dualrel_jax.inference.slice_predictor import Predictor
 from dualrel_jax.inference.threshold import UNKNOWN_NM
@@ -66,11 +67,14 @@ def suggest(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, 
 
     Writes suggestions.csv (the chosen regions by rank, then all other candidates), suggestions.png (the chosen slices)
     and, if all of them have labels already, partition.json, with which a new training uses those labels
-    (`--config.data.partition_file`).
+    (`--config.data.partition_file`). With `config.suggest.points`, places of the last prediction to classify instead.
 
     Returns:
         table, picture and partition -> path.
     """
+    if config is not None and config.suggest.points:
+        with lock.folder_writer(Path(workdir) / "points"):
+            return write_places(Path(workdir), config)
     run = load_run(workdir, config)
     with lock.folder_writer(run.workdir / "suggestions"):
         return _suggest(run, run.workdir / "suggestions")

@@ -34,6 +34,8 @@ ADDED = {
     "train.second_stage_fraction": 0.0,
     "train.init": "",
     "data.level": "0",
+    "data.points": "",
+    "data.point_radius_nm": 40.0,
 }
 # Fields that this version lacks -> the value that it trains with. A run of another value needs the version it is from.
 REMOVED: dict[str, Any] = {

@@ -53,6 +53,12 @@ def _check_threshold(config: ConfigDict) -> None:
             f"config.predict.threshold is {predict.threshold} and config.predict.foreground_fraction "
             f"{predict.foreground_fraction}; expected one of them, the other at 0: the fraction sets the threshold."
         )
+    if predict.points and (predict.foreground_fraction or predict.threshold):
+        other = "foreground_fraction" if predict.foreground_fraction else "threshold"
+        raise InputError(
+            f"config.predict.points is {predict.points!r} and config.predict.{other} {predict[other]}; expected one of "
+            "them: points lead to a threshold of their own."
+        )
 
 
 def _check_overlap(config: ConfigDict) -> None:

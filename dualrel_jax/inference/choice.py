@@ -55,7 +55,9 @@ def choose(run: Run, volumes: Sequence[Volume], smoothing_nm: float = 0.0) -> Ch
     head = settings.prediction_head
     if head == "default" and not known:
         head = run.method.prediction_head_elsewhere
-    if settings.foreground_fraction:
+    if settings.points:
+        value, how = 0.0, f"the threshold follows from the points of {settings.points}"
+    elif settings.foreground_fraction:
         value, how = 0.0, "the threshold follows from config.predict.foreground_fraction"
     elif settings.threshold:
         value, how = settings.threshold, f"the threshold is config.predict.threshold, {settings.threshold:g}"

@@ -66,6 +66,11 @@ def check_tasks(settings: ConfigDict, output: Path) -> None:
 def _predict(
     run: Run, choice: Choice, volume: Volume, output: Path, *, settings: ConfigDict, tasks: Tasks
 ) -> tuple[dict[str, Path], float]:
+    if settings.points:
+        raise InputError(
+            "--points goes without --cluster: predict a --region with the points on this machine first, and give the "
+            "threshold that it prints by --threshold."
+        )
     check_settings(volume, settings)
     region = parse_region(settings.region, volume.shape)
     writers = open_writers(volume, region, output, settings)

@@ -9,12 +9,14 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from dualrel_jax.data.io.outputs import check_output
+from dualrel_jax.data.io.points import read_points
 from dualrel_jax.data.io.volume import Volume, intensity_range
 from dualrel_jax.data.io.voxel import check_likely
 from dualrel_jax.data.io.writers import VolumeWriter, check_outputs, open_writer
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference import orthogonal_planes, z_smoothing
 from dualrel_jax.inference import threshold as threshold_lib
+from dualrel_jax.inference.point_threshold import threshold_of_points
 from dualrel_jax.inference.prediction_record import THRESHOLD, describe_job, write_beside
 from dualrel_jax.inference.region_predictor import RegionPredictor
 from dualrel_jax.inference.resume import PredictionProgress, check_no_other, progress_path
@@ -35,8 +37,8 @@ def predict_volume(
 
     What is written as .zarr is continued where an earlier call with the same volume, model and settings was killed.
 
-    A threshold of 0 is that at which a sample is covered by `settings.foreground_fraction` or, without that, of an
-    uncalibrated model.
+    A threshold of 0 is the one that `settings.points` or `settings.foreground_fraction` lead to or, without these, that
+    of an uncalibrated model.
 
     -> (name -> path, fraction of the segmented voxels that are mitochondrion).
 
@@ -80,10 +82,7 @@ def _predict_volume(
         progress.start(task.slice_count())
         if planes is not None:
             orthogonal_planes.predict_planes(model, volume, region, planes, progress)
-        threshold = settings.threshold or UNCALIBRATED
-        if settings.foreground_fraction:
-            threshold = threshold_lib.of_share(task.sample(), settings.foreground_fraction)
-            tqdm.write(threshold_lib.explain_share(threshold, settings.foreground_fraction))
+        threshold = _threshold(task, settings)
         write_region(task, writers, progress, zs=region[0], whole=region, threshold=threshold)
         for writer in writers.values():  # before either has its name: a kill in the long part loses nothing
             writer.finish()
@@ -92,6 +91,20 @@ def _predict_volume(
     paths = {name: writer.path for name, writer in writers.items()}
     paths |= write_beside(volume, region, grey, output, job | {THRESHOLD: threshold})
     return paths, progress.foreground_voxels / np.prod(first.shape)
+
+
+def _threshold(task: RegionPredictor, settings: ConfigDict) -> float:
+    """The threshold of the settings, or the one that a known fraction or classified points lead to."""
+    if settings.points:
+        points = read_points(settings.points, task.volume.shape).inside(task.region)
+        chosen = threshold_of_points(*task.at(points.zyx), points)
+        tqdm.write(f"{points.describe()}. {chosen.describe()}")
+        return chosen.threshold
+    if settings.foreground_fraction:
+        threshold = threshold_lib.of_share(task.sample(), settings.foreground_fraction)
+        tqdm.write(threshold_lib.explain_share(threshold, settings.foreground_fraction))
+        return threshold
+    return settings.threshold or UNCALIBRATED
 
 
 def window_side(settings: ConfigDict, chunk: tuple[int, int, int]) -> int:
@@ -104,6 +117,8 @@ def check_settings(volume: Volume, settings: ConfigDict) -> None:
     check_likely(volume.voxel_nm, volume.path, "predict.voxel_nm")
     if settings.orthogonal_planes:
         orthogonal_planes.check_isotropic(volume)
+    if settings.points:
+        read_points(settings.points, volume.shape).inside(parse_region(settings.region, volume.shape))
     if settings.window_px < 0:
         raise InputError(f"config.predict.window_px is {settings.window_px}; expected pixels, or 0 for whole slices.")
 

@@ -42,6 +42,7 @@ def describe_job(model: VolumePredictor, volume: Volume, settings: ConfigDict) -
         "content": [*model.grey, zlib.crc32(sample.tobytes())],
         "model": digest_of(model.variables),
         "training pixel size": model.pixel_nm and list(model.pixel_nm),
+        **({"points": zlib.crc32(Path(settings.points).read_bytes())} if settings.points else {}),
         **{f"config.predict.{key}": value for key, value in settings.to_dict().items() if key not in _FREE},
     }
 

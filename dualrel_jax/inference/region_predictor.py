@@ -11,7 +11,10 @@ from dualrel_jax.inference import orthogonal_planes, z_smoothing
 from dualrel_jax.inference.threshold import SAMPLE
 from dualrel_jax.inference.volume_predictor import ProbabilitySlice, VolumePredictor
 from dualrel_jax.inference.windows import Region, Window, relative
+from dualrel_jax.metrics.segmentation import probability_histogram
 from dualrel_jax.utils.ranges import evenly_spaced
+
+FEW_SLICES = 4
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,25 @@ class RegionPredictor:
             for probability in self.probability_slices(window, range(z, z + 1)):
                 y, x = window.inner
                 yield np.zeros((y.stop - y.start, x.stop - x.start)) if probability is None else probability
+
+    def at(self, zyx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(probability at voxels n 3 of the region: n float32, histogram of the probabilities of the region).
+
+        The slices of the voxels stand for the region where there are FEW_SLICES or more, else a sample does.
+        """
+        at_voxels, counts = np.zeros(len(zyx), np.float32), 0
+        zs = sorted(set(zyx[:, 0].tolist()))
+        for z in zs:
+            for window in self.windows:
+                (probability,) = self.probability_slices(window, range(z, z + 1))
+                y, x = window.inner
+                shape = (y.stop - y.start, x.stop - x.start)
+                probability = np.zeros(shape, np.float32) if probability is None else probability
+                counts = counts + probability_histogram(probability)
+                row, column = zyx[:, 1] - y.start, zyx[:, 2] - x.start
+                here = (zyx[:, 0] == z) & (0 <= row) & (row < shape[0]) & (0 <= column) & (column < shape[1])
+                at_voxels[here] = probability[row[here], column[here]]
+        return at_voxels, counts if len(zs) >= FEW_SLICES else sum(map(probability_histogram, self.sample()))
 
     def probability_slices(self, window: Window, zs: range) -> Iterator[ProbabilitySlice]:
         """Of the window's inner part, at each of `zs`."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
+from dualrel_jax.constants import IGNORE
 from dualrel_jax.data.datasets.labels import (
     LabelRule,
     Source,
@@ -18,10 +19,13 @@ from dualrel_jax.data.datasets.labels import (
     number_in,
     numbers_in,
 )
+from dualrel_jax.data.io.points import draw_discs, read_points
 from dualrel_jax.data.io.pyramid import FINEST, Choice
 from dualrel_jax.data.io.volume import Volume, open_volume
 from dualrel_jax.data.io.voxel import Voxel, check_likely, is_voxel
 from dualrel_jax.errors import InputError
+
+UNKNOWN_RADIUS_PX = 3.0  # of the discs around points, where the pixel size is unknown
 
 
 def read_own(config: ConfigDict) -> dict[str, Source]:
@@ -34,6 +38,8 @@ def read_own(config: ConfigDict) -> dict[str, Source]:
       InputError: a path missing, or labels that do not fit their volume.
     """
     images, labels = (split_paths(config[key]) for key in ("image", "label"))
+    if config.points:
+        return {"train": _read_clicked(images, labels, config), **_read_unlabelled(config)}
     for key, paths in (("image", images), ("label", labels)):
         if not paths:
             raise InputError(f"data.{key} is empty; data.name=own needs the path of {_WHAT[key]}: set data.{key}.")
@@ -47,10 +53,40 @@ def read_own(config: ConfigDict) -> dict[str, Source]:
     sources = {}
     for i, (image, label, voxel_nm, zs) in enumerate(zip(images, labels, voxels, listed, strict=True), start=1):
         sources[f"labelled{i}" if i > 1 else "train"] = _read_labelled(image, label, voxel_nm, zs, config)
+    return sources | _read_unlabelled(config)
+
+
+def _read_unlabelled(config: ConfigDict) -> dict[str, Source]:
+    sources = {}
+    voxel_nm = parse_voxel(config.voxel_nm.partition(";")[0].strip(), "data.voxel_nm")
     for i, path in enumerate(split_paths(config.unlabelled), start=1):
-        volume = _open_unlabelled(path, voxels[0], level_choice(config))
+        volume = _open_unlabelled(path, voxel_nm, level_choice(config))
         sources[f"unlabelled{i}"] = Source(volume, tuple(range(len(volume))))
     return sources
+
+
+def _read_clicked(images: list[str], labels: list[str], config: ConfigDict) -> Source:
+    """The volume with discs around the points of `data.points` as its labels, and nothing else labelled."""
+    if len(images) != 1 or labels:
+        raise InputError(
+            f"data.points is {config.points}, with {len(images)} volumes and {len(labels)} label files; expected one "
+            "volume in data.image, and data.label empty: points are its labels."
+        )
+    image = open_volume(images[0], parse_voxel(config.voxel_nm, "data.voxel_nm"), choice=level_choice(config))
+    points = read_points(config.points, image.shape)
+    print(f"{points.describe()}.")
+    pixel_nm = min(image.voxel_nm[1:]) if image.voxel_nm else config.point_radius_nm / UNKNOWN_RADIUS_PX
+    radius_px = config.point_radius_nm / pixel_nm
+    zs = sorted(set(points.zyx[:, 0].tolist()))
+
+    def read(at: int, y: slice, x: slice) -> np.ndarray:
+        return draw_discs(points, zs[at], image.shape[1:], radius_px, IGNORE)[y, x]
+
+    shape = (len(zs), *image.shape[1:])
+    label = Volume(points.path, shape, np.dtype(np.uint8), image.voxel_nm, "points", read)
+    return Source(
+        image, tuple(range(len(image))), label, LabelRule("instances", IGNORE, {z: i for i, z in enumerate(zs)})
+    )
 
 
 def _read_labelled(image_path: str, label_path: str, voxel_nm, listed: str, config: ConfigDict) -> Source:

@@ -1,0 +1,191 @@
+"""Points that a person classified by clicks: read from tables of several programs, and written for filling in."""
+
+import csv
+import dataclasses
+import io
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dualrel_jax.errors import InputError
+from dualrel_jax.utils.text import format_shape
+
+DRAWN = ("random", "probability")  # in the column `drawn`: how chance chose the places
+COLUMNS = ("z", "y", "x", "class", "drawn")
+_CLASSES = {
+    **dict.fromkeys(("1", "1.0", "mitochondrion", "mitochondria", "mito", "m", "true", "foreground"), True),
+    **dict.fromkeys(("0", "0.0", "background", "other", "b", "no", "false"), False),
+}
+_AXES = (  # columns of z, y, x, and the number of the first slice
+    (("z", "y", "x"), 0),
+    (("axis-0", "axis-1", "axis-2"), 0),  # napari
+    (("slice", "y", "x"), 1),  # Fiji
+)
+_CLASS_COLUMNS = ("class", "label", "type", "counter")
+_EXPECTED = (
+    "a table with the columns z,y,x,class (voxels from 0; class 1 or mitochondrion, 0 or background), a points layer "
+    "saved by napari, Fiji's table of a multi-point selection, or an annotation of WEBKNOSSOS (.nml)"
+)
+
+
+@dataclass(frozen=True)
+class Points:
+    """Classified points of a volume.
+
+    Attributes:
+        zyx: voxels, n 3, int.
+        is_mitochondrion: n, bool.
+        drawn: one of DRAWN; empty where a person chose the places.
+    """
+
+    path: str
+    zyx: np.ndarray
+    is_mitochondrion: np.ndarray
+    drawn: str = ""
+    without_class: int = 0  # left out
+
+    def __len__(self) -> int:
+        return len(self.zyx)
+
+    def describe(self) -> str:
+        count = int(self.is_mitochondrion.sum())
+        text = f"{self.path}: {len(self)} points, {count} on mitochondria and {len(self) - count} on background"
+        return text + (f" ({self.without_class} more have no class)" if self.without_class else "")
+
+    def inside(self, region: Sequence[slice]) -> "Points":
+        """Those in a region z y x; InputError if a class has none there."""
+        here = np.all([(part.start <= at) & (at < part.stop) for part, at in zip(region, self.zyx.T, strict=True)], 0)
+        points = dataclasses.replace(self, zyx=self.zyx[here], is_mitochondrion=self.is_mitochondrion[here])
+        points.check_both_classes()
+        return points
+
+    def check_both_classes(self) -> None:
+        """InputError unless there are points on mitochondria and on background."""
+        for is_mitochondrion, name in ((True, "a mitochondrion"), (False, "background")):
+            if not (self.is_mitochondrion == is_mitochondrion).any():
+                raise InputError(
+                    f"{self.path} has no point on {name} among {len(self)} classified points of what is segmented or "
+                    "learned; expected some of both: class 1 or mitochondrion, and 0 or background."
+                )
+
+
+def read_points(path: str | Path, shape: tuple[int, int, int]) -> Points:
+    """The classified points of a volume of `shape` (z y x); those whose class is left empty are left out.
+
+    Raises:
+        InputError: no such file, another format, an unknown class, a point outside the volume, or a class without one.
+    """
+    path = Path(path)
+    rows = _nml_rows(path) if path.suffix.lower() == ".nml" else _csv_rows(path)
+    kept = [(where, row) for where, row in rows if row["class"]]
+    zyx = np.array([_voxel(row, where, shape) for where, row in kept]).reshape(-1, 3)
+    classes = np.array([_class(row["class"], where) for where, row in kept], bool)
+    drawn = {row.get("drawn", "") for _, row in kept}
+    drawn = drawn.pop() if len(drawn) == 1 and drawn <= set(DRAWN) else ""
+    points = Points(str(path), zyx, classes, drawn, len(rows) - len(kept))
+    points.check_both_classes()
+    return points
+
+
+def table_of_places(zyx: np.ndarray, drawn: str) -> str:
+    """A table of places, voxels n 3, drawn as DRAWN has it, whose class is left empty for a person to fill in."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([*map(int, place), "", drawn] for place in zyx)
+    return text.getvalue()
+
+
+def draw_discs(points: Points, z: int, shape_yx: tuple[int, int], radius_px: float, ignore: int) -> np.ndarray:
+    """Slice z of the labels, y x uint8: a disc at each point, 1 or 0, and `ignore` elsewhere."""
+    label = np.full(shape_yx, ignore, np.uint8)
+    reach = int(radius_px)
+    dy, dx = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    dy, dx = (offsets[dy**2 + dx**2 <= radius_px**2] for offsets in (dy, dx))
+    for (at_z, y, x), is_mitochondrion in zip(points.zyx, points.is_mitochondrion, strict=True):
+        inside = (0 <= y + dy) & (y + dy < shape_yx[0]) & (0 <= x + dx) & (x + dx < shape_yx[1])
+        if at_z == z:
+            label[(y + dy)[inside], (x + dx)[inside]] = is_mitochondrion
+    return label
+
+
+Row = Mapping[str, str]
+
+
+def _csv_rows(path: Path) -> list[tuple[str, Row]]:
+    """(where, {"z", "y", "x", "class", "drawn"}) of each line, z from 0."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = "it is missing" if isinstance(error, FileNotFoundError) else "it is not text"
+        raise InputError(f"{path} cannot be read ({reason}); expected {_EXPECTED}.") from error
+    lines = text.splitlines()
+    head = lines[0] if lines else ""
+    delimiter = max(",;\t", key=head.count)
+    table = list(csv.reader(lines, delimiter=delimiter))
+    names = [name.strip().lower() for name in table[0]] if table else []
+    axes, first = next(((axes, first) for axes, first in _AXES if set(axes) <= set(names)), ((), 0))
+    if not axes:
+        raise InputError(f"{path} has the columns {', '.join(names) or 'none'}; expected {_EXPECTED}.")
+    column = next((name for name in _CLASS_COLUMNS if name in names), None)
+    if column is None:
+        raise InputError(f"{path} has no column for the class of a point; add one named class, with 1 or 0 in it.")
+    rows = []
+    for number, values in enumerate(table[1:], start=2):
+        if any(value.strip() for value in values):
+            entry = dict(zip(names, (value.strip() for value in values), strict=False))
+            place = _shifted({axis: entry.get(name, "") for axis, name in zip("zyx", axes, strict=True)}, first)
+            rows.append(
+                (f"{path}, line {number}", {**place, "class": entry.get(column, ""), "drawn": entry.get("drawn", "")})
+            )
+    return rows
+
+
+def _shifted(place: dict[str, str], first: int) -> dict[str, str]:
+    """The place with slices that count from 0."""
+    try:
+        return {**place, "z": str(float(place["z"]) - first)} if first else place
+    except ValueError:
+        return place
+
+
+def _nml_rows(path: Path) -> list[tuple[str, Row]]:
+    """The nodes of each tree; its name is their class."""
+    try:
+        root = ElementTree.parse(path).getroot()
+    except (OSError, ElementTree.ParseError) as error:
+        raise InputError(f"{path} cannot be read ({error}); expected {_EXPECTED}.") from error
+    rows = []
+    for tree in root.iter("thing"):
+        for node in tree.iter("node"):
+            place = {axis: node.get(axis, "") for axis in "zyx"}
+            rows.append((f"{path}, node {node.get('id')}", {**place, "class": tree.get("name", "")}))
+    return rows
+
+
+def _voxel(row: Row, where: str, shape: Sequence[int]) -> tuple[int, ...]:
+    try:
+        place = tuple(float(row[axis]) for axis in "zyx")
+        voxel = tuple(int(np.rint(value)) for value in place)
+    except (ValueError, OverflowError):
+        got = ", ".join(row[axis] or "nothing" for axis in "zyx")
+        raise InputError(f"{where} has the place {got} (z, y, x); expected three numbers, in voxels.") from None
+    if not all(0 <= value < length for value, length in zip(voxel, shape, strict=True)):
+        raise InputError(
+            f"{where} has the point {', '.join(f'{value:g}' for value in place)} (z, y, x), but the volume has "
+            f"{format_shape(shape)} voxels; expected voxels counted from 0: in Fiji remove the scale first "
+            "(Analyze > Set Scale), and check that the order of the columns is z, y, x."
+        )
+    return voxel
+
+
+def _class(text: str, where: str) -> bool:
+    try:
+        return _CLASSES[text.lower()]
+    except KeyError:
+        raise InputError(
+            f"{where} has the class {text!r}; expected 1 or mitochondrion, 0 or background, or nothing if not known."
+        ) from None

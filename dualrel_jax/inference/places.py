@@ -1,0 +1,101 @@
+"""Places of a predicted volume for a person to classify: drawn by chance among pixels of each level of probability."""
+
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from dualrel_jax.data.io.points import table_of_places
+from dualrel_jax.data.io.volume import Volume, intensity_range, open_volume, to_uint8
+from dualrel_jax.errors import InputError
+from dualrel_jax.inference.windows import parse_region
+from dualrel_jax.utils.atomic import write_text
+from dualrel_jax.utils.jsonl import read_json
+from dualrel_jax.utils.ranges import evenly_spaced
+from dualrel_jax.visualization import overlays
+
+SLICES = 6  # that the places lie in: few to look at, and to predict again
+# Between them places are drawn equally often. Below the first nearly all is background, which needs no answer; random
+# places would nearly all be there. Worth 7 points of JAC more than random ones, from Lucchi to VNC, 15 places.
+LEVELS = (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.01)
+_SHOWN_NM, _UNKNOWN_NM = 1000.0, 8.0  # side of a picture around a place, and the pixel size where that is unknown
+
+
+def write_places(workdir: Path, config: ConfigDict) -> dict[str, Path]:
+    """Draws `config.suggest.points` places of the last prediction; writes points.csv and a picture of each place.
+
+    Returns:
+        table and picture -> path.
+
+    Raises:
+        InputError: there is no probability volume, or it is the same everywhere.
+    """
+    path = Path(config.suggest.input or last_prediction(workdir))
+    if not path.exists():
+        raise InputError(
+            f"{path} does not exist; segment a volume first (dualrel predict {workdir} VOLUME), or name its "
+            "probability by --input."
+        )
+    probability = open_volume(path, verbose=False)
+    record = path.with_name(f"{path.stem.removesuffix('_probability')}.json")
+    fields = {"volume": str, "config.predict.region": str}
+    made_from = read_json(record, fields, "give the probability volume that dualrel predict wrote")
+    image = open_volume(made_from["volume"], verbose=False)
+    corner = [part.start for part in parse_region(made_from["config.predict.region"], image.shape)]
+    places = draw_places(probability, config.suggest.points, config.seed) + corner
+    folder = workdir / "points"
+    paths = {"table": folder / "points.csv", "picture": folder / "points.png"}
+    write_text(paths["table"], table_of_places(places, "probability"))
+    draw_pictures(image, places, paths["picture"])
+    print(
+        f"{len(places)} places of {image.path}, each in a picture. Write 1 (mitochondrion) or 0 (background) into the "
+        "column class of the table; leave it empty where you are not sure. Then:"
+    )
+    print(f"  dualrel predict {workdir} {image.path} --points {paths['table']}")
+    for name, written in paths.items():
+        print(f"  {name}: {written}")
+    return paths
+
+
+def last_prediction(workdir: Path) -> Path:
+    """The newest probability volume that `predict` wrote into the run."""
+    paths = [workdir / "prediction" / f"mask_probability{suffix}" for suffix in (".tif", ".zarr")]
+    return max((path for path in paths if path.exists()), key=lambda path: path.stat().st_mtime, default=paths[0])
+
+
+def draw_places(probability: Volume, count: int, seed: int) -> np.ndarray:
+    """`count` voxels (z, y, x), n 3, of a probability volume (uint8, or 0 to 1), equally many of each of LEVELS."""
+    rng = np.random.default_rng(seed)
+    zs = evenly_spaced(range(len(probability)), SLICES)
+    slices = np.stack([probability[z] for z in zs])
+    level = np.digitize(slices / 255 if slices.dtype == np.uint8 else slices, LEVELS) - 1
+    pools = [np.argwhere(level == number) for number in range(len(LEVELS) - 1)]
+    pools = [rng.permutation(pool) for pool in pools if len(pool)]
+    if not pools:
+        raise InputError(
+            f"{probability.path} has no pixel whose probability is above {LEVELS[0]}; expected some that may be "
+            "mitochondrion: label a slice, and train."
+        )
+    places = [
+        pools[i % len(pools)][i // len(pools)] for i in range(count) if i // len(pools) < len(pools[i % len(pools)])
+    ]
+    return np.array(sorted((zs[i], y, x) for i, y, x in places))
+
+
+def draw_pictures(image: Volume, places: np.ndarray, path: Path) -> Path:
+    """Each place in the middle of a picture, in the order of the table, with a small ring around it."""
+    pixel_nm = min(image.voxel_nm[1:]) if image.voxel_nm else _UNKNOWN_NM
+    half = max(int(_SHOWN_NM / pixel_nm / 2), 16)
+    limits, panels = intensity_range(image), []
+    offsets = np.mgrid[-half : half + 1, -half : half + 1]
+    ring = (offsets**2).sum(axis=0) <= (half / 16) ** 2
+    for number, (z, y, x) in enumerate(places, start=1):
+        rows, columns = (np.arange(at - half, at + half + 1) for at in (y, x))
+        inside = slice(max(rows[0], 0), rows[-1] + 1), slice(max(columns[0], 0), columns[-1] + 1)
+        seen = to_uint8(image[int(z), *inside], limits)
+        margin = [
+            (int((line < 0).sum()), int((line >= size).sum()))
+            for line, size in zip((rows, columns), image.shape[1:], strict=True)
+        ]
+        panels.append((np.pad(seen, margin), ring, None, f"line {number + 1}: z {z}, y {y}, x {x}"))
+    return overlays.mask_sheet(panels, path, image.voxel_nm and image.voxel_nm[1:])

@@ -1,0 +1,60 @@
+"""Places to classify by clicks, drawn from a prediction."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+import dualrel_jax
+from dualrel_jax.data.datasets.registry import load_dataset
+from dualrel_jax.data.io.points import read_points
+from dualrel_jax.data.io.volume import Volume
+from dualrel_jax.errors import InputError
+from dualrel_jax.inference.places import draw_places
+from dualrel_jax.suggest import suggest
+
+
+def test_places_are_as_many_of_each_level_of_probability_and_lie_in_few_slices():
+    rng = np.random.default_rng(0)
+    volume = (rng.random((30, 60, 60)) ** 8 * 255).astype(np.uint8)  # most of it is near 0
+    places = draw_places(Volume.from_array(volume), 28, seed=0)
+    values = volume[tuple(places.T)] / 255
+    assert np.histogram(values, (0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.01))[0].tolist() == [4] * 7
+    assert len(set(places[:, 0])) <= 6
+    with pytest.raises(InputError, match="no pixel whose probability is above 0.05"):
+        draw_places(Volume.from_array(np.zeros_like(volume)), 5, seed=0)
+
+
+def test_suggest_writes_a_table_and_a_picture_of_places_in_the_volume(volume_files, tmp_path, capsys):
+    image = tifffile.imread(volume_files["test_image"])
+    folder = tmp_path / "prediction"
+    folder.mkdir()
+    tifffile.imwrite(folder / "mask_probability.tif", 255 - image[2:, 8:])
+    record = {"volume": str(volume_files["test_image"]), "config.predict.region": "2:,8:,"}
+    (folder / "mask.json").write_text(json.dumps(record))
+    config = dualrel_jax.get_config("dualrel:own")
+    config.suggest.points = 10
+    paths = suggest(tmp_path, config)
+    assert f"--points {paths['table']}" in capsys.readouterr().out
+    assert Path(paths["picture"]).stat().st_size > 0
+    table = Path(paths["table"])
+    lines = table.read_text().splitlines()
+    assert len(lines) == 11
+    table.write_text("\n".join([lines[0], *(line.replace(",,", f",{i % 2},") for i, line in enumerate(lines[1:]))]))
+    points = read_points(table, image.shape)
+    assert points.drawn == "probability" and (points.zyx >= (2, 8, 0)).all()
+
+
+def test_a_training_learns_from_points_alone(volume_files, tmp_path):
+    (tmp_path / "points.csv").write_text("z,y,x,class\n3,20,20,1\n3,20,40,0\n7,5,5,0\n")
+    data = dualrel_jax.get_config("dualrel:own").data
+    data.image, data.points, data.pixel_nm = str(volume_files["train_image"]), str(tmp_path / "points.csv"), 0.0
+    (part,) = load_dataset(data).train
+    assert part.labelled_zs == (3, 7)
+    label = part.native_label_at(3)
+    assert label[20, 20] == 1 and label[20, 40] == 0 and label[20, 30] == 255
+    data.label = str(volume_files["train_label"])
+    with pytest.raises(InputError, match="points are its labels"):
+        load_dataset(data)
