@@ -11,7 +11,7 @@ from dualrel_jax.data.datasets.labels import LabelRule, Source, fully_labelled
 from dualrel_jax.data.datasets.own import read_own, read_test
 from dualrel_jax.data.datasets.public import LAYOUTS, read_layout
 from dualrel_jax.data.datasets.regions import regions
-from dualrel_jax.data.io.resample import resample_image, resample_label
+from dualrel_jax.data.io.resample import resample_image, resample_label, resample_window
 from dualrel_jax.data.io.volume import Volume, intensity_range, to_uint8
 from dualrel_jax.data.io.voxel import PIXEL_NM, check_likely
 from dualrel_jax.data.phantom import phantom
@@ -63,6 +63,12 @@ class Part:
         """Slice z: uint8 (y, x) at the training pixel size."""
         native = to_uint8(self.view[z], self.range, f"{self.image.path}, slice {z}")
         return resample_image(native, self.shape_at_training)
+
+    def image_window(self, z: int, window: tuple[slice, slice]) -> np.ndarray:
+        """`image_at(z)[window]`, of which only what the window needs is read."""
+        view, name = self.view, f"{self.image.path}, slice {z}"
+        shapes = view.shape[1:], self.shape_at_training
+        return resample_window(lambda *part: to_uint8(view[z, *part], self.range, name), shapes, window)
 
     def label_at(self, z: int) -> np.ndarray:
         """Label of slice z, one of `labelled_zs`: uint8 (y, x) in {0, 1, 255 = ignore} at the training pixel size."""

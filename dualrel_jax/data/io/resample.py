@@ -2,6 +2,7 @@
 
 import functools
 import numbers
+from collections.abc import Callable
 
 import numpy as np
 import scipy.sparse
@@ -24,9 +25,35 @@ def resample_image(image_yx: np.ndarray, factor_or_shape: float | tuple[int, int
         shape = tuple(factor_or_shape)
     if shape == image_yx.shape:
         return image_yx
-    exact = np.result_type(image_yx.dtype, np.float32)  # float64 for 32-bit whole numbers
-    average = _weighted(image_yx.astype(exact, copy=False), shape)
-    return (average if image_yx.dtype.kind == "f" else np.rint(average)).astype(image_yx.dtype, copy=False)
+    return _averaged(image_yx, *(_weights(before, after) for before, after in zip(image_yx.shape, shape, strict=True)))
+
+
+def resample_window(
+    read: Callable[[slice, slice], np.ndarray],
+    shapes: tuple[tuple[int, int], tuple[int, int]],
+    window_yx: tuple[slice, slice],
+) -> np.ndarray:
+    """`resample_image(whole, shape)[window_yx]`, of which only what the window needs is read.
+
+    Args:
+        read: `read(rows, columns)` returns that part of the whole, `y x`.
+        shapes: (y, x) of the whole as it is read, and of the result.
+        window_yx: in pixels of the result.
+    """
+    if shapes[0] == shapes[1]:
+        return read(*window_yx)
+    weights, spans = [], []
+    for before, after, part in zip(*shapes, window_yx, strict=True):
+        rows = _weights(before, after)[part]
+        spans.append(slice(int(rows.indices.min()), int(rows.indices.max()) + 1))
+        weights.append(rows[:, spans[-1]])
+    return _averaged(read(*spans), *weights)
+
+
+def _averaged(image: np.ndarray, rows: scipy.sparse.csr_array, columns: scipy.sparse.csr_array) -> np.ndarray:
+    exact = np.result_type(image.dtype, np.float32)  # float64 for 32-bit whole numbers
+    average = (columns @ (rows @ image.astype(exact, copy=False)).T).T.astype(exact, copy=False)
+    return (average if image.dtype.kind == "f" else np.rint(average)).astype(image.dtype, copy=False)
 
 
 def resample_label(label_yx: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

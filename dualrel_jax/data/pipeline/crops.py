@@ -4,7 +4,7 @@ Both draw five uniform numbers a crop and pass them here, as NumPy or as JAX val
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,6 +48,25 @@ def mirror(image: np.ndarray, margin: int) -> np.ndarray:
     A crop is cut with this margin too: it begins in the mirrored slice where it begins in the slice itself without it.
     """
     return np.pad(image, margin, mode="symmetric")
+
+
+def mirrored_window(
+    read: Callable[[tuple[slice, slice]], np.ndarray],
+    shape: tuple[int, int],
+    corner: Sequence[int],
+    side: int,
+    margin: int,
+) -> np.ndarray:
+    """`mirror(slice, margin)[y : y + side, x : x + side]` from a part of the slice; `corner` is (y, x).
+
+    `shape` is that of the slice; the side is at least twice the margin.
+    """
+    inside, beyond = [], []
+    for at, length in zip(corner, shape, strict=True):
+        start, stop = int(at) - margin, int(at) - margin + side
+        inside.append(slice(max(start, 0), min(stop, length)))
+        beyond.append((max(-start, 0), max(stop - length, 0)))
+    return np.pad(read(tuple(inside)), beyond, mode="symmetric")
 
 
 def foreground_points(label: np.ndarray, seed: int) -> np.ndarray:

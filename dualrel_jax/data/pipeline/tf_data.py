@@ -14,6 +14,7 @@ from dualrel_jax.data.pipeline.crops import SliceOf
 from dualrel_jax.errors import InputError
 from dualrel_jax.utils import sharding
 
+WHOLE_PX = 1 << 24  # of a slice: at most so many pixels are decoded for the sake of a crop
 _NO_POINTS = np.zeros((1, 2), np.int32)
 
 
@@ -27,7 +28,7 @@ class TfDataFeed:
     def __init__(self, config: ConfigDict, labelled: list[SliceOf], unlabelled: list[SliceOf], mesh, start_step: int):
         self._mesh = mesh
         margin = augment.margin(config.augment, config.train.crop_px)
-        reader = _Reader(config.data.cache_mib, labelled + unlabelled, margin)
+        reader = _Reader(config.data.cache_mib, labelled, unlabelled, margin)
         seeds = np.random.SeedSequence(config.seed).generate_state(2, np.uint64)
         batches = config.train.batch_labelled, config.train.batch_unlabelled
         self._failures: list[InputError] = []  # the first of them is raised by the next batch
@@ -79,21 +80,37 @@ class TfDataFeed:
 
 
 class _Reader:
-    """Decoded slices with the mirrored margin of crops, the least recently used forgotten first."""
+    """Decoded slices with the mirrored margin of crops, the least recently used forgotten first.
 
-    def __init__(self, cache_mib: int, slices: list[SliceOf], margin: int):
+    Of unlabelled slices above `WHOLE_PX` pixels only the crops are read.
+    """
+
+    def __init__(self, cache_mib: int, labelled: list[SliceOf], unlabelled: list[SliceOf], margin: int):
         self.margin = margin
-        largest = max(int(np.prod(np.add(part.shape_at_training, 2 * margin))) for part, _ in slices)
+        slices = labelled + [slice_of for slice_of in unlabelled if not _is_large(slice_of.part)]
+        largest = max((int(np.prod(np.add(part.shape_at_training, 2 * margin))) for part, _ in slices), default=1)
         cached = functools.lru_cache(maxsize=max(1, cache_mib * 2**20 // largest // 2))
-        parts = {part.name: part for part, _ in slices}
+        parts = {part.name: part for part, _ in labelled + unlabelled}
         self.image = cached(lambda name, z: crops.mirror(parts[name].image_at(z), margin))
         self.label = cached(lambda name, z: crops.mirror(parts[name].label_at(z), margin))
         self.known = cached(lambda name, z: crops.known_box(self._inner_label(name, z)))
         self.points = cached(lambda name, z: crops.foreground_points(self._inner_label(name, z), z))
 
+    def unlabelled_crop(self, part: Part, z: int, corner: tuple[int, int], side: int) -> np.ndarray:
+        """Side x side pixels of an image from a corner (y, x) of the slice with its margin on."""
+        if _is_large(part):
+            read = functools.partial(part.image_window, z)
+            return crops.mirrored_window(read, part.shape_at_training, corner, side, self.margin)
+        y, x = corner
+        return self.image(part.name, z)[y : y + side, x : x + side]
+
     def _inner_label(self, name: str, z: int) -> np.ndarray:
         label = self.label(name, z)
         return label[self.margin : label.shape[0] - self.margin, self.margin : label.shape[1] - self.margin]
+
+
+def _is_large(part: Part) -> bool:
+    return np.prod(part.view.shape[1:], dtype=float) > WHOLE_PX
 
 
 class _Cutter:
@@ -117,11 +134,11 @@ class _Cutter:
             foreground_crop_fraction=self._foreground_crop_fraction,
             xp=np,
         )
-        window = np.s_[y : y + self.shape[1], x : x + self.shape[2]]
-        channels = [self._reader.image(part.name, z)[window]]
-        if self._with_label:
-            channels.append(self._reader.label(part.name, z)[window])
-        return np.stack(channels)
+        side = self.shape[1]
+        if not self._with_label:
+            return self._reader.unlabelled_crop(part, z, (y, x), side)[None]
+        window = np.s_[y : y + side, x : x + side]
+        return np.stack([self._reader.image(part.name, z)[window], self._reader.label(part.name, z)[window]])
 
     def _content(self, part: Part, z: int) -> crops.Content:
         size = np.array(part.shape_at_training, np.int32)

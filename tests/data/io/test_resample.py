@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dualrel_jax.data.io.resample import resample_image, resample_label, resample_probability
+from dualrel_jax.data.io.resample import resample_image, resample_label, resample_probability, resample_window
 
 LENGTH = st.integers(1, 24)
 SHAPE = st.tuples(LENGTH, LENGTH)
@@ -91,3 +91,11 @@ def test_probabilities_stay_probabilities(before, after, seed):
     assert result.shape == after and result.dtype == np.float32
     assert probability.min() - 1e-6 <= result.min() and result.max() <= probability.max() + 1e-6
     assert 0 <= result.min() and result.max() <= 1
+
+
+@pytest.mark.parametrize("shape", [(20, 30), (7, 90), (31, 11), (40, 60)])
+def test_a_window_is_a_part_of_the_whole(shape):
+    image = np.random.default_rng(0).integers(0, 256, (20, 30), np.uint8)
+    window = np.s_[2:7, 3:11]
+    got = resample_window(lambda y, x: image[y, x], (image.shape, shape), window)
+    np.testing.assert_array_equal(got, resample_image(image, shape)[window])

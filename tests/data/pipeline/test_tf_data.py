@@ -167,3 +167,22 @@ def test_a_crop_larger_than_a_slice_is_refused(pipeline):
 def test_unlabelled_slices_are_left_alone_by_a_method_that_reads_none(pipeline):
     made = create(read_unlabelled=False, pipeline=pipeline)
     assert jax.jit(made.crops)(next(made), jax.random.key(0)).unlabelled.shape == (0, CROP, CROP)
+
+
+def test_crops_of_large_slices_are_those_of_whole_ones(monkeypatch):
+    """Only what a crop needs is read: of no slice all rows and columns."""
+    coarse = dataclasses.replace(tiny.part("large", 2, (60, 90)), pixel_nm=(10.0, 10.0))
+    coarse = dataclasses.replace(coarse, image=dataclasses.replace(coarse.image, voxel_nm=(30.0, 5.0, 4.0)))
+    unlabelled = [SliceOf(coarse, 0), SliceOf(coarse, 1), SliceOf(WIDE, 2)]
+    whole = batches(3, unlabelled=unlabelled)
+    extents, read = [], coarse.image._read
+
+    def watched(z, y, x):
+        extents.append((y.stop - y.start, x.stop - x.start))
+        return read(z, y, x)
+
+    object.__setattr__(coarse.image, "_read", watched)
+    monkeypatch.setattr(tf_data, "WHOLE_PX", 1000)
+    for got, expected in zip(batches(3, unlabelled=unlabelled), whole, strict=True):
+        np.testing.assert_array_equal(got.unlabelled, expected.unlabelled)
+    assert extents and max(extents) < (60, 90) and max(x for _, x in extents) < 60
