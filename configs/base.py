@@ -240,7 +240,9 @@ TRAIN = {
 
 PREDICT = {
     "input": field("", "path of the volume to segment", special="the test volume of the data set"),
-    "output": field("", "path of the mask, .tif or .zarr", special="WORKDIR/prediction/mask.tif"),
+    "output": field(
+        "", "path of the mask, .tif or .zarr; at s3:// or gs://, .zarr", special="WORKDIR/prediction/mask.tif"
+    ),
     "voxel_nm": field("", "voxel size of the input", unit="nm", form=text_forms.VOXEL, special="that of the file"),
     "level": field(
         "auto",
@@ -256,6 +258,9 @@ PREDICT = {
         "intensities that become black and white",
         form=text_forms.INTENSITIES,
         special="from a sample of the volume",
+    ),
+    "shards": field(
+        False, "zarr output: many chunks share a file, which keeps volumes of terabytes at a file per 256 MB"
     ),
     "probability": field(True, "also write the probability, 8-bit, beside the mask"),
     "threshold": field(

@@ -10,6 +10,7 @@ from dualrel_jax import config as config_lib
 from dualrel_jax.data.checks.volume import check_prediction_input
 from dualrel_jax.data.datasets.own import parse_voxel, split_paths
 from dualrel_jax.data.io.pyramid import Choice as LevelChoice
+from dualrel_jax.data.io.remote import RemotePath, as_place
 from dualrel_jax.data.io.volume import Volume, open_volume
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference.choice import choose
@@ -44,7 +45,9 @@ def predict(workdir: str | Path, config: ConfigDict | None = None, cluster: str 
     config = config if config is not None else config_lib.load(Path(workdir) / "config.json")
     check_cluster(cluster)
     name = "mask.zarr" if cluster else "mask.tif"
-    output = Path(config.predict.output or Path(workdir) / "prediction" / name)
+    output = as_place(config.predict.output or Path(workdir) / "prediction" / name)
+    if isinstance(output, RemotePath):  # the picture, the record and the progress stay on this machine
+        output = output.with_side(Path(workdir) / "prediction")
     if cluster:
         check_tasks(config.predict, output)
     trained_on = (config.data[key] for key in ("image", "label", "unlabelled", "test_image", "test_label"))

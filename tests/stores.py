@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from dualrel_jax.data.io import remote
+
 BUCKET = "bucket"
 
 
@@ -22,7 +24,7 @@ def s3_server():
     threaded = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     threaded.start()
     endpoint = "http://{}:{}".format(*threaded.get_host_and_port())
-    put(f"{endpoint}/{BUCKET}")
+    urllib.request.urlopen(urllib.request.Request(f"{endpoint}/{BUCKET}", method="PUT"))
     yield endpoint
     threaded.stop()
 
@@ -36,15 +38,12 @@ def use(monkeypatch, endpoint):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden-key")
 
 
-def put(url, content=b""):
-    urllib.request.urlopen(urllib.request.Request(url, content, {"Content-Type": "binary/octet-stream"}, method="PUT"))
-
-
-def upload(folder: Path, endpoint: str, key: str):
-    """Copies the files of a folder into the bucket, as `<key>/...`."""
-    for file in folder.rglob("*"):
-        if file.is_file():
-            put(f"{endpoint}/{BUCKET}/{key}/{file.relative_to(folder)}", file.read_bytes())
+def upload(folder: Path, address: str):
+    """Copies the files of a folder to an address, with the environment's endpoint and credentials."""
+    store = remote.open_store(remote.as_place(address))
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    for written in [store.write(str(file.relative_to(folder)), file.read_bytes()) for file in files]:
+        written.result()
 
 
 class Files(http.server.SimpleHTTPRequestHandler):

@@ -1,31 +1,42 @@
-"""Prediction from levels of pyramids, with a stand-in for the network: dark is mitochondrion."""
+"""Prediction from levels of pyramids, from stores and into them, with a stand-in for the network."""
 
 import importlib
 import json
+import math
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import stores
 from scipy import ndimage
 
 import dualrel_jax
-from dualrel_jax.data.io import ome_zarr
+from dualrel_jax.data.io import ome_zarr, remote
 from dualrel_jax.data.io.volume import open_volume
 from dualrel_jax.data.io.writers import open_writer
+from dualrel_jax.errors import InputError
 
 predict_module = importlib.import_module("dualrel_jax.predict")  # dualrel_jax.predict is the function
 
 
 class Dark:
+    """How dark each pixel is. Dies after `lives` slices."""
+
     in_flight = slices_at_once = 1
 
+    def __init__(self, lives=math.inf):
+        self.lives, self.calls = lives, 0
+
     def __call__(self, variables, images):
+        self.calls += 1
+        if self.calls > self.lives:
+            raise KeyboardInterrupt
         return 1 - images / np.float32(255)
 
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(ome_zarr, "CHUNK", (4, 16, 16))
+    monkeypatch.setattr(ome_zarr, "CHUNK", (4, 32, 48))
 
 
 @pytest.fixture
@@ -41,15 +52,15 @@ def pyramid(tmp_path):
 
 @pytest.fixture
 def predict(monkeypatch, tmp_path):
-    """A function (settings) -> paths, of a run that was trained with pixels of 10 nm."""
+    """A function (network, settings) -> paths, of a run that was trained with pixels of 10 nm."""
 
-    def run(**settings):
+    def run(network=None, **settings):
         config = dualrel_jax.get_config("supervised:own")
-        config.predict.update({"tile": 16, "overlap": 4, "window_px": 32, "z_smoothing_nm": 0.0, "threshold": 0.5})
+        config.predict.update({"tile": 16, "overlap": 4, "window_px": 48, "z_smoothing_nm": 0.0, "threshold": 0.5})
         config.predict.update({"intensity_range": "0,255", "domain": "training", **settings})
         method = SimpleNamespace(main_head="default", prediction_head_elsewhere="default")
         run = SimpleNamespace(config=config, method=method, variables=1.0, pixel_nm=(10.0, 10.0))
-        run.predictor_of = lambda head: Dark()
+        run.predictor_of = lambda head: network or Dark()
         run.workdir = tmp_path / "run"
         monkeypatch.setattr(predict_module, "load_run", lambda *_: run)
         return predict_module.predict(run.workdir, config)
@@ -59,7 +70,7 @@ def predict(monkeypatch, tmp_path):
 
 def test_the_level_with_the_training_pixels_is_segmented(predict, pyramid, tmp_path, capsys):
     paths = predict(input=str(pyramid), output=str(tmp_path / "mask.zarr"))
-    assert "Level 1 of 0 to 3 is read: the coarsest whose" in capsys.readouterr().out
+    assert "Level 1 of 0 to 1 is read: the coarsest whose" in capsys.readouterr().out
     mask, image = open_volume(paths["mask"]), open_volume(f"{pyramid}:1")
     np.testing.assert_array_equal(mask[:] > 0, image[:] < 127.5)
     assert mask.voxel_nm == image.voxel_nm == (10.0, 10.0, 10.0) and mask.origin_nm == image.origin_nm == (0, 2.5, 2.5)
@@ -75,5 +86,85 @@ def test_a_region_counts_voxels_of_level_0_whatever_is_read(predict, pyramid, tm
 
 def test_another_level_can_be_asked_for(predict, pyramid, tmp_path):
     assert open_volume(predict(input=str(pyramid), output=str(tmp_path / "a.zarr"), level="0")["mask"]).shape[1] == 60
-    named = predict(input=f"{pyramid}:2", output=str(tmp_path / "b.zarr"))
-    assert open_volume(named["mask"]).shape == open_volume(f"{pyramid}:2").shape
+    named = predict(input=f"{pyramid}:1", output=str(tmp_path / "b.zarr"))
+    assert open_volume(named["mask"]).shape == open_volume(f"{pyramid}:1").shape
+
+
+@pytest.fixture(scope="module")
+def endpoint():
+    with stores.s3_server() as address:
+        yield address
+
+
+@pytest.fixture
+def s3(endpoint, monkeypatch, pyramid):
+    """A store with the pyramid at s3://bucket/em.zarr."""
+    stores.use(monkeypatch, endpoint)
+    stores.upload(pyramid, "s3://bucket/em.zarr")
+    return endpoint
+
+
+def keys(prefix):
+    return {key.decode() for key in remote.open_store(remote.as_place(f"s3://bucket/{prefix}")).list().result()}
+
+
+def test_a_volume_in_a_store_is_segmented_into_the_store(predict, s3, pyramid, tmp_path, capsys):
+    paths = predict(input="s3://bucket/em.zarr", output="s3://bucket/out/mask.zarr")
+    local = predict(input=str(pyramid), output=str(tmp_path / "mask.zarr"))
+    for name in ("mask", "probability"):
+        remote_volume, local_volume = open_volume(paths[name]), open_volume(local[name])
+        np.testing.assert_array_equal(remote_volume[:], local_volume[:])
+        assert remote_volume.voxel_nm == local_volume.voxel_nm and remote_volume.origin_nm == local_volume.origin_nm
+    assert str(paths["mask"]) == "s3://bucket/out/mask.zarr"
+    side = tmp_path / "run/prediction"
+    assert {path.name for path in side.iterdir()} == {"mask.json", "mask.png"}
+    record = (side / "mask.json").read_text()
+    assert json.loads(record)["volume"] == "s3://bucket/em.zarr:1"
+    assert "hidden-key" not in record + capsys.readouterr().out
+
+
+def test_a_prediction_into_a_store_continues_and_is_no_image_before_its_end(predict, s3, tmp_path):
+    settings = {"input": "s3://bucket/em.zarr", "output": "s3://bucket/again/mask.zarr", "probability": False}
+    with pytest.raises(KeyboardInterrupt):
+        predict(Dark(lives=5), **settings)
+    assert "0/zarr.json" in keys("again/mask.zarr") and "zarr.json" not in keys("again/mask.zarr")
+    network = Dark()
+    paths = predict(network, **settings)
+    assert network.calls < 12  # of 12 in two layers and one window
+    np.testing.assert_array_equal(open_volume(paths["mask"])[:] > 0, open_volume("s3://bucket/em.zarr:1")[:] < 127.5)
+    predict(**settings | {"threshold": 0.4})  # replaces it
+    assert not (open_volume(paths["mask"])[:] == open_volume("s3://bucket/em.zarr:1")[:]).all()
+
+
+def test_nothing_foreign_in_a_store_is_replaced(predict, s3):
+    remote.open_store(remote.as_place("s3://bucket")).write("theirs.zarr/.zgroup", b"{}").result()
+    with pytest.raises(InputError, match="theirs.zarr, which is an image that dualrel_jax did not write"):
+        predict(input="s3://bucket/em.zarr", output="s3://bucket/theirs.zarr")
+    remote.open_store(remote.as_place("s3://bucket")).write("hidden.zarr/raw/.zarray", b"{}").result()
+    with pytest.raises(InputError, match="holds raw/.zarray, which dualrel_jax did not write"):
+        predict(input="s3://bucket/em.zarr", output="s3://bucket/hidden.zarr")
+    assert keys("hidden.zarr") == {"raw/.zarray"}
+    for output, reason in {"s3://bucket/em.zarr": "the volume itself", "s3://bucket/a.tif": "only OME-Zarr"}.items():
+        with pytest.raises(InputError, match=reason):
+            predict(input="s3://bucket/em.zarr", output=output)
+    with pytest.raises(InputError, match="can only be read"):
+        predict(input="s3://bucket/em.zarr", output=f"{s3}/bucket/mask.zarr")
+
+
+def test_shards_hold_many_chunks_and_are_written_once(predict, pyramid, tmp_path, monkeypatch):
+    monkeypatch.setattr(ome_zarr, "CHUNK", (4, 16, 16))
+    monkeypatch.setattr(ome_zarr, "SHARD_BYTES", 4 * 32 * 64)
+    assert ome_zarr.shard_shape(1) == (4, 32, 64)
+    plain = predict(input=str(pyramid), output=str(tmp_path / "plain.zarr"), level="0")
+    with pytest.raises(KeyboardInterrupt):
+        predict(Dark(lives=9), input=str(pyramid), output=str(tmp_path / "mask.zarr"), level="0", shards=True)
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "mask.zarr.part").glob("0/c/*/*/*")}
+    network = Dark()
+    paths = predict(network, input=str(pyramid), output=str(tmp_path / "mask.zarr"), level="0", shards=True)
+    assert network.calls < 24 and written
+    for path, written_ns in written.items():
+        assert (tmp_path / "mask.zarr" / path.relative_to(tmp_path / "mask.zarr.part")).stat().st_mtime_ns == written_ns
+    for level in range(3):
+        np.testing.assert_array_equal(*(open_volume(f"{p['mask']}:{level}")[:] for p in (plain, paths)))
+    assert len([*paths["probability"].glob("0/c/*/*/*")]) == 2 * 2 * 2
+    assert len([*plain["probability"].glob("0/c/*/*/*")]) == 2 * 4 * 5

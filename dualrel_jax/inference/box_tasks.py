@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
+from dualrel_jax.data.io.remote import as_place
 from dualrel_jax.data.io.volume import Volume, open_volume
 from dualrel_jax.data.io.voxel import Voxel
 from dualrel_jax.errors import InputError
@@ -65,7 +66,7 @@ def predict_box(job: PredictionJob, threshold: float, box: Box) -> int:
     progress = PredictionProgress(None, {})
     with contextlib.ExitStack() as stack:
         task = stack.enter_context(_region_predictor(model, volume, settings, box, job.region))
-        writers = open_writers(volume, job.region.slices, Path(job.output), settings)
+        writers = open_writers(volume, job.region.slices, as_place(job.output), settings)
         for writer in writers.values():
             stack.enter_context(writer.joined())
         write_region(task, writers, progress, zs=box.slices[0], whole=job.region.slices, threshold=threshold)

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from dualrel_jax.data.io.ome_zarr import make_level_part
+from dualrel_jax.data.io.remote import remove
 from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.data.io.writers import VolumeWriter
 from dualrel_jax.errors import InputError
@@ -25,7 +26,6 @@ from dualrel_jax.inference.run import Run
 from dualrel_jax.inference.threshold import UNCALIBRATED
 from dualrel_jax.inference.volume_predictor import VolumePredictor
 from dualrel_jax.inference.windows import Box, parse_region, slabs
-from dualrel_jax.utils.atomic import remove
 from dualrel_jax.utils.tasks import Tasks
 
 

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from dualrel_jax.data.io.outputs import check_output
 from dualrel_jax.data.io.points import read_points
+from dualrel_jax.data.io.remote import beside, remove
 from dualrel_jax.data.io.volume import Volume, intensity_range
 from dualrel_jax.data.io.voxel import check_likely
 from dualrel_jax.data.io.writers import VolumeWriter, check_outputs, open_writer
@@ -27,7 +28,7 @@ from dualrel_jax.inference.windows import Region, parse_region
 from dualrel_jax.inference.write_region import write_region
 from dualrel_jax.methods.base import Variables
 from dualrel_jax.utils import lock
-from dualrel_jax.utils.atomic import remove, removed_when_stopped
+from dualrel_jax.utils.atomic import removed_when_stopped
 
 
 def predict_volume(
@@ -60,7 +61,7 @@ def _predict_volume(
     side = window_side(settings, first.chunk) if first.resumable else 0
     grey = grey_range(volume, settings.intensity_range)
     model = VolumePredictor(predictor, variables, grey, pixel_nm, settings.tile, settings.overlap, side)
-    planes_path = output.with_name(f"{output.name}.planes.part")
+    planes_path = beside(output).with_name(f"{output.name}.planes.part")
     parts = [writer.part for writer in writers.values()] + [planes_path] * (settings.orthogonal_planes)
     job = describe_job(model, volume, settings)
     check_no_other(progress_path(output, in_tasks=True), "with --cluster")
@@ -136,8 +137,8 @@ def check_output_paths(output: Path, inputs: list[str], settings: ConfigDict) ->
     volumes = output_paths(output, settings).values()
     for path in volumes:
         check_output(path, "predict.output", THRESHOLD)
-    beside = [output.with_name(f"{output.stem}{suffix}") for suffix in (".png", ".json")]
-    check_outputs([*volumes, *beside], inputs, "config.predict.output")
+    others = [beside(output).with_name(f"{output.stem}{suffix}") for suffix in (".png", ".json")]
+    check_outputs([*volumes, *others], inputs, "config.predict.output")
 
 
 @contextlib.contextmanager
@@ -145,7 +146,7 @@ def sole_writer(output: Path, settings: ConfigDict) -> Iterator[None]:
     """Holds all outputs; InputError if another command writes one of them."""
     with contextlib.ExitStack() as stack:
         for path in output_paths(output, settings).values():
-            stack.enter_context(lock.output_writer(path, "--config.predict.output"))
+            stack.enter_context(lock.output_writer(beside(path), "--config.predict.output"))
         yield
 
 
@@ -154,6 +155,7 @@ def open_writers(volume: Volume, region: Region, output: Path, settings: ConfigD
     shape = tuple(part.stop - part.start for part in region)
     check_output_paths(output, [volume.path], settings)
     kept = {"offset": tuple(part.start for part in region), "origin_nm": volume.origin_nm, "keep": True}
+    kept["shards"] = settings.shards
     reductions = {"mask": "majority", "probability": "mean"}
     return {
         name: open_writer(path, shape, np.uint8, volume.voxel_nm, reduction=reductions[name], **kept)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from dualrel_jax.data.io.remote import absolute_path
+from dualrel_jax.data.io.remote import absolute_path, beside
 from dualrel_jax.data.io.volume import Volume, open_volume, to_uint8
 from dualrel_jax.inference.volume_predictor import VolumePredictor
 from dualrel_jax.inference.windows import Region
@@ -51,7 +51,8 @@ def write_beside(
     volume: Volume, region: Region, grey: tuple[float, float], output: Path, record: dict
 ) -> dict[str, Path]:
     """Writes the picture and the record beside a finished mask; -> name -> path."""
-    paths = {"picture": draw_slices(volume, region, grey, output), "about": output.with_name(f"{output.stem}.json")}
+    local = beside(output)
+    paths = {"picture": draw_slices(volume, region, grey, output), "about": local.with_name(f"{local.stem}.json")}
     write_text(paths["about"], json.dumps(without_nan(record), indent=2) + "\n")
     return paths
 
@@ -67,4 +68,4 @@ def draw_slices(volume: Volume, region: Region, grey: tuple[float, float], outpu
         for at in evenly_spaced(range(len(mask)), 4)
     ]
     pixel_nm = volume.voxel_nm and volume.voxel_nm[1:]
-    return overlays.mask_sheet(panels, output.with_name(f"{output.stem}.png"), pixel_nm)
+    return overlays.mask_sheet(panels, beside(output).with_name(f"{output.stem}.png"), pixel_nm)

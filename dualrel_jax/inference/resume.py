@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from dualrel_jax.data.io.remote import beside
 from dualrel_jax.errors import InputError
 from dualrel_jax.utils import interrupt
 from dualrel_jax.utils.atomic import write_text
@@ -26,7 +27,7 @@ def check_same_job(path: Path, earlier: dict, job: dict) -> None:
 
 def progress_path(output: Path, in_tasks: bool) -> Path:
     """The file that records the unfinished work on `output`."""
-    return output.with_name(f"{output.name}.{'tasks.jsonl' if in_tasks else 'progress.json'}")
+    return beside(output).with_name(f"{output.name}.{'tasks.jsonl' if in_tasks else 'progress.json'}")
 
 
 def check_no_other(path: Path, how: str) -> None:

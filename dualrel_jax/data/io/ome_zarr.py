@@ -10,7 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from dualrel_jax.data.io.remote import RemotePath, as_place, context_spec, kvstore_spec
+
 CHUNK = (32, 256, 256)  # z y x; 2 MiB of uint8: few files, and viewers that cut along any axis load little in vain
+SHARD_BYTES = 256 << 20  # before compression
 _PART_CHUNKS = (4, 4, 4)  # of a level that one task makes, z y x
 REDUCTIONS = ("stride", "mean", "majority")
 CREATOR = "dualrel_jax"
@@ -72,26 +75,51 @@ def group_metadata(
     return {"zarr_format": 3, "node_type": "group", "attributes": {"ome": ome, "creator": CREATOR}}
 
 
-def is_ours(folder: Path) -> bool:
+def is_ours(folder: Path | RemotePath) -> bool:
+    mark = json.dumps({"creator": CREATOR})[1:-1]
+    if isinstance(folder, RemotePath):
+        return mark.encode() in folder.read_files(["zarr.json"]).get("zarr.json", b"")
     group = folder / "zarr.json"
-    return group.is_file() and json.dumps({"creator": CREATOR})[1:-1] in group.read_text()
+    return group.is_file() and mark in group.read_text()
 
 
-def open_level(folder: Path, level: int, shape: Shape, dtype: np.dtype, create: bool = True) -> Any:
-    """The tensorstore array of one level; created, if asked, where it does not exist. Zeros take no space."""
+def open_level(
+    folder: Path | RemotePath, level: int, shape: Shape, dtype: np.dtype, *, shard: Shape | None = None, create=True
+) -> Any:
+    """The tensorstore array of one level; created, if asked, where it does not exist. Zeros take no space.
+
+    `shard`: z y x of what one file holds, as `shard_shape` gives it; None: one chunk.
+    """
     import tensorstore as ts
 
     chunk = [min(length, most) for length, most in zip(shape, CHUNK, strict=True)]
+    codecs = [{"name": "bytes"}, {"name": "zstd", "configuration": {"level": 3}}]
+    stored = chunk
+    if shard is not None:
+        stored = [-(-min(length, most) // n) * n for length, most, n in zip(shape, shard, chunk, strict=True)]
+        index = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
+        inner = {"chunk_shape": chunk, "codecs": codecs, "index_codecs": index}
+        codecs = [{"name": "sharding_indexed", "configuration": inner}]
     metadata = {
         "shape": shape,
         "data_type": dtype.name,
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunk}},
-        "codecs": [{"name": "bytes"}, {"name": "zstd", "configuration": {"level": 3}}],
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": stored}},
+        "codecs": codecs,
         "dimension_names": ["z", "y", "x"],
     }
-    kvstore = {"driver": "file", "path": f"{folder}/{level}/"}
+    remote = isinstance(folder, RemotePath)
+    kvstore = kvstore_spec(folder / str(level)) if remote else {"driver": "file", "path": f"{folder}/{level}/"}
     spec = {"driver": "zarr3", "kvstore": kvstore, "metadata": metadata}
-    return ts.open(spec, open=True, create=create).result()
+    return ts.open(spec, open=True, create=create, context=ts.Context(context_spec() if remote else {})).result()
+
+
+def shard_shape(itemsize: int) -> Shape:
+    """z y x of a shard: chunks that hold at most `SHARD_BYTES`, eight by eight in a slice and the more along z."""
+    shard = list(CHUNK)
+    for axis in itertools.chain((2, 1) * 3, itertools.repeat(0)):
+        if 2 * math.prod(shard) * itemsize > SHARD_BYTES:
+            return tuple(shard)
+        shard[axis] *= 2
 
 
 @dataclass(frozen=True)
@@ -104,6 +132,7 @@ class Pyramid:
         dtype: name of the voxels' type.
         factors: voxels of the volume in one voxel of each level, as `level_factors` gives them.
         reduction: one of REDUCTIONS.
+        shard: of each level, as in `open_level`.
     """
 
     folder: str
@@ -111,19 +140,23 @@ class Pyramid:
     dtype: str
     factors: tuple[Shape, ...]
     reduction: str
+    shard: Shape | None = None
 
     def parts(self, level: int) -> Iterator["LevelPart"]:
         """What several processes may make at once of a level whose predecessor is complete."""
-        length = tuple(chunk * n for chunk, n in zip(CHUNK, _PART_CHUNKS, strict=True))
-        for corner in _corners(self._shape_of(level), length):
+        for corner in _corners(self._shape_of(level), self._part()):
             yield LevelPart(self, level, corner)
+
+    def _part(self) -> Shape:
+        return self.shard or tuple(chunk * n for chunk, n in zip(CHUNK, _PART_CHUNKS, strict=True))
 
     def make(self, level: int, corner: Shape) -> None:
         """Makes the part of a level at this corner; in memory are the eight chunks that become one."""
         above, store = (self._open(number) for number in (level - 1, level))
         step = tuple(n // m for n, m in zip(self.factors[level], self.factors[level - 1], strict=True))
-        ends = (at + chunk * n for at, chunk, n in zip(corner, CHUNK, _PART_CHUNKS, strict=True))
+        ends = (at + length for at, length in zip(corner, self._part(), strict=True))
         extent = tuple(min(end, length) - at for end, length, at in zip(ends, store.shape, corner, strict=True))
+        shard = None if self.shard is None else np.zeros(extent, store.dtype.numpy_dtype)
         for inside in _corners(extent, CHUNK):
             at_zyx = tuple(at + i for at, i in zip(corner, inside, strict=True))
             parts = list(zip(at_zyx, CHUNK, step, above.shape, strict=True))
@@ -131,8 +164,14 @@ class Pyramid:
             if above[source].storage_statistics(query_not_stored=True).result().not_stored:
                 continue  # zeros
             small = reduced(above[source].read().result(), step, self.reduction)
-            target = tuple(slice(at, at + n) for at, n in zip(at_zyx, small.shape, strict=True))
-            store[target].write(small).result()
+            origin = at_zyx if shard is None else inside
+            target = tuple(slice(at, at + n) for at, n in zip(origin, small.shape, strict=True))
+            if shard is None:
+                store[target].write(small).result()
+            else:
+                shard[target] = small
+        if shard is not None and shard.any():  # written once, whole
+            store[tuple(slice(at, at + n) for at, n in zip(corner, extent, strict=True))].write(shard).result()
 
     def make_all(self) -> None:
         for level in range(1, len(self.factors)):
@@ -143,7 +182,7 @@ class Pyramid:
         return tuple(-(-n // factor) for n, factor in zip(self.shape, self.factors[level], strict=True))
 
     def _open(self, level: int) -> Any:
-        return open_level(Path(self.folder), level, self._shape_of(level), np.dtype(self.dtype))
+        return open_level(as_place(self.folder), level, self._shape_of(level), np.dtype(self.dtype), shard=self.shard)
 
 
 @dataclass(frozen=True)

@@ -4,29 +4,46 @@ import os
 from pathlib import Path
 
 from dualrel_jax.data.io import ome_zarr
+from dualrel_jax.data.io.remote import RemotePath, as_place, beside
 from dualrel_jax.data.io.writers import SUFFIXES
 from dualrel_jax.errors import InputError
 from dualrel_jax.utils.jsonl import read_json
 
 
-def check_output(path: str | Path, option: str, record_key: str) -> None:
+def check_output(path: str | Path | RemotePath, option: str, record_key: str) -> None:
     """InputError if `path` cannot become a volume, or would take the place of a foreign file.
 
     Args:
         option: the config field that names it, such as `predict.output`.
         record_key: what `<stem>.json` beside it holds, if an earlier output of the same kind wrote that file.
     """
-    path = Path(path).expanduser()
+    path = as_place(path)
     if ":" in path.name:
         raise _refused(option, path, "names an array inside a file (FILE:NAME)", "a file or folder of its own")
     if path.suffix.lower() not in SUFFIXES:
         raise _refused(option, path, "is of no type that can be written", f"a name that ends in {', '.join(SUFFIXES)}")
-    _check_free(path, option)
-    _check_folder(path, option)
-    _check_record(path.with_name(f"{path.stem}.json"), option, record_key)
+    if isinstance(path, RemotePath):
+        _check_store(path, option)
+        if path.side is None:
+            return
+    else:
+        _check_free(path, option)
+        _check_folder(path, option)
+    local = beside(path)
+    _check_record(local.with_name(f"{local.stem}.json"), option, record_key)
 
 
-def _refused(option: str, path: Path, problem: str, expected: str) -> InputError:
+def _check_store(path: RemotePath, option: str) -> None:
+    if path.suffix.lower() != ".zarr":
+        raise _refused(option, path, "is in a store, where only OME-Zarr can be written", "a name that ends in .zarr")
+    if path.root.startswith("http"):
+        raise _refused(option, path, "is on a web server, which can only be read", "s3://, gs:// or a folder")
+    fresh = RemotePath(path.root, path.key)
+    if fresh.read_files(["zarr.json", ".zgroup", ".zarray", "attributes.json"]) and not ome_zarr.is_ours(fresh):
+        raise _refused(option, path, "is an image that dualrel_jax did not write", "a free name")
+
+
+def _refused(option: str, path: Path | RemotePath, problem: str, expected: str) -> InputError:
     return InputError(f"config.{option} is {path}, which {problem}; expected {expected}: choose another name.")
 
 

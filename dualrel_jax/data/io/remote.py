@@ -17,8 +17,10 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from dualrel_jax.errors import InputError
+from dualrel_jax.utils import atomic
 
 _URL = re.compile(r"(s3|gs|https?):/+", re.IGNORECASE)
+_OURS = re.compile(r"zarr\.json|\d+/(zarr\.json|c/[\d/]+)")
 _OPEN_S = 30.0  # longest wait for one metadata file, retries included
 # An address that is wrong is known after seconds; a prediction of hours waits longer for a store that is away.
 _FIRST = {"max_retries": 4, "initial_delay": "0.3s", "max_delay": "2s"}
@@ -64,11 +66,16 @@ class RemotePath:
     """A place in a store: `root` is `s3://bucket`, `gs://bucket` or `https://host`, `key` what follows.
 
     Files read from one place and from those derived from it are kept, so that metadata are fetched once.
+
+    `side` is a folder on this machine for what belongs to an output in the store and is no volume; see `beside`.
     """
 
-    def __init__(self, root: str, key: str, files: "_Files | None" = None):
-        self.root, self.key = root, key.strip("/")
+    def __init__(self, root: str, key: str, files: "_Files | None" = None, side: Path | None = None):
+        self.root, self.key, self.side = root, key.strip("/"), side
         self._files = _Files() if files is None else files
+
+    def with_side(self, folder: Path) -> "RemotePath":
+        return RemotePath(self.root, self.key, side=folder)
 
     @classmethod
     def parse(cls, text: str) -> "RemotePath":
@@ -99,7 +106,7 @@ class RemotePath:
         return hash(str(self))
 
     def __truediv__(self, name: str) -> "RemotePath":
-        return RemotePath(self.root, f"{self.key}/{name}", self._files)
+        return RemotePath(self.root, f"{self.key}/{name}", self._files, self.side)
 
     name = property(lambda self: PurePosixPath(self.key).name)
     stem = property(lambda self: PurePosixPath(self.key).stem)
@@ -109,7 +116,7 @@ class RemotePath:
     @property
     def parent(self) -> "RemotePath":
         """The root is its own parent."""
-        return RemotePath(self.root, self.key.rpartition("/")[0], self._files)
+        return RemotePath(self.root, self.key.rpartition("/")[0], self._files, self.side)
 
     @property
     def parents(self) -> list["RemotePath"]:
@@ -162,6 +169,16 @@ class RemotePath:
         """Stores have no folders: whatever the name, something may lie below it."""
         return True
 
+    def exists(self) -> bool:
+        """Whether a group or an array is here, or level 0 of a group that is being written; asked anew each time."""
+        here = RemotePath(self.root, self.key)
+        return bool(here.read_files(["zarr.json", ".zgroup", ".zarray", "attributes.json", "0/zarr.json"]))
+
+    def write_text(self, text: str) -> None:
+        with store_errors(self):
+            open_store(self.parent).write(self.name, text.encode()).result()
+        self._files.clear()
+
     def check_access(self) -> None:
         """InputError where files were not read because that is forbidden, or where there is no such bucket."""
         with store_errors(self):
@@ -172,6 +189,33 @@ class RemotePath:
 
                 nothing = ts.KvStore.KeyRange("\x7f.nothing", "\x7f.nothing\x00")
                 open_store(self, patient=False).list(nothing).result(timeout=_OPEN_S)
+
+
+def beside(output: Path | RemotePath) -> Path:
+    """An output as its neighbours are named after it: of one in a store, the same name in its `side` folder."""
+    return output if isinstance(output, Path) else (output.side or Path()) / output.name
+
+
+def remove(place: Path | RemotePath) -> None:
+    """Deletes a file, a folder or an image in a store, if it exists.
+
+    Raises:
+        InputError: what lies below an address is not only an OME-Zarr image as this package writes it.
+    """
+    if isinstance(place, Path):
+        atomic.remove(place)
+        return
+    with store_errors(place):
+        store = open_store(place)
+        keys = store.list().result()
+        foreign = [key.decode() for key in keys if not _OURS.fullmatch(key.decode())]
+        if foreign:
+            raise InputError(
+                f"{place}: holds {foreign[0]}, which dualrel_jax did not write; expected a free name: choose another"
+            )
+        if keys:
+            store.delete_range(type(store).KeyRange()).result()
+    place._files.clear()
 
 
 def kvstore_spec(place: RemotePath) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import abc
 import contextlib
+import dataclasses
 import json
 import math
 import os
@@ -12,10 +13,11 @@ import numpy as np
 import tifffile
 
 from dualrel_jax.data.io import ome_zarr
+from dualrel_jax.data.io.remote import RemotePath, as_place, remove, store_errors
 from dualrel_jax.data.io.volume import split_inner
 from dualrel_jax.data.io.voxel import Voxel
 from dualrel_jax.errors import InputError
-from dualrel_jax.utils.atomic import remove, removed_when_stopped
+from dualrel_jax.utils.atomic import removed_when_stopped
 
 SUFFIXES = (".tif", ".tiff", ".zarr")
 _BIG_TIFF_BYTES = 4_000_000_000  # before compression; a classic TIFF ends at 2**32
@@ -46,11 +48,12 @@ class VolumeWriter(abc.ABC):
 
     def __enter__(self) -> "VolumeWriter":
         with self._disk_errors():
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(self.path, Path):
+                self.path.parent.mkdir(parents=True, exist_ok=True)
             if not (self._keep and self.resumable):
                 remove(self.part)
             self._open()
-        if not (self._keep and self.resumable):
+        if isinstance(self.part, Path) and not (self._keep and self.resumable):
             self._cleaning.enter_context(removed_when_stopped(self.part))
         return self
 
@@ -108,8 +111,7 @@ class VolumeWriter(abc.ABC):
         if error is None and (self._keep or self._next == len(self)):
             self.finish()
             with self._disk_errors():
-                remove(self.path)
-                os.replace(self.part, self.path)
+                self._publish()
             return
         with contextlib.suppress(Exception):  # what stopped the writing is the error to report
             self._abandon()
@@ -118,8 +120,17 @@ class VolumeWriter(abc.ABC):
         if error is None:
             raise ValueError(f"{self.path}: only {self._next} of {len(self)} slices were written")
 
+    def _publish(self) -> None:
+        """Gives the whole volume its name."""
+        remove(self.path)
+        os.replace(self.part, self.path)
+
     @contextlib.contextmanager
     def _disk_errors(self) -> Iterator[None]:
+        if isinstance(self.path, RemotePath):
+            with store_errors(self.path):
+                yield
+            return
         try:
             yield
         except (OSError, ValueError) as error:  # tensorstore reports a full disk as a ValueError, the reason last
@@ -182,24 +193,31 @@ class _TiffWriter(VolumeWriter):
 class _ZarrWriter(VolumeWriter):
     resumable = True
 
-    def __init__(self, *args, offset: tuple[int, int, int], origin_nm: tuple, reduction: str, keep: bool):
+    def __init__(self, *args, offset: tuple[int, int, int], origin_nm: tuple, reduction: str, keep: bool, shards: bool):
         super().__init__(*args)
-        self.chunk = ome_zarr.CHUNK
+        shard = ome_zarr.shard_shape(self.dtype.itemsize) if shards else None
+        self.chunk = shard or ome_zarr.CHUNK
         self._offset, self._keep = offset, keep
         factors = tuple(ome_zarr.level_factors(self.shape, self.voxel_nm))
-        self.pyramid = ome_zarr.Pyramid(str(self.part), self.shape, self.dtype.name, factors, reduction)
+        self.pyramid = ome_zarr.Pyramid(str(self.part), self.shape, self.dtype.name, factors, reduction, shard)
         self._origin_nm = origin_nm
         self._slices: list[np.ndarray] = []  # of one layer of chunks
 
     def _open(self) -> None:
         self.part.mkdir(exist_ok=True)
+        self._write_group()
+        self._open_finest(create=True)
+
+    def _write_group(self) -> None:
         layout = (self.pyramid.factors, self.voxel_nm, self._offset, self.pyramid.reduction)
         group = ome_zarr.group_metadata(self.path.stem, *layout, origin_nm=self._origin_nm)
         (self.part / "zarr.json").write_text(json.dumps(group, indent=2))
-        self._store = ome_zarr.open_level(self.part, 0, self.shape, self.dtype)
+
+    def _open_finest(self, create: bool) -> None:
+        self._store = ome_zarr.open_level(self.part, 0, self.shape, self.dtype, shard=self.pyramid.shard, create=create)
 
     def _join(self) -> None:
-        self._store = ome_zarr.open_level(self.part, 0, self.shape, self.dtype, create=False)
+        self._open_finest(create=False)
 
     def write_block(self, corner_zyx: tuple[int, int, int], block: np.ndarray) -> None:
         if block.any():  # zeros are what a chunk holds that was never written
@@ -220,8 +238,23 @@ class _ZarrWriter(VolumeWriter):
         self._store = None
 
 
+class _StoreWriter(_ZarrWriter):
+    """An image in an object store, where nothing is renamed: the group's metadata, written last, complete it."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.part = self.path
+        self.pyramid = dataclasses.replace(self.pyramid, folder=str(self.path))
+
+    def _open(self) -> None:
+        self._open_finest(create=True)
+
+    def _publish(self) -> None:
+        self._write_group()
+
+
 def open_writer(
-    path: str | Path,
+    path: str | Path | RemotePath,
     shape_zyx: tuple[int, int, int],
     dtype: np.dtype | type,
     voxel_nm: Voxel | None = None,
@@ -230,11 +263,14 @@ def open_writer(
     origin_nm: tuple[float, float, float] = (0.0, 0.0, 0.0),
     reduction: str = "stride",
     keep: bool = False,
+    shards: bool = False,
 ) -> VolumeWriter:
     """A writer for `.tif` or `.zarr`; an earlier output of that name is replaced when the new one is complete.
 
+    In a store the earlier output is to be removed before, by `remote.remove`: there nothing can be renamed.
+
     Args:
-        path: its suffix names the format.
+        path: its suffix names the format; in a store, `.zarr`.
         shape_zyx: of the whole volume.
         dtype: of its voxels.
         voxel_nm: (z, y, x); z may be nan.
@@ -242,11 +278,12 @@ def open_writer(
         origin_nm: zarr: where the first voxel of that volume lies.
         reduction: zarr: how lower resolutions are made, one of `ome_zarr.REDUCTIONS`.
         keep: zarr: an error or a kill leaves `<path>.part`, in which the next writer of that name continues.
+        shards: zarr: many chunks share a file, of about `ome_zarr.SHARD_BYTES` before compression.
 
     Raises:
         InputError: another suffix, or a folder in the way that is no zarr.
     """
-    path = Path(path).expanduser()
+    path = as_place(path)
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(
             f"{path}: is of no type that can be written; expected {', '.join(SUFFIXES)}: rename the output"
@@ -256,15 +293,17 @@ def open_writer(
             f"{path}: has a colon in its name, which names what is inside a file (FILE:NAME); expected none: rename "
             "the output"
         )
-    if path.is_dir() and not ome_zarr.is_ours(path):
+    if isinstance(path, Path) and path.is_dir() and not ome_zarr.is_ours(path):
         raise InputError(f"{path}: is a folder that dualrel_jax did not write; expected a free name: choose another")
     layout = (path, shape_zyx, np.dtype(dtype), voxel_nm)
     if path.suffix.lower() == ".zarr":
-        return _ZarrWriter(*layout, offset=offset, origin_nm=origin_nm, reduction=reduction, keep=keep)
+        writer = _StoreWriter if isinstance(path, RemotePath) else _ZarrWriter
+        kept = {"keep": keep, "shards": shards}
+        return writer(*layout, offset=offset, origin_nm=origin_nm, reduction=reduction, **kept)
     return _TiffWriter(*layout)
 
 
-def check_outputs(outputs: Iterable[Path], inputs: Iterable[str | Path], key: str) -> None:
+def check_outputs(outputs: Iterable[Path | RemotePath], inputs: Iterable[str | Path], key: str) -> None:
     """Checks that nothing to be written replaces an input or lies among its slices or chunks; empty inputs pass.
 
     Raises:
@@ -274,6 +313,8 @@ def check_outputs(outputs: Iterable[Path], inputs: Iterable[str | Path], key: st
     for output in outputs:
         place = output.expanduser().resolve()
         for file in files:
+            if type(place) is not type(file):
+                continue
             if place == file and file.exists() or place in file.parents:
                 raise InputError(f"{key}: {output} would replace the volume itself; choose another name.")
             if file.is_dir() and place.is_relative_to(file):

@@ -33,8 +33,9 @@ def folder(tmp_path_factory, array):
 
 @pytest.fixture(scope="module")
 def endpoint(folder):
-    with stores.s3_server() as address:
-        stores.upload(folder / "v.zarr", address, "em/v.zarr")
+    with stores.s3_server() as address, pytest.MonkeyPatch.context() as monkeypatch:
+        stores.use(monkeypatch, address)
+        stores.upload(folder / "v.zarr", "s3://bucket/em/v.zarr")
         yield address
 
 
