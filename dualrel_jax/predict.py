@@ -60,7 +60,8 @@ def predict(workdir: str | Path, config: ConfigDict | None = None, cluster: str 
 def _predict(run: Run, output: Path, tasks: Tasks | None) -> dict[str, Path]:
     settings = run.config.predict.copy_and_resolve_references()
     if settings.input:
-        level = LevelChoice(settings.level, run.pixel_nm, key="predict.level")
+        named = "0" if settings.points and settings.level == "auto" else settings.level  # points count its voxels
+        level = LevelChoice(named, run.pixel_nm, key="predict.level")
         volume = open_volume(settings.input, parse_voxel(settings.voxel_nm, "predict.voxel_nm"), choice=level)
     else:
         volume = _test_volume(run)
