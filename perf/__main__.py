@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-NAMES = ("training", "prototypes", "prediction", "input", "startup", "memory", "devices")
+NAMES = ("training", "prototypes", "prediction", "input", "startup", "memory", "devices", "instances")
 
 
 def main() -> int:

@@ -33,6 +33,13 @@ class Pieces(NamedTuple):
     passes: Passes
 
 
+def no_pieces(shape: Shape) -> Pieces:
+    """Of a box of this shape that is all background."""
+    basins = Basins(np.zeros(0, np.int64), np.zeros(0, np.float32))
+    passes = Passes(np.zeros((0, 2), np.int64), np.zeros(0, np.float32), np.zeros(0, np.int64))
+    return Pieces(np.zeros(shape, np.uint32), basins, passes)
+
+
 def fill_holes(mask: np.ndarray, outer: Box, shape: Shape, hole_voxels: float) -> list[tuple[int, int]]:
     """Fills pockets of background below `hole_voxels` in place; a pocket that is open to a face of the volume stays.
 

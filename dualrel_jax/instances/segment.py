@@ -99,6 +99,8 @@ def label_box(read_mask, core: Box, shape: Shape, *, voxel_nm: Voxel, settings: 
         voxel_nm, settings: as in `label_instances`.
     """
     hole_voxels, halo_nm = settings.hole_um3 / voxel_um3(voxel_nm), HALO_NM
+    if math.prod(boxes.size(core)) >= hole_voxels and not read_mask(core).any():
+        return basins.no_pieces(boxes.size(core))
     while True:
         outer = boxes.grown(core, [math.ceil(halo_nm / nm) for nm in voxel_nm], shape)
         mask = read_mask(outer)

@@ -50,16 +50,18 @@ def machine_bytes() -> int | None:
 
 
 def available_bytes() -> int | None:
-    """Memory that this process may take: the machine's, or the limit of its container, of Slurm or of `ulimit -v`."""
+    """Memory this process may take: the machine's, its container's, that of Slurm, or what `ulimit -v` leaves of it."""
     limits = [machine_bytes()]
     for name in ("memory.max", "memory/memory.limit_in_bytes"):  # control groups, version 2 and 1
         with contextlib.suppress(OSError, ValueError):
             limits.append(int(Path("/sys/fs/cgroup", name).read_text()))
-    with contextlib.suppress(ImportError):
+    with contextlib.suppress(ImportError, OSError):
         import resource
 
         limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-        limits += [limit] * (limit != resource.RLIM_INFINITY)
+        if limit != resource.RLIM_INFINITY:
+            pages = int(Path("/proc/self/statm").read_text().split()[0])
+            limits.append(max(limit - pages * resource.getpagesize(), 0))
     return min((limit for limit in limits if limit is not None), default=None)
 
 
