@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from dualrel_jax.data.io import ome_zarr
-from dualrel_jax.data.io.scratch import open_scratch
+from dualrel_jax.data.io.scratch import disk_errors, open_scratch
 from dualrel_jax.data.io.volume import Volume, open_volume
 from dualrel_jax.data.io.voxel import Voxel
+from dualrel_jax.data.io.writers import open_writer
 from dualrel_jax.instances import boxes, morphometry
 from dualrel_jax.instances.boxes import Box, Shape
 from dualrel_jax.instances.morphometry import Parts, Sums
@@ -76,7 +76,7 @@ class BoxTask:
         job: what is to be done.
         i: position of the box in its grid.
         box: start and stop along z, y, x.
-        target: zarr to write the numbers to: (folder, dtype); None: they are only measured.
+        target: zarr to write the numbers to: (path, dtype); None: they are only measured.
     """
 
     job: Job
@@ -116,7 +116,8 @@ def label_task(task: BoxTask) -> None:
 
     pieces = label_box(read_mask, core, job.shape, voxel_nm=job.voxel_nm, settings=job.rules)
     if len(pieces.basins.ids):
-        labels_of(job)[core].write(pieces.labels).result()
+        with disk_errors(Path(job.folder)):
+            labels_of(job)[core].write(pieces.labels).result()
     sums = morphometry.add_up(pieces.labels, values, core, job.shape)
     about = {"highest": values.max(), "nonzero": np.count_nonzero(values)}
     _save(job.box_file(task.i), **about, **sums._asdict(), **pieces.basins._asdict(), **pieces.passes._asdict())
@@ -130,8 +131,9 @@ def measure_task(task: BoxTask) -> None:
     if task.target is not None:
         inner = numbers[boxes.within(block, outer)]
         if inner.any():
-            level = ome_zarr.open_level(Path(task.target[0]), 0, job.shape, np.dtype(task.target[1]))
-            level[block].write(inner).result()
+            path, dtype = task.target
+            with open_writer(path, job.shape, np.dtype(dtype), job.voxel_nm, keep=True).joined() as writer:
+                writer.write_block(tuple(part.start for part in block), inner)
     table = _numbers(job)
     parts = morphometry.measure_box(
         numbers, block, outer, job.shape, voxel_nm=job.voxel_nm, axes=(table["centroids_nm"], table["axes"])

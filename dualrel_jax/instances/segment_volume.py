@@ -114,7 +114,7 @@ def write_and_measure(job: Job, sums: Sums, writer: VolumeWriter, tasks: Tasks =
     """
     chunk = writer.chunk if writer.resumable else (1, 1, 1)
     sides = tuple(-(-side // n) * n for side, n in zip(job.sides, chunk, strict=True))
-    target = (str(writer.part), str(writer.dtype)) if writer.resumable else None
+    target = (str(writer.path), str(writer.dtype)) if writer.resumable else None
     every = box_tasks.tasks_of(job, sides, target)
     todo = [task for task in every if not job.block_file(task.i).exists()]
     _work(box_tasks.measure_task, todo, tasks, name="measure", of=len(every))

@@ -14,6 +14,7 @@ import tifffile
 
 from dualrel_jax.data.io import ome_zarr
 from dualrel_jax.data.io.remote import RemotePath, as_place, remove, store_errors
+from dualrel_jax.data.io.scratch import disk_errors
 from dualrel_jax.data.io.volume import split_inner
 from dualrel_jax.data.io.voxel import Voxel
 from dualrel_jax.errors import InputError
@@ -125,20 +126,8 @@ class VolumeWriter(abc.ABC):
         remove(self.path)
         os.replace(self.part, self.path)
 
-    @contextlib.contextmanager
-    def _disk_errors(self) -> Iterator[None]:
-        if isinstance(self.path, RemotePath):
-            with store_errors(self.path):
-                yield
-            return
-        try:
-            yield
-        except (OSError, ValueError) as error:  # tensorstore reports a full disk as a ValueError, the reason last
-            reason = str(error).split(" [os_error_code")[0].rsplit(": ", 1)[-1]
-            raise InputError(
-                f"{self.path}: cannot be written ({getattr(error, 'strerror', None) or reason}); expected a folder "
-                "with room and leave to write: free some space or choose another output"
-            ) from error
+    def _disk_errors(self) -> contextlib.AbstractContextManager[None]:
+        return store_errors(self.path) if isinstance(self.path, RemotePath) else disk_errors(self.path)
 
     @abc.abstractmethod
     def _open(self) -> None: ...
