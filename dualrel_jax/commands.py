@@ -60,7 +60,7 @@ _SUGGEST = {
     "--candidates": "suggest.candidates",
 }
 OTHER_NAMES = {"--output": ("-o",), "--labels": ("--label",), "--test-labels": ("--test-label",)}
-ON_A_CLUSTER = ("predict",)  # modes that take --cluster
+ON_A_CLUSTER = ("predict", "instances")  # modes that take --cluster
 _RUN = "folder of the run"
 
 

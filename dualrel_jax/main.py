@@ -21,8 +21,8 @@ Flags:
   --mode MODE         train_and_evaluate (default), train, or one of the modes above.
   --region Z0:Z1,Y0:Y1,X0:X1
                       predict: only this part, in voxels; parts may be left out, as in 10:20,,
-  --cluster WHERE     predict: in tasks, by local:N (processes of this machine), tcp://HOST:PORT (a Dask scheduler) or
-                      FILE.yaml (Slurm jobs); see docs/scaling.md. The output is a .zarr.
+  --cluster WHERE     predict, instances: in tasks, by local:N (processes of this machine), tcp://HOST:PORT (a Dask
+                      scheduler) or FILE.yaml (Slurm jobs); see docs/scaling.md. A mask is a .zarr then.
   --compare RUN,RUN   figures: folders of other runs to draw beside it, tested on the same slices.
   --coordinator HOST:PORT --num_processes N --process_id I
                       several hosts: on every host, the address of the first; `auto` on TPU pods and Slurm.
@@ -140,7 +140,7 @@ def run(options: flags.FlagValues, config: ConfigDict) -> None:
     elif options.mode == "figures":
         command(options.workdir, config, options.compare)
     elif options.mode in ON_A_CLUSTER:
-        command(options.workdir, config, options.cluster)
+        command(options.workdir, config, cluster=options.cluster)
     elif options.mode in NEED_CONFIG:
         command(config, options.workdir)
     else:

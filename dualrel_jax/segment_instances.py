@@ -15,6 +15,7 @@ from dualrel_jax.data.io.volume import Volume, intensity_range, open_volume, to_
 from dualrel_jax.data.io.voxel import Voxel, check_likely
 from dualrel_jax.data.io.writers import check_outputs, open_writer
 from dualrel_jax.errors import InputError
+from dualrel_jax.inference.cluster import check_cluster, open_cluster
 from dualrel_jax.inference.places import last_prediction
 from dualrel_jax.inference.windows import parse_region
 from dualrel_jax.instances import morphometry
@@ -31,11 +32,14 @@ from dualrel_jax.utils.text import format_shape
 from dualrel_jax.visualization import overlays
 
 MEMORY_FRACTION = 0.4  # of this machine's memory that a box takes
+BOX_PX = 384  # on a cluster, unless it is set: 5 GB of memory a worker where voxels are 8 nm
 SHOWN = 2048  # side of the picture's part of a slice, pixels
 LABEL_KINDS = ("binary", "instances")
 
 
-def segment_instances(workdir: str | Path, config: ConfigDict, tasks: Tasks = in_this_process) -> dict[str, Path]:
+def segment_instances(
+    workdir: str | Path, config: ConfigDict, tasks: Tasks = in_this_process, cluster: str = ""
+) -> dict[str, Path]:
     """Turns a probability volume into numbered and measured mitochondria, box by box where it does not fit in memory.
 
     Writes the label volume `config.instances.output` (1 is the largest instance) and beside it `<stem>.csv` (the
@@ -46,6 +50,7 @@ def segment_instances(workdir: str | Path, config: ConfigDict, tasks: Tasks = in
         workdir: folder of a run whose prediction is there.
         config: that of the run, with the fields of `instances`.
         tasks: how the boxes are worked through; see `utils.tasks`.
+        cluster: in place of `tasks`, where they run, as `inference.cluster.open_cluster` takes it.
 
     Returns:
         Name to path of the files written.
@@ -53,10 +58,27 @@ def segment_instances(workdir: str | Path, config: ConfigDict, tasks: Tasks = in
     Raises:
         InputError: a volume is missing or does not fit, or its voxel size is unknown.
     """
-    output = Path(config.instances.output or Path(workdir) / "instances" / "instances.tif")
+    check_cluster(cluster)
+    workdir = Path(workdir)
+    if cluster:
+        workdir, config = _for_workers(workdir, config)
+    output = Path(config.instances.output or workdir / "instances" / "instances.tif")
     check_output(output, "instances.output", "cut_by_border")
     with lock.output_writer(output, "--config.instances.output"):
-        return _segment_instances(Path(workdir), config, output, tasks)
+        if not cluster:
+            return _segment_instances(workdir, config, output, tasks)
+        with open_cluster(cluster) as tasks:
+            return _segment_instances(workdir, config, output, tasks)
+
+
+def _for_workers(workdir: Path, config: ConfigDict) -> tuple[Path, ConfigDict]:
+    """Folder and config whose paths hold on every worker, in boxes that fit into the memory of most."""
+    config = config.copy_and_resolve_references()
+    for key in ("input", "output", "label"):
+        if (path := config.instances[key]) and "://" not in path:
+            config.instances[key] = str(Path(path).expanduser().absolute())
+    config.instances.box_px = config.instances.box_px or BOX_PX
+    return workdir.expanduser().absolute(), config
 
 
 def _segment_instances(workdir: Path, config: ConfigDict, output: Path, tasks: Tasks) -> dict[str, Path]:

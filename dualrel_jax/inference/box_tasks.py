@@ -1,6 +1,7 @@
 """What a worker does for a prediction by tasks: it predicts one box of a volume and writes it."""
 
 import contextlib
+import dataclasses
 import functools
 import json
 import tempfile
@@ -96,7 +97,8 @@ def _open(job: PredictionJob) -> tuple[VolumePredictor, Volume, ConfigDict]:
     predictor = run.predictor_of(job.prediction_head)
     grey = tuple(job.grey)
     opened = VolumePredictor(predictor, run.variables, grey, run.pixel_nm, settings.tile, settings.overlap, job.side)
-    return opened, open_volume(job.volume, job.voxel_nm, verbose=False), settings
+    volume = dataclasses.replace(open_volume(job.volume, verbose=False), voxel_nm=job.voxel_nm)
+    return opened, volume, settings
 
 
 @contextlib.contextmanager

@@ -28,6 +28,8 @@ AHEAD = 1000  # tasks that the scheduler holds; the others are not made yet
 SHOWN = 5  # failed tasks that are named
 EXPECTED = "expected local:N, tcp://HOST:PORT, tls://HOST:PORT or a Slurm file such as slurm.yaml"
 _POLL_S = 0.2
+# A terminal sends Ctrl-C to all processes of a command; this one then ends the workers.
+_IGNORE_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
 _CONNECT_S = 20
 
 
@@ -105,6 +107,7 @@ def _open_local(count: int, stack: contextlib.ExitStack, distributed) -> tuple[A
         dashboard_address="127.0.0.1:8787" if _has_dashboard() else None,
         security=_temporary_keys(distributed),
         silence_logs=logging.CRITICAL,
+        preload=[_IGNORE_CTRL_C],
     )
     stack.callback(cluster.close, timeout=5)
     client = stack.enter_context(distributed.Client(cluster))
