@@ -141,7 +141,8 @@ def _connect(address: str, stack: contextlib.ExitStack, distributed) -> tuple[An
             f"--cluster={address}: no scheduler answers ({reason}); start one with `dask scheduler`, or check the "
             "address."
         ) from error
-    print(f"{len(client.scheduler_info(n_workers=-1)['workers'])} workers at {address}")
+    count = len(client.scheduler_info(n_workers=-1)["workers"])
+    print(f"{count} workers at {address}{'' if count else '; tasks wait for the first'}")
     return client, None
 
 

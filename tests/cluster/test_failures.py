@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -148,6 +149,11 @@ def test_ctrl_c_ends_with_a_sentence(untrained_run, volume, expected, tmp_path):
     assert_same(output, expected)
 
 
+def _answers(port):
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
 class Scheduler:
     """A Dask scheduler with a worker, as a lab runs them."""
 
@@ -155,6 +161,8 @@ class Scheduler:
         host = ["--host", "127.0.0.1", "--no-dashboard"]
         self.processes = [self._start("scheduler", *host, "--port", str(port))]
         address = f"tcp://127.0.0.1:{port}"
+        while not _answers(port):
+            time.sleep(0.1)
         self.processes.append(self._start("worker", address, *host, "--nthreads", "1", "--no-nanny"))
 
     def _start(self, *words):
@@ -171,7 +179,6 @@ def test_a_scheduler_that_is_killed_and_another(untrained_run, volume, expected,
     output, port = tmp_path / "mask.zarr", 8790
     scheduler = Scheduler(port)
     try:
-        time.sleep(5)
         command = Command(untrained_run, volume, output, f"tcp://127.0.0.1:{port}")
         command.wait_for(2)
         scheduler.kill()
@@ -179,7 +186,6 @@ def test_a_scheduler_that_is_killed_and_another(untrained_run, volume, expected,
         assert code == 2
         assert "the scheduler is gone; the same command continues" in printed and "Traceback" not in printed
         scheduler = Scheduler(port + 1)
-        time.sleep(5)
         code, printed = Command(untrained_run, volume, output, f"tcp://127.0.0.1:{port + 1}").end()
         assert code == 0, printed
     finally:
