@@ -9,6 +9,7 @@ import os
 import queue
 import re
 import shutil
+import signal
 import uuid
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -28,9 +29,8 @@ AHEAD = 1000  # tasks that the scheduler holds; the others are not made yet
 SHOWN = 5  # failed tasks that are named
 EXPECTED = "expected local:N, tcp://HOST:PORT, tls://HOST:PORT or a Slurm file such as slurm.yaml"
 _POLL_S = 0.2
-# A terminal sends Ctrl-C to all processes of a command; this one then ends the workers.
-_IGNORE_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
-_CONNECT_S = 20
+_CLOSE_S = 5  # after which workers end because this process does
+_PREPARE = "from dualrel_jax.inference.cluster import prepare_worker; prepare_worker()"
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def open_cluster(text: str) -> Iterator[Tasks]:
         raise InputError(
             f"--cluster needs Dask, which is not installed ({error}); pip install 'dualrel-jax[cluster]'."
         ) from error
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # its errors are those of tasks, named at the end
+    _silence_dask()
     settings = {
         "distributed.scheduler.allowed-failures": TRIES - 1,
         "distributed.comm.timeouts.connect": f"{_CONNECT_S}s",
@@ -75,6 +75,13 @@ def open_cluster(text: str) -> Iterator[Tasks]:
         client, machine = opener(argument, stack, distributed)
         _print_dashboard(client)
         yield _Cluster(client, text, machine)
+
+
+def _silence_dask() -> None:
+    """Dask's own reports; errors of tasks are named at the end."""
+    for name in ("distributed", "tornado", *logging.root.manager.loggerDict):
+        if name.startswith(("distributed", "tornado")):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def check_cluster(text: str) -> None:
@@ -107,10 +114,11 @@ def _open_local(count: int, stack: contextlib.ExitStack, distributed) -> tuple[A
         dashboard_address="127.0.0.1:8787" if _has_dashboard() else None,
         security=_temporary_keys(distributed),
         silence_logs=logging.CRITICAL,
-        preload=[_IGNORE_CTRL_C],
+        preload=[_PREPARE],
     )
-    stack.callback(cluster.close, timeout=5)
-    client = stack.enter_context(distributed.Client(cluster))
+    stack.callback(_close, cluster)
+    client = distributed.Client(cluster)
+    stack.callback(_close, client)
     devices = f", on {min(count, len(gpus))} GPUs" if gpus else ""
     print(f"{count} worker processes on this machine{devices}")
     return client, _Shared(count, gpus)
@@ -134,7 +142,8 @@ def _gpus() -> tuple[str, ...]:
 
 def _connect(address: str, stack: contextlib.ExitStack, distributed) -> tuple[Any, None]:
     try:
-        client = stack.enter_context(distributed.Client(address, timeout=_CONNECT_S))
+        client = distributed.Client(address, timeout=_CONNECT_S)
+        stack.callback(_close, client)
     except (OSError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(
@@ -166,20 +175,27 @@ def _open_slurm(settings: dict, stack: contextlib.ExitStack, distributed) -> tup
             silence_logs=logging.CRITICAL,
             **settings,
         )
-        stack.callback(cluster.close, timeout=10)
+        stack.callback(_close, cluster)
         cluster.scale(jobs=jobs)
         cluster.sync(_submitted, cluster)
     except (RuntimeError, ValueError, OSError) as error:
         reason = " ".join(str(error).partition("stderr:")[2].split()) or " ".join(str(error).split())
         raise InputError(f"Slurm does not take the jobs ({reason[:300]}); correct the file of --cluster.") from error
     cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)
-    client = stack.enter_context(distributed.Client(cluster))
+    client = distributed.Client(cluster)
+    stack.callback(_close, client)
     print(f"{jobs} Slurm jobs are asked for; tasks start with the first of them")
     return client, None
 
 
 async def _submitted(cluster) -> None:
     await cluster
+
+
+def _close(opened) -> None:
+    """Closes a client or a cluster; what stopped the command is the error to report."""
+    with contextlib.suppress(Exception):
+        opened.close(timeout=_CLOSE_S)
 
 
 def _temporary_keys(distributed) -> Any:
@@ -282,6 +298,12 @@ def _sentence(error: Exception) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 # On the workers
 # ---------------------------------------------------------------------------------------------------------------------
+
+
+def prepare_worker() -> None:
+    """A terminal sends Ctrl-C to all processes of a command, of which one then ends its workers."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _silence_dask()
 
 
 def _run(function: Callable[[Task], Result], task: Task, shared: _Shared | None) -> Result:
