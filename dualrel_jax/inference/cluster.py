@@ -29,6 +29,7 @@ AHEAD = 1000  # tasks that the scheduler holds; the others are not made yet
 SHOWN = 5  # failed tasks that are named
 EXPECTED = "expected local:N, tcp://HOST:PORT, tls://HOST:PORT or a Slurm file such as slurm.yaml"
 _POLL_S = 0.2
+_CONNECT_S = 20
 _CLOSE_S = 5  # after which workers end because this process does
 _PREPARE = "from dualrel_jax.inference.cluster import prepare_worker; prepare_worker()"
 
