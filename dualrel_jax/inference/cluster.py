@@ -30,6 +30,7 @@ SHOWN = 5  # failed tasks that are named
 EXPECTED = "expected local:N, tcp://HOST:PORT, tls://HOST:PORT or a Slurm file such as slurm.yaml"
 _POLL_S = 0.2
 _CONNECT_S = 20
+_SILENT = logging.CRITICAL + 1
 _CLOSE_S = 5  # after which workers end because this process does
 _PREPARE = "from dualrel_jax.inference.cluster import prepare_worker; prepare_worker()"
 
@@ -82,7 +83,7 @@ def _silence_dask() -> None:
     """Dask's own reports; errors of tasks are named at the end."""
     for name in ("distributed", "tornado", *logging.root.manager.loggerDict):
         if name.startswith(("distributed", "tornado")):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
+            logging.getLogger(name).setLevel(_SILENT)
 
 
 def check_cluster(text: str) -> None:
@@ -114,7 +115,7 @@ def _open_local(count: int, stack: contextlib.ExitStack, distributed) -> tuple[A
         host="127.0.0.1",
         dashboard_address="127.0.0.1:8787" if _has_dashboard() else None,
         security=_temporary_keys(distributed),
-        silence_logs=logging.CRITICAL,
+        silence_logs=_SILENT,
         preload=[_PREPARE],
     )
     stack.callback(_close, cluster)
@@ -173,7 +174,7 @@ def _open_slurm(settings: dict, stack: contextlib.ExitStack, distributed) -> tup
             worker_extra_args=["--nthreads", "1", "--memory-limit", "0"],
             scheduler_options={"dashboard_address": "127.0.0.1:8787"},
             security=_temporary_keys(distributed),
-            silence_logs=logging.CRITICAL,
+            silence_logs=_SILENT,
             **settings,
         )
         stack.callback(_close, cluster)
