@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from dualrel_jax.data.datasets.own import parse_voxel
 from dualrel_jax.data.io.outputs import check_output
+from dualrel_jax.data.io.remote import RemotePath, as_place, beside
 from dualrel_jax.data.io.volume import Volume, intensity_range, open_volume, to_uint8
 from dualrel_jax.data.io.voxel import Voxel, check_likely
 from dualrel_jax.data.io.writers import check_outputs, open_writer
@@ -62,9 +63,11 @@ def segment_instances(
     workdir = Path(workdir)
     if cluster:
         workdir, config = _for_workers(workdir, config)
-    output = Path(config.instances.output or workdir / "instances" / "instances.tif")
+    output = as_place(config.instances.output or workdir / "instances" / "instances.tif")
+    if isinstance(output, RemotePath):  # the tables and what is not finished stay on this machine
+        output = output.with_side(workdir / "instances")
     check_output(output, "instances.output", "cut_by_border")
-    with lock.output_writer(output, "--config.instances.output"):
+    with lock.output_writer(beside(output), "--config.instances.output"):
         if not cluster:
             return _segment_instances(workdir, config, output, tasks)
         with open_cluster(cluster) as tasks:
@@ -87,8 +90,8 @@ def _segment_instances(workdir: Path, config: ConfigDict, output: Path, tasks: T
     _check_output(output, probability.path, settings.image, settings.label)
     image = _open_image(workdir, probability, settings)
     truth = _open_truth(probability, settings) if settings.label else None
-    threshold = settings.threshold or _threshold_of_mask(Path(probability.path))
-    folder = output.with_name(f"{output.name}.boxes.part")
+    threshold = settings.threshold or _threshold_of_mask(workdir, probability.path)
+    folder = beside(output).with_name(f"{output.name}.boxes.part")
     job = _begin(probability, settings, threshold, folder)
     sums = number_instances(job, tasks)
     dtype = np.uint16 if len(sums.voxels) < 2**16 else np.uint32
@@ -106,7 +109,7 @@ def _segment_instances(workdir: Path, config: ConfigDict, output: Path, tasks: T
     }
     if truth is not None:
         result["scores"] = _scores(job, truth, rows, settings, tasks)
-    paths = {"instances": output} | {name: output.with_suffix(f".{name}") for name in ("csv", "json", "png")}
+    paths = {"instances": output} | {name: beside(output).with_suffix(f".{name}") for name in ("csv", "json", "png")}
     morphometry.write_csv(rows, paths["csv"])
     write_text(paths["json"], json.dumps(result, indent=2, allow_nan=False) + "\n")
     draw_instances(open_volume(output, verbose=False), image, job.voxel_nm, paths["png"])
@@ -223,9 +226,14 @@ def _open_image(workdir: Path, probability: Volume, settings: ConfigDict) -> Vol
     return image if image.shape == probability.shape else probability
 
 
-def _threshold_of_mask(probability: Path) -> float:
-    """The threshold in the record mask.json that `predict` wrote beside this probability; 0.5 without one."""
-    record = probability.with_name(f"{probability.stem.removesuffix('_probability')}.json")
+def _threshold_of_mask(workdir: Path, probability: str) -> float:
+    """The threshold in the record mask.json that `predict` wrote beside this probability; 0.5 without one.
+
+    That of a probability in a store is in the run.
+    """
+    place = as_place(probability)
+    folder = workdir / "prediction" if isinstance(place, RemotePath) else place.parent
+    record = folder / f"{Path(place.name).stem.removesuffix('_probability')}.json"
     if not record.is_file():
         return 0.5
     advice = "remove it, or set --config.instances.threshold"
@@ -260,7 +268,7 @@ def _open_truth(probability: Volume, settings: ConfigDict) -> Volume:
 def _check_output(output: Path, *inputs: str) -> None:
     """InputError, before minutes of work, for a name that cannot be written or is that of an input."""
     open_writer(output, (1, 1, 1), np.uint16)
-    if output.exists() and any(output.resolve() == Path(path).resolve() for path in inputs if path):
+    if output.exists() and any(output.resolve() == as_place(path).resolve() for path in inputs if path):
         raise InputError(f"config.instances.output is {output}, one of the inputs; choose another name.")
-    beside = [output.with_suffix(suffix) for suffix in (".csv", ".json", ".png")]
-    check_outputs([output, *beside], inputs, "config.instances.output")
+    tables = [beside(output).with_suffix(suffix) for suffix in (".csv", ".json", ".png")]
+    check_outputs([output, *tables], inputs, "config.instances.output")

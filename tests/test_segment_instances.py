@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import stores
 import tifffile
 from ml_collections import ConfigDict
 from shapes import ball
@@ -215,6 +216,23 @@ def test_the_same_call_continues_what_a_kill_left_and_another_one_is_refused(con
     again = results(segment_instances(tmp_path, config, stopping_after(-1, second)))
     np.testing.assert_array_equal(again[0], expected[0])
     assert again[1] == expected[1] and not set(first[:-1]) & set(second)
+
+
+def test_from_a_store_into_a_store(config, tmp_path, monkeypatch):
+    expected = results(segment_instances(tmp_path, config))
+    probability = open_volume(tmp_path / "prediction" / "mask_probability.tif")
+    write(tmp_path / "mask_probability.zarr", probability[:], probability.voxel_nm)
+    (tmp_path / "prediction" / "mask.json").write_text(json.dumps({"config.predict.threshold": 0.6}))
+    with stores.s3_server() as endpoint:
+        stores.use(monkeypatch, endpoint)
+        stores.upload(tmp_path / "mask_probability.zarr", "s3://bucket/mask_probability.zarr")
+        config.instances.update({"input": "s3://bucket/mask_probability.zarr", "output": "s3://bucket/cells.zarr"})
+        config.instances.box_px = 20
+        paths = segment_instances(tmp_path, config)
+        np.testing.assert_array_equal(results(paths)[0], expected[0])
+    assert paths["csv"] == tmp_path / "instances" / "cells.csv" and paths["csv"].read_text() == expected[1]
+    assert json.loads(paths["json"].read_text())["settings"]["threshold"] == 0.6
+    assert not list(tmp_path.rglob("*.part"))
 
 
 def _segment_within(limit_bytes, folder, queue):
