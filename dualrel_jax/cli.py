@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import dualrel_jax
+from dualrel_jax import starter
 from dualrel_jax.commands import ALWAYS, COMMANDS, ON_A_CLUSTER, OTHER_NAMES, Command
 from dualrel_jax.errors import InputError
 
@@ -98,6 +99,7 @@ def _config(command: Command, args: argparse.Namespace, options: dict):
     if not command.starts:
         if command.mode == "download":
             return config_lib.get_config(f"dualrel:{options[ALWAYS]}")
+        starter.unpack(args.RUN)
         return config_lib.load(Path(args.RUN) / "config.json")
     there = Path(args.RUN or "doctor") / "config.json"
     data = options.get("data.name") or ("own" if options.get("data.image") else None)
@@ -117,7 +119,7 @@ def _config(command: Command, args: argparse.Namespace, options: dict):
     else:
         config = config_lib.get_config(f"{args.method or 'dualrel'}:{data}")
         if options.get("train.init"):
-            files.take_model(config, Path(options["train.init"]))
+            files.take_model(config, starter.folder(options["train.init"]))
     if options.get("size"):
         files.empty_preset(config)
     return config

@@ -1,5 +1,6 @@
 """A trained model as files that run without this package: `dualrel export RUN`."""
 
+import json
 from pathlib import Path
 
 import jax
@@ -8,12 +9,13 @@ import numpy as np
 from ml_collections import ConfigDict
 from safetensors.numpy import save
 
+from dualrel_jax import config as config_lib
 from dualrel_jax.config.rules import side_multiple
 from dualrel_jax.constants import METHOD_TITLES
 from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.inference.run import Run, load_run
 from dualrel_jax.inference.slice_predictor import chosen_output
-from dualrel_jax.inference.weights import flatten, unflatten
+from dualrel_jax.training.weights_file import flatten, unflatten
 from dualrel_jax.utils import lock
 from dualrel_jax.utils.atomic import write_bytes, write_text
 from dualrel_jax.utils.jsonl import read_json
@@ -58,7 +60,8 @@ def write_export(workdir: str | Path, config: ConfigDict | None = None) -> dict[
             for any number of images whose sides are multiples of `side_multiple`, at least LEAST_CELLS times that;
         weights: its first argument, name -> array;
         load: a program that runs both on a TIFF stack;
-        card: what the model is, and on what it was trained and scored, as Markdown.
+        card: what the model is, and on what it was trained and scored, as Markdown;
+        config, run, partition: what `predict` and `train --init` need to use the folder as a run.
 
     Raises:
         InputError: there is no trained run, or `config.predict.prediction_head` is no output of the method.
@@ -77,6 +80,11 @@ def _write_files(run: Run, folder: Path) -> dict[str, Path]:
     multiple = side_multiple(run.config.model)
     write_text(paths["load"], _LOAD.format(multiple=multiple, least=LEAST_CELLS * multiple, below=0.001, above=0.999))
     write_text(paths["card"], model_card(run))
+    config_lib.save(run.config, folder / "config.json")
+    record = read_json(run.workdir / "run.json", {}, "copy it from where the run was trained")
+    write_text(folder / "run.json", json.dumps({**record, "step": run.step}, indent=2) + "\n")
+    Partition.load(run.workdir / "partition.json").save(folder / "partition.json")
+    paths |= {name: folder / f"{name}.json" for name in ("config", "run", "partition")}
     for name, path in paths.items():
         print(f"  {name}: {path}")
     return paths

@@ -44,6 +44,7 @@ from absl import flags, logging
 from ml_collections import ConfigDict
 
 from dualrel_jax import config as config_lib
+from dualrel_jax import starter
 from dualrel_jax.commands import ON_A_CLUSTER
 from dualrel_jax.config.overrides import override
 from dualrel_jax.errors import InputError
@@ -251,6 +252,7 @@ def _read_config(argv: list[str], options: flags.FlagValues) -> tuple[ConfigDict
     if config is None:
         if options.mode in NEED_CONFIG:
             raise InputError("--config is missing; name one, such as --config configs/dualrel.py:phantom,1/32.")
+        starter.unpack(options.workdir)
         config = config_lib.load(Path(options.workdir) / "config.json")
     return config, words
 

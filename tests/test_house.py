@@ -27,7 +27,7 @@ FLOORS = (
     ("metrics", "visualization"),
     ("config", "configs"),
     ("utils",),
-    ("commands", "constants", "errors"),
+    ("commands", "constants", "errors", "starter"),
 )
 HOMES = {  # library -> the only places that import it
     "orbax": ("training.checkpoint",),

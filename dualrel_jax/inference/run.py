@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 from dualrel_jax import config as config_lib
@@ -20,6 +22,7 @@ from dualrel_jax.methods import create_method
 from dualrel_jax.methods.base import Method, Variables
 from dualrel_jax.training.checkpoint import Checkpoints, abstract
 from dualrel_jax.training.state import TrainState, abstract_state
+from dualrel_jax.training.weights_file import FILE_NAMES, named, read_file, unflatten
 from dualrel_jax.utils import sharding as sharding_lib
 from dualrel_jax.utils.atomic import write_text
 from dualrel_jax.utils.jsonl import read_json
@@ -113,13 +116,31 @@ def load_run(workdir: str | Path, config: ConfigDict | None = None) -> Run:
     different = config_lib.difference(own, config)
     if different:
         raise InputError(f"{workdir} was trained with another config ({different}); leave that field as it was.")
-    step, state = load_state(workdir, config)
     method = create_method(config)
     mesh = sharding_lib.create_mesh(config.train.devices)
-    variables = state.teacher if config.predict.weights == "teacher" else state.variables
+    step, variables = _load_variables(workdir, config)
     pixel_nm = _training_pixel(workdir / "run.json")
     predictor = Predictor(method, config, mesh)
     return Run(workdir, config, method, predictor, variables, step, pixel_nm)
+
+
+def _load_variables(workdir: Path, config: ConfigDict) -> tuple[int, Variables]:
+    """(step, weights) of a run's checkpoint or, in a folder that `export` wrote, of its weights file."""
+    file = next((workdir / name for name in FILE_NAMES if (workdir / name).is_file()), None)
+    if file is None:
+        step, state = load_state(workdir, config)
+        return step, state.teacher if config.predict.weights == "teacher" else state.variables
+    expected = abstract_state(create_method(config), config).variables
+    weights = read_file(file, f"expected the weights of the config beside it: {_COPY}")
+    shapes = {name: leaf.shape for name, leaf in zip(*named(expected), strict=True)}
+    different = next((name for name in {**shapes, **weights} if np.shape(weights.get(name)) != shapes.get(name)), None)
+    if different:
+        raise InputError(f"{file} does not fit {workdir / 'config.json'} ({different}); {_COPY}.")
+    step = read_json(workdir / "run.json", {"step": int}, _COPY)["step"]
+    return step, jax.tree.map(jnp.asarray, unflatten(weights))
+
+
+_COPY = "copy the whole folder from where it was exported"
 
 
 def _training_pixel(path: Path) -> tuple[float, float] | None:

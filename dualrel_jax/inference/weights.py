@@ -10,20 +10,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from dualrel_jax import config as config_lib
+from dualrel_jax import starter
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference.run import load_state
 from dualrel_jax.methods import create_method
-from dualrel_jax.methods.base import Variables
 from dualrel_jax.training.state import TrainState, abstract_state
+from dualrel_jax.training.weights_file import FILE_NAMES, flat_names, flatten, named, read_file
 from dualrel_jax.utils import sharding
 from dualrel_jax.utils.jsonl import read_json
 from dualrel_jax.utils.text import format_shape
 
-FILE_NAMES = ("weights.safetensors", "model.safetensors")  # in a folder that `export` wrote
 _EXPECTED = "expected the folder of a run, or a .safetensors file as dualrel export writes"
 _UNET = ("encoder", "decoder")
 _WITHOUT_UNET = r"\1/"
@@ -73,13 +71,13 @@ def starting_weights(config: ConfigDict, workdir: Path) -> StartingWeights | Non
     """
     if not config.train.init or any((workdir / "checkpoints").glob("[0-9]*")):
         return None
-    path = Path(config.train.init)
+    path = starter.folder(config.train.init)
     if path.resolve() == workdir.resolve():
         raise InputError(f"config.train.init is {path}, the folder of this training; name another run.")
     weights, source = read_weights(path)
     shapes = {
         name: leaf.shape
-        for name, leaf in zip(*_named(abstract_state(create_method(config), config).variables), strict=True)
+        for name, leaf in zip(*named(abstract_state(create_method(config), config).variables), strict=True)
     }
     variables, fresh = fit(weights, shapes, str(path))
     return StartingWeights(variables, fresh, source)
@@ -95,10 +93,7 @@ def read_weights(path: Path) -> tuple[dict[str, np.ndarray], dict]:
         pixel_nm = read_json(path / "run.json", {}, "copy it from where the run was trained").get("pixel_nm")
         source = {"path": str(path.resolve()), "step": step, "pixel_nm": pixel_nm}
     elif file.suffix == ".safetensors" and file.is_file():
-        try:
-            weights = load_file(file)
-        except (SafetensorError, OSError, ValueError) as error:
-            raise InputError(f"{file} cannot be read ({error}); {_EXPECTED}.") from error
+        weights = read_file(file, _EXPECTED)
         source = {"path": str(file.resolve())}
     else:
         reason = "is neither" if path.exists() else "does not exist"
@@ -133,33 +128,6 @@ def fit(
             network = name.partition("/")[0]
             fresh[network if _part(name) in _UNET else f"{network}/{_part(name)}"] = None
     return fitting, list(fresh)
-
-
-def flatten(variables: Variables) -> dict[str, np.ndarray]:
-    """Nested dictionaries as one, with keys such as `student/params/unet/encoder/ConvBlock_0/Conv_0/kernel`."""
-    names, leaves = _named(jax.device_get(variables))
-    return {name: np.asarray(leaf, order="C") for name, leaf in zip(names, leaves, strict=True)}
-
-
-def unflatten(weights: dict[str, jax.Array]) -> Variables:
-    """The inverse of `flatten`."""
-    variables: dict = {}
-    for name, leaf in weights.items():
-        *path, last = name.split("/")
-        node = variables
-        for key in path:
-            node = node.setdefault(key, {})
-        node[last] = leaf
-    return variables
-
-
-def flat_names(variables: Variables) -> list[str]:
-    return _named(variables)[0]
-
-
-def _named(variables: Variables) -> tuple[list[str], list]:
-    leaves = jax.tree.leaves_with_path(variables)
-    return ["/".join(key.key for key in path) for path, _ in leaves], [leaf for _, leaf in leaves]
 
 
 def _canonical(name: str) -> str:

@@ -11,10 +11,11 @@ from safetensors.numpy import load_file, save_file
 import dualrel_jax
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference import run
-from dualrel_jax.inference.weights import fit, flatten, read_weights, starting_weights
+from dualrel_jax.inference.weights import fit, read_weights, starting_weights
 from dualrel_jax.methods import create_method
 from dualrel_jax.train import train
 from dualrel_jax.training.state import abstract_state
+from dualrel_jax.training.weights_file import flatten
 from dualrel_jax.utils import sharding
 
 
