@@ -15,9 +15,10 @@ from dualrel_jax.data.datasets.registry import load_dataset
 from dualrel_jax.data.io.volume import intensity_range, open_volume, to_uint8
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference import run
-from dualrel_jax.inference import weights as weights_lib
+from dualrel_jax.inference.weights import starting_weights
 from dualrel_jax.methods import create_method
 from dualrel_jax.train import init_state
+from dualrel_jax.training import weights_file as weights_lib
 from dualrel_jax.training.checkpoint import Checkpoints
 from dualrel_jax.training.state import create_optimizer
 from dualrel_jax.training.workdir import claim_workdir, describe_run
@@ -67,6 +68,19 @@ def test_the_program_takes_any_multiple_and_all_platforms(trained):
     assert str(exported.out_avals[0].shape) == "(b, 2*h, 2*w)"
     probability = exported.call(weights, np.zeros((3, 16, 40), np.uint8))
     assert probability.shape == (3, 16, 40) and probability.dtype == np.float32
+
+
+def test_the_folder_is_a_run_and_weights_to_start_from(trained):
+    workdir, config = trained
+    folder = export.write_export(workdir)["weights"].parent
+    original, exported = run.load_run(workdir), run.load_run(folder)
+    assert (exported.step, exported.pixel_nm) == (original.step, original.pixel_nm)
+    for a, b in zip(jax.tree.leaves(original.variables), jax.tree.leaves(exported.variables), strict=True):
+        np.testing.assert_array_equal(a, b)
+    config = config.copy_and_resolve_references().unlock()
+    config.train.init = str(folder)
+    initial = starting_weights(config, workdir / "new")
+    assert not initial.fresh and set(initial.variables) == set(weights_lib.flatten(original.variables))
 
 
 def test_weights_survive_flattening(trained):
