@@ -276,6 +276,13 @@ PREDICT = {
         **PROBABILITY,
     ),
     "points": field("", "table of classified points of the volume, from which the threshold follows", special="none"),
+    "edge_nm": field(
+        0.0,
+        "distance by which finished masks are grown or, below 0, shrunk, in all directions",
+        unit="nm",
+        minimum=-1000,
+        maximum=1000,
+    ),
     "weights": field(
         "teacher", "weights: averaged (teacher) or of the last step (student)", choices=("teacher", "student")
     ),

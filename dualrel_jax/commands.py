@@ -29,6 +29,7 @@ _PREDICT = {
     "--threshold": "predict.threshold",
     "--foreground-fraction": "predict.foreground_fraction",
     "--points": "predict.points",
+    "--edge-nm": "predict.edge_nm",
     "--domain": "predict.domain",
     "--orthogonal-planes": "predict.orthogonal_planes",
     "--test-time-augmentation": "predict.test_time_augmentation",

@@ -15,6 +15,7 @@ from dualrel_jax.data.io.volume import Volume, open_volume
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference.choice import choose
 from dualrel_jax.inference.cluster import check_cluster, open_cluster
+from dualrel_jax.inference.edges import check_edge, move_edges_on_disk
 from dualrel_jax.inference.predict_by_tasks import check_tasks, predict_by_tasks
 from dualrel_jax.inference.predict_volume import (
     check_output_paths,
@@ -75,6 +76,8 @@ def _predict(run: Run, output: Path, tasks: Tasks | None) -> dict[str, Path]:
             f"{run.pixel_nm[0]:g} x {run.pixel_nm[1]:g} nm; --config.predict.voxel_nm=z,y,x sets them."
         )
     check_settings(volume, settings)
+    check_edge(volume, settings.edge_nm)
+    edge_nm, settings.edge_nm = settings.edge_nm, 0.0  # of the finished mask
     asked, settings.region = settings.region, region_at_level(settings.region, volume)
     region = parse_region(settings.region, volume.shape)
     open_writers(volume, region, output, settings)  # refuses what cannot be written
@@ -87,6 +90,9 @@ def _predict(run: Run, output: Path, tasks: Tasks | None) -> dict[str, Path]:
         paths, share = predict_by_tasks(run, choice, volume, output, settings=settings, tasks=tasks)
     else:
         paths, share = predict_volume(choice.predictor, run.variables, volume, output, settings, pixel_nm=run.pixel_nm)
+    if edge_nm:
+        print(f"The masks are {'grown' if edge_nm > 0 else 'shrunk'} by {abs(edge_nm):g} nm.")
+        share = move_edges_on_disk(volume, region, output, settings, edge_nm)
     where = f"the region {asked}" if asked else f"the {len(volume)} slices"
     print(f"Mitochondria fill {100 * share:.1f} % of {where} of {volume.path}.")
     for name, path in paths.items():

@@ -1,0 +1,86 @@
+"""Masks grown or shrunk by a distance, on disk, block by block."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+from ml_collections import ConfigDict
+from scipy import ndimage
+
+from dualrel_jax.data.io.volume import Volume, open_volume
+from dualrel_jax.data.io.voxel import Voxel
+from dualrel_jax.data.io.writers import VolumeWriter
+from dualrel_jax.errors import InputError
+from dualrel_jax.inference.predict_volume import grey_range, open_writers
+from dualrel_jax.inference.prediction_record import write_beside
+from dualrel_jax.inference.windows import Region, slabs
+from dualrel_jax.utils.jsonl import read_json
+
+SIDE, DEPTH = 1024, 16  # of a block, where the mask may be written in blocks; its least slices
+APART_NM = 1e9  # nm between slices whose distance is unknown
+
+
+def check_edge(volume: Volume, edge_nm: float) -> None:
+    """InputError where a distance in nm has no meaning."""
+    if edge_nm and volume.voxel_nm is None:
+        raise InputError(
+            f"config.predict.edge_nm is {edge_nm:g}, but {volume.path} does not state its voxel size; set it by "
+            "--voxel-nm z,y,x, in nm."
+        )
+
+
+def move_edges_on_disk(volume: Volume, region: Region, output: Path, settings: ConfigDict, edge_nm: float) -> float:
+    """Grows or shrinks the finished mask `output` of a region of `volume`, with its picture and its record.
+
+    The mask keeps its name and its place until the new one is complete.
+
+    Returns:
+        Fraction of the region that is mitochondrion.
+    """
+    mask = open_volume(output, verbose=False)
+    with settings.unlocked():
+        settings.probability = False  # which stays as it is
+    (writer,) = open_writers(volume, region, output, settings).values()
+    with writer:
+        count = move_edges(mask, writer, volume.voxel_nm, edge_nm)
+    record = read_json(output.with_name(f"{output.stem}.json"), {}, "predict again")
+    record["config.predict.edge_nm"] = edge_nm
+    write_beside(volume, region, grey_range(volume, settings.intensity_range), output, record)
+    return count / math.prod(mask.shape)
+
+
+def move_edges(mask: Volume, writer: VolumeWriter, voxel_nm: Voxel, edge_nm: float) -> int:
+    """Writes a mask (z y x, above 0) grown or shrunk by `edge_nm`, block by block; -> its voxels.
+
+    Each block is read with all that its distances reach, so the result is that of the whole mask.
+    """
+    nm = tuple(APART_NM if math.isnan(size) else size for size in voxel_nm)
+    reach = [int(abs(edge_nm) / size) for size in nm]
+    side = SIDE if writer.resumable else max(mask.shape)
+    count = 0
+    depth = -(-DEPTH // writer.chunk[0]) * writer.chunk[0]
+    for z in slabs(slice(0, mask.shape[0]), depth):
+        for y in slabs(slice(0, mask.shape[1]), side):
+            for x in slabs(slice(0, mask.shape[2]), side):
+                outer = [
+                    slice(max(part.start - far, 0), min(part.stop + far, length))
+                    for part, far, length in zip((z, y, x), reach, mask.shape, strict=True)
+                ]
+                moved = moved_mask(mask[tuple(outer)] > 0, nm, edge_nm)
+                kept = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip((z, y, x), outer, strict=True))
+                block = moved[kept]
+                writer.write_block((z.start, y.start, x.start), np.where(block, np.uint8(255), np.uint8(0)))
+                count += int(np.count_nonzero(block))
+    return count
+
+
+def moved_mask(mask: np.ndarray, voxel_nm: tuple[float, float, float], edge_nm: float) -> np.ndarray:
+    """A mask z y x, bool, with all voxels added that are at most `edge_nm` from one of it, centre to centre.
+
+    Below 0 the same is done to the background, so that the mask shrinks. What lies outside the array adds nothing.
+    """
+    if not edge_nm or mask.all() or not mask.any():
+        return mask
+    growing = mask if edge_nm > 0 else ~mask
+    near = ndimage.distance_transform_edt(~growing, sampling=voxel_nm) <= abs(edge_nm) * (1 + 1e-9)
+    return near if edge_nm > 0 else ~near
