@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from dualrel_jax.data.datasets.own import parse_voxel
 from dualrel_jax.data.io.outputs import check_output
 from dualrel_jax.data.io.remote import RemotePath, as_place, beside
+from dualrel_jax.data.io.remote import remove as remove_place
 from dualrel_jax.data.io.volume import Volume, intensity_range, open_volume, to_uint8
 from dualrel_jax.data.io.voxel import Voxel, check_likely
 from dualrel_jax.data.io.writers import check_outputs, open_writer
@@ -96,6 +97,8 @@ def _segment_instances(workdir: Path, config: ConfigDict, output: Path, tasks: T
     sums = number_instances(job, tasks)
     dtype = np.uint16 if len(sums.voxels) < 2**16 else np.uint32
     writer = open_writer(output, job.shape, dtype, job.voxel_nm, keep=True)
+    if isinstance(output, RemotePath) and not any((folder / "blocks").glob("*")):
+        remove_place(output)  # an earlier output, whose numbers would stay where there are none now
     if not writer.part.exists():  # what earlier blocks were written to is gone, or complete
         remove(folder / "blocks")
     with writer:

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import stores
+from ml_collections import ConfigDict
 from scipy import ndimage
 
 import dualrel_jax
@@ -15,6 +16,7 @@ from dualrel_jax.data.io import ome_zarr, remote
 from dualrel_jax.data.io.volume import open_volume
 from dualrel_jax.data.io.writers import open_writer
 from dualrel_jax.errors import InputError
+from dualrel_jax.segment_instances import segment_instances
 
 predict_module = importlib.import_module("dualrel_jax.predict")  # dualrel_jax.predict is the function
 
@@ -168,3 +170,26 @@ def test_shards_hold_many_chunks_and_are_written_once(predict, pyramid, tmp_path
         np.testing.assert_array_equal(*(open_volume(f"{p['mask']}:{level}")[:] for p in (plain, paths)))
     assert len([*paths["probability"].glob("0/c/*/*/*")]) == 2 * 2 * 2
     assert len([*plain["probability"].glob("0/c/*/*/*")]) == 2 * 4 * 5
+
+
+def test_instances_of_a_store_are_counted_in_the_store(s3, tmp_path, monkeypatch):
+    probability = np.zeros((6, 60, 72), np.uint8)
+    probability[1:5, 10:30, 8:30] = probability[2:4, 40:55, 40:64] = 200
+    settings = dualrel_jax.get_config("supervised:own")
+    settings = ConfigDict({"predict": settings.predict, "instances": settings.instances})
+    counts = {}
+    for place in ("s3://bucket/counted", str(tmp_path)):
+        with open_writer(f"{place}/p_probability.zarr", probability.shape, np.uint8, (20.0, 20.0, 20.0)) as writer:
+            for z, image in enumerate(probability):
+                writer.write(z, image)
+        settings.instances.update({"input": f"{place}/p_probability.zarr", "output": f"{place}/instances.zarr"})
+        for smallest_um3 in (0.0, 0.01):  # the second output replaces the first, with one instance less
+            settings.instances.min_um3 = smallest_um3
+            paths = segment_instances(tmp_path / "run", settings)
+        counts[place] = open_volume(paths["instances"])[:], paths["csv"].read_text()
+    np.testing.assert_array_equal(*(labels for labels, _ in counts.values()))
+    assert {int(labels.max()) for labels, _ in counts.values()} == {1}
+    assert len({table for _, table in counts.values()}) == 1
+    assert {path.name for path in (tmp_path / "run/instances").iterdir()} == {
+        f"instances.{n}" for n in ("csv", "json", "png")
+    }

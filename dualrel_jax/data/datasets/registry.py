@@ -134,6 +134,12 @@ def load_dataset(config: ConfigDict) -> Dataset:
     train, validation = regions(config, raw.sources["train"], raw.train, raw.validation)
     pixel_nm = _training_pixel(config, sources)
     ranges = {split: intensity_range(source.image, source.zs) for split, source in sources.items()}
+    for split, (low, high) in ranges.items():
+        if low == high and sources[split].rule is None:
+            raise InputError(
+                f"{sources[split].image.path} holds nothing but {low:g} in the places looked at; expected tissue: name "
+                "a box of it that holds some, such as volume.zarr[0:99,5000:9000,5000:9000]."
+            )
 
     def part(name: str, split: str, zs: Sequence[int], window: tuple[slice, slice] | None = None) -> Part:
         source = sources[split]

@@ -427,3 +427,9 @@ def test_labels_of_a_box_of_a_large_store(pyramids):
     whole = open_volume(pyramids / "em.zarr", verbose=False)
     np.testing.assert_array_equal(part.image[2], whole[3, 40:200, 30:230])
     assert part.shape_at_training == (160, 200) and len(part.labelled_zs) == 4
+
+
+def test_an_empty_volume_without_labels_is_refused(own, tmp_path):
+    tifffile.imwrite(tmp_path / "empty.tif", np.zeros((5, 40, 48), np.uint8), photometric="minisblack")
+    with pytest.raises(InputError, match="empty.tif holds nothing but 0 in the places looked at"):
+        load_dataset(own(MASK, unlabelled=str(tmp_path / "empty.tif")))
