@@ -132,10 +132,11 @@ class Volume:
             ) from error
 
     def describe(self) -> str:
-        """One line: where, format, axes, shape, type, voxel size."""
+        """One line: where, format, level of a pyramid, axes, shape, type, voxel size."""
         sizes = ["?" if math.isnan(size) else f"{size:g}" for size in self.voxel_nm or ()]
         voxel = f"voxel {format_shape(sizes)} nm" if sizes else "voxel size unknown"
-        return f"{self.path}: {self.format}, axes z y x, {format_shape(self.shape)}, {self.dtype}, {voxel}"
+        level = f", level {self.level.index} of 0 to {self.level.count - 1}" if self.level else ""
+        return f"{self.path}: {self.format}{level}, axes z y x, {format_shape(self.shape)}, {self.dtype}, {voxel}"
 
 
 def open_volume(

@@ -44,7 +44,8 @@ def test_the_level_is_said_with_its_reason(pyramid, capsys):
     open_volume(pyramid, choice=Choice("auto"))
     assert "Level 0 of 0 to 2 is read: the pixel size of the training is unknown." in capsys.readouterr().out
     open_volume(pyramid)
-    assert "Level" not in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "Level" not in shown and "zarr 3, 0, level 0 of 0 to 2, axes z y x" in shown
 
 
 def test_a_level_lies_where_its_voxels_were(pyramid):
