@@ -40,7 +40,7 @@ def write_places(workdir: Path, config: ConfigDict) -> dict[str, Path]:
     record = path.with_name(f"{path.stem.removesuffix('_probability')}.json")
     fields = {"volume": str, "config.predict.region": str}
     made_from = read_json(record, fields, "give the probability volume that dualrel predict wrote")
-    image = open_volume(made_from["volume"], verbose=False)
+    image = open_volume(made_from["volume"], probability.voxel_nm, verbose=False)
     corner = [part.start for part in parse_region(made_from["config.predict.region"], image.shape)]
     places = draw_places(probability, config.suggest.points, config.seed) + corner
     folder = workdir / "points"
@@ -98,4 +98,4 @@ def draw_pictures(image: Volume, places: np.ndarray, path: Path) -> Path:
             for line, size in zip((rows, columns), image.shape[1:], strict=True)
         ]
         panels.append((np.pad(seen, margin), ring, None, f"line {number + 1}: z {z}, y {y}, x {x}"))
-    return overlays.mask_sheet(panels, path, image.voxel_nm and image.voxel_nm[1:])
+    return overlays.mask_sheet(panels, path, image.voxel_nm and image.voxel_nm[1:], meaning="place to classify")

@@ -36,8 +36,17 @@ def mask_outlines(
     return mask_sheet([(image, mask, label, title)], path, pixel_nm)
 
 
-def mask_sheet(panels: Sequence[tuple], path: str | Path, pixel_nm: float | tuple[float, float] | None = None) -> Path:
-    """Draws several slices, each `(image, mask, label, title)` as in `mask_outlines`, in one picture."""
+def mask_sheet(
+    panels: Sequence[tuple],
+    path: str | Path,
+    pixel_nm: float | tuple[float, float] | None = None,
+    *,
+    meaning: str = "predicted",
+) -> Path:
+    """Draws several slices, each `(image, mask, label, title)` as in `mask_outlines`, in one picture.
+
+    `meaning`: of the outlines of the masks, for the legend.
+    """
     if not panels:
         raise ValueError("expected at least one slice to draw")
     columns = min(4, math.ceil(math.sqrt(len(panels))))
@@ -55,7 +64,7 @@ def mask_sheet(panels: Sequence[tuple], path: str | Path, pixel_nm: float | tupl
         _draw_outlines(axes, mask, label)
         if pixel_nm is not None:
             canvas.scale_bar(axes, image.shape, float(np.ravel(pixel_nm)[-1]))
-    _mask_legend(figure, panels)
+    _mask_legend(figure, panels, meaning)
     return canvas.save(figure, path)
 
 
@@ -72,14 +81,14 @@ def _draw_outlines(axes, mask: np.ndarray | None, label: np.ndarray | None) -> N
         axes.add_collection(LineCollection(canvas.borders(mask), colors=PREDICTED, linewidths=1.5))
 
 
-def _mask_legend(figure, panels: Sequence[tuple]) -> None:
+def _mask_legend(figure, panels: Sequence[tuple], meaning: str) -> None:
     """What the colours mean, below the panels; only the colours that are drawn."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     labels, handles = [label for _, _, label, _ in panels if label is not None], []
     if any(mask is not None for _, mask, _, _ in panels):
-        handles.append(Line2D([], [], color=PREDICTED, linewidth=2, label="predicted"))
+        handles.append(Line2D([], [], color=PREDICTED, linewidth=2, label=meaning))
     if labels:
         handles.append(Line2D([], [], color=TRUE, linewidth=3.5, label="true"))
     if any((label == IGNORE).any() for label in labels):
