@@ -76,7 +76,7 @@ def _predict(run: Run, output: Path, tasks: Tasks | None) -> dict[str, Path]:
             f"{run.pixel_nm[0]:g} x {run.pixel_nm[1]:g} nm; --config.predict.voxel_nm=z,y,x sets them."
         )
     check_settings(volume, settings)
-    check_edge(volume, settings.edge_nm)
+    check_edge(volume, output, settings.edge_nm)
     edge_nm, settings.edge_nm = settings.edge_nm, 0.0  # of the finished mask
     asked, settings.region = settings.region, region_at_level(settings.region, volume)
     region = parse_region(settings.region, volume.shape)

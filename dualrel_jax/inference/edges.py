@@ -7,6 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from scipy import ndimage
 
+from dualrel_jax.data.io.remote import RemotePath
 from dualrel_jax.data.io.volume import Volume, open_volume
 from dualrel_jax.data.io.voxel import Voxel
 from dualrel_jax.data.io.writers import VolumeWriter
@@ -20,8 +21,13 @@ SIDE, DEPTH = 1024, 16  # of a block, where the mask may be written in blocks; i
 APART_NM = 1e9  # nm between slices whose distance is unknown
 
 
-def check_edge(volume: Volume, edge_nm: float) -> None:
-    """InputError where a distance in nm has no meaning."""
+def check_edge(volume: Volume, output: Path | RemotePath, edge_nm: float) -> None:
+    """InputError where a distance in nm has no meaning, or the finished mask cannot be replaced by a moved one."""
+    if edge_nm and not isinstance(output, Path):
+        raise InputError(
+            f"config.predict.edge_nm is {edge_nm:g}, but {output} lies in a store; expected an output on a disk: leave "
+            "edge_nm at 0, or copy the mask there afterwards."
+        )
     if edge_nm and volume.voxel_nm is None:
         raise InputError(
             f"config.predict.edge_nm is {edge_nm:g}, but {volume.path} does not state its voxel size; set it by "

@@ -1,5 +1,7 @@
 """Masks grown and shrunk by a distance."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -55,4 +57,4 @@ def test_slices_of_unknown_distance_are_moved_alone():
     moved = edges.moved_mask(mask, (edges.APART_NM, 8.0, 8.0), 8.0)
     assert moved.sum() == 5 and moved[1].sum() == 5
     with pytest.raises(InputError, match="does not state its voxel size"):
-        edges.check_edge(Volume.from_array(mask), 5.0)
+        edges.check_edge(Volume.from_array(mask), Path("mask.tif"), 5.0)
