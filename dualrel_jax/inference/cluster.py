@@ -10,7 +10,6 @@ import queue
 import re
 import shutil
 import signal
-import tempfile
 import uuid
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -168,10 +167,8 @@ def _open_slurm(settings: dict, stack: contextlib.ExitStack, distributed) -> tup
         raise InputError(f"--cluster needs dask-jobqueue ({error}); pip install 'dualrel-jax[cluster]'.") from error
     settings = dict(settings)
     jobs = settings.pop("jobs")
+    settings.setdefault("shared_temp_directory", os.getcwd())  # keys of this command, which its jobs read
     try:
-        shared = settings.get("shared_temp_directory", os.getcwd())
-        keys = tempfile.TemporaryDirectory(prefix=".dualrel-keys-", dir=shared, ignore_cleanup_errors=True)
-        settings["shared_temp_directory"] = stack.enter_context(keys)  # of this command; its jobs read them
         cluster = SLURMCluster(
             processes=1,
             worker_extra_args=["--nthreads", "1", "--memory-limit", "0"],
