@@ -266,8 +266,8 @@ def terabytes() -> Table:
         rows.append([f"{terabyte} TB", gpus, hours, needed, max(hours, terabyte * 1000 * read / 3600)])
     note = (
         f"1 byte a voxel, voxels of 8 nm, default settings, chunks as ours: {pixels:.2f} pixels are predicted and "
-        f"{read:.2f} bytes read per voxel, so that an H100 of {H100_MPIXEL_S} Mpixel/s does {rate:.1f} Mvoxel/s. Calculated, not "
-        "measured."
+        f"{read:.2f} bytes read per voxel, so that an H100 of {H100_MPIXEL_S} Mpixel/s does {rate:.1f} Mvoxel/s. "
+        "Calculated, not measured."
     )
     columns = ["volume", "H100", "hours", "GB/s the store must give", "hours from a store of 1 GB/s"]
     return Table("Terabytes", columns, rows, note)
