@@ -81,8 +81,8 @@ def open_cluster(text: str) -> Iterator[Tasks]:
 
 def _silence_dask() -> None:
     """Dask's own reports; errors of tasks are named at the end."""
-    for name in ("distributed", "tornado", *logging.root.manager.loggerDict):
-        if name.startswith(("distributed", "tornado")):
+    for name in ("distributed", "tornado", "asyncio", *logging.root.manager.loggerDict):
+        if name.startswith(("distributed", "tornado", "asyncio")):
             logging.getLogger(name).setLevel(_SILENT)
 
 
@@ -162,14 +162,27 @@ def _open_slurm(settings: dict, stack: contextlib.ExitStack, distributed) -> tup
     if not shutil.which("sbatch"):
         raise InputError("--cluster names Slurm jobs, but there is no sbatch here; run it where sbatch works.")
     try:
-        from dask_jobqueue import SLURMCluster
+        from dask_jobqueue.slurm import SLURMCluster, SLURMJob
     except ImportError as error:
         raise InputError(f"--cluster needs dask-jobqueue ({error}); pip install 'dualrel-jax[cluster]'.") from error
     settings = dict(settings)
     jobs = settings.pop("jobs")
     settings.setdefault("shared_temp_directory", os.getcwd())  # keys of this command, which its jobs read
+    refusals = queue.SimpleQueue()  # of each job, or None where it was taken
+
+    class Job(SLURMJob):
+        async def _submit_job(self, script_filename: str) -> str:
+            try:
+                answer = await super()._submit_job(script_filename)
+            except Exception as error:
+                refusals.put(error)
+                raise
+            refusals.put(None)
+            return answer
+
     try:
         cluster = SLURMCluster(
+            job_cls=Job,
             processes=1,
             worker_extra_args=["--nthreads", "1", "--memory-limit", "0"],
             scheduler_options={"dashboard_address": "127.0.0.1:8787"},
@@ -179,19 +192,16 @@ def _open_slurm(settings: dict, stack: contextlib.ExitStack, distributed) -> tup
         )
         stack.callback(_close, cluster)
         cluster.scale(jobs=jobs)
-        cluster.sync(_submitted, cluster)
+        if refusal := _next(refusals):
+            raise refusal
     except (RuntimeError, ValueError, OSError) as error:
         reason = " ".join(str(error).partition("stderr:")[2].split()) or " ".join(str(error).split())
         raise InputError(f"Slurm does not take the jobs ({reason[:300]}); correct the file of --cluster.") from error
-    cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs)
+    cluster.adapt(minimum_jobs=jobs, maximum_jobs=jobs, interval="30s")
     client = distributed.Client(cluster)
     stack.callback(_close, client)
     print(f"{jobs} Slurm jobs are asked for; tasks start with the first of them")
     return client, None
-
-
-async def _submitted(cluster) -> None:
-    await cluster
 
 
 def _close(opened) -> None:
@@ -274,7 +284,7 @@ class _Cluster:
 
 
 def _next(ended: queue.SimpleQueue) -> Any:
-    """The next future that has ended; a place where the command stops after a signal."""
+    """The next entry; a place where the command stops after a signal."""
     while True:
         interrupt.check()
         with contextlib.suppress(queue.Empty):
