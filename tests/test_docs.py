@@ -151,7 +151,7 @@ SMALL += ("train.second_stage_fraction=0",)  # it would be compiled for every gu
 SMALL += ("train.optimizer=adamw", "train.batch_labelled=4", "train.batch_unlabelled=4", "profile.start_step=2")
 SMALL_BENCHMARK = ("--config.only=supervised", "--config.seeds=1", "--config.labelled=1/32", "--config.bounds=False")
 OWN_FILES = "--image volume.tif --labels masks --voxel-nm 30,8,8"
-NOT_RUN = ("download", "--coordinator", "gcloud")  # needs a network, or several machines
+NOT_RUN = ("--points", "download", "--coordinator", "gcloud")  # needs a person, a network, or several machines
 QUICK = ("--help", "doctor")  # of any page, in the default tests
 
 
