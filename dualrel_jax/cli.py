@@ -268,6 +268,8 @@ def _unknown_word(word: str, name: str) -> InputError:
     flag = word.partition("=")[0]
     command = COMMANDS[name]
     flags = [*command.options, "--set", "--help", *(["--method", "--config"] if command.starts else [])]
+    flags += ["--cluster"] if command.mode in ON_A_CLUSTER else []
+    flags += ["--compare"] if name == "figures" else []
     fields = {key.rpartition(".")[2]: key for key in fields_of("dualrel")}
     asked = flag.strip("-").replace("-", "_")
     if near := difflib.get_close_matches(flag, flags, n=1, cutoff=0.7):
