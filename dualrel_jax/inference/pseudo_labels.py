@@ -25,24 +25,19 @@ SIDE_PX, SLAB = 2048, 16  # largest side of that middle; slices of a slab
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PseudoLabelledPart(Part):
-    """A part whose slices `labelled_zs` have a label: the true one or, where there is none, a pseudo-label.
+    """Slices with pseudo-labels in place of labels.
 
     Attributes:
-      true: the part, with true labels on its `labelled_zs` alone.
-      boxes: of each slab the box z y x in the part's view, its probabilities 0..255, and the threshold of its masks.
+      slabs: of each its slices in the volume, the probabilities 0..255 of its window, and the threshold of its masks.
     """
 
-    true: Part
-    boxes: tuple[tuple[tuple[slice, slice, slice], Volume, float], ...]
+    slabs: tuple[tuple[slice, Volume, float], ...]
 
     def native_label_at(self, z: int) -> np.ndarray:
-        if z in self.true.labelled_zs:
-            return self.true.native_label_at(z)
-        label = np.full(self.view.shape[1:], IGNORE, np.uint8)
-        for (zs, *window), probability, threshold in self.boxes:
+        for zs, probability, threshold in self.slabs:
             if zs.start <= z < zs.stop:
-                label[*window] = label_of(probability[z - zs.start] / np.float32(255), threshold)
-        return label
+                return label_of(probability[z - zs.start] / np.float32(255), threshold)
+        raise ValueError(f"slice {z} has no pseudo-label")
 
 
 def label_of(probability: np.ndarray, threshold: float) -> np.ndarray:
@@ -52,28 +47,29 @@ def label_of(probability: np.ndarray, threshold: float) -> np.ndarray:
 
 
 def pseudo_labelled(run: Run, partition: Partition, folder: Path) -> tuple[Dataset, Partition]:
-    """The data set of `run` with pseudo-labels by its model, and the partition that labels all these slices.
+    """The data set of `run` with parts of pseudo-labels by its model added, and the partition that uses all labels.
 
     The predictions are kept in `folder`, where a stopped call is continued. Head, threshold and averages are those by
-    which `predict` segments the same volumes. Only slices that were trained with a label keep their true one.
+    which `predict` segments the same volumes. A slice that was trained with its label keeps it.
     """
-    labelled = set(partition.labelled)
-    parts = []
-    for part in run.dataset.train:
-        true_zs = tuple(z for z in part.labelled_zs if (part.name, z) in labelled)
-        parts.append(_pseudo_labelled_part(run, dataclasses.replace(part, labelled_zs=true_zs), folder))
-    entries = tuple((part.name, z) for part in parts for z in part.labelled_zs)
-    return dataclasses.replace(run.dataset, train=tuple(parts)), Partition(entries, ())
+    parts = [_pseudo_part(run, part, set(partition.labelled), folder) for part in run.dataset.train]
+    entries = [*partition.labelled, *((part.name, z) for part in parts for z in part.labelled_zs)]
+    return dataclasses.replace(run.dataset, train=(*run.dataset.train, *parts)), Partition(tuple(entries), ())
 
 
-def _pseudo_labelled_part(run: Run, part: Part, folder: Path) -> PseudoLabelledPart:
-    boxes = []
-    for i, box in enumerate(boxes_of(part)):
+def _pseudo_part(run: Run, part: Part, labelled: set[tuple[str, int]], folder: Path) -> PseudoLabelledPart:
+    """The part's slices without a used label, of a large volume the middle of some of them."""
+    slabs = []
+    for i, (zs, *window) in enumerate(boxes_of(part)):
         output = folder / f"{part.name.replace('/', '_')}_{i}.zarr"
-        boxes.append((box, *_predicted(run, part, box, output)))
-    zs = sorted({*part.labelled_zs, *(z for (zs, *_), *_ in boxes for z in part.zs if zs.start <= z < zs.stop)})
+        slabs.append((zs, *_predicted(run, part, (zs, *window), output)))
+    free = [z for z in part.zs if (part.name, z) not in labelled and any(zs.start <= z < zs.stop for zs, *_ in slabs)]
+    window = tuple(
+        slice(side.start + corner, side.stop + corner) for side, corner in zip(window, part.corner, strict=True)
+    )
     fields = {field.name: getattr(part, field.name) for field in dataclasses.fields(Part)}
-    return PseudoLabelledPart(**{**fields, "labelled_zs": tuple(zs)}, true=part, boxes=tuple(boxes))
+    fields |= {"name": f"{part.name}/pseudo", "labelled_zs": tuple(free), "window": window}
+    return PseudoLabelledPart(**fields, slabs=tuple(slabs))
 
 
 def boxes_of(part: Part) -> list[tuple[slice, slice, slice]]:

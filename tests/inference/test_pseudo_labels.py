@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dualrel_jax.constants import IGNORE
+from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.data.datasets.registry import load_dataset
 from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.inference import pseudo_labels, run
@@ -25,20 +26,15 @@ def test_a_pixel_close_to_the_threshold_is_ignored():
     np.testing.assert_array_equal(labels, [0, 0, IGNORE, IGNORE, IGNORE, 1, 1])
 
 
-def test_true_labels_stay_and_other_slices_have_pseudo_labels(part):
-    z, y, x = part.image.shape
-    true = dataclasses.replace(part, labelled_zs=(2,))
-    probability = Volume.from_array(np.full((4, y, 10), 200, np.uint8))
-    box = slice(1, 5), slice(0, y), slice(5, 15)
-    labelled = pseudo_labels.PseudoLabelledPart(
-        **{field.name: getattr(part, field.name) for field in dataclasses.fields(part)},
-        true=true,
-        boxes=((box, probability, 0.5),),
-    )
-    np.testing.assert_array_equal(labelled.native_label_at(2), part.native_label_at(2))
-    pseudo = labelled.native_label_at(3)
-    assert (pseudo[:, 5:15] == 1).all()
-    assert (np.delete(pseudo, range(5, 15), axis=1) == IGNORE).all()
+def test_slices_of_a_slab_have_the_labels_of_its_probabilities(part):
+    fields = {field.name: getattr(part, field.name) for field in dataclasses.fields(part)}
+    y, x = part.view.shape[1:]
+    probability = np.zeros((3, y, x), np.uint8)
+    probability[1, :, 5:15] = 200
+    slabs = ((slice(2, 5), Volume.from_array(probability), 0.5),)
+    labelled = pseudo_labels.PseudoLabelledPart(**fields, slabs=slabs)
+    np.testing.assert_array_equal(labelled.native_label_at(3), probability[1] > 0)
+    assert not labelled.native_label_at(4).any()
 
 
 def test_of_a_large_volume_slabs_are_labelled(part):
@@ -61,6 +57,14 @@ def test_the_second_stage_learns_from_masks_of_the_first(method, small_config, t
     assert "Second stage: 3 steps" in capsys.readouterr().out
     first, second = run.load_run(tmp_path / "two" / "first_stage"), run.load_run(tmp_path / "two")
     assert (first.step, second.step) == (6, 3)
+    dataset, partition = pseudo_labels.pseudo_labelled(
+        first, Partition.load(tmp_path / "two" / "partition.json"), tmp_path / "two" / "first_stage" / "pseudo_labels"
+    )
+    true, pseudo = dataset.train
+    labelled = [z for name, z in partition.labelled if name == true.name]
+    assert labelled and set(labelled).isdisjoint(pseudo.labelled_zs)  # a label is never replaced
+    assert sorted([*labelled, *pseudo.labelled_zs]) == list(true.zs)
+    assert pseudo.shape_at_training == true.shape_at_training
     config.train.second_stage_fraction = 0.0
     train(config, tmp_path / "alone")
     for a, b in zip(*map(jax.tree.leaves, (run.load_run(tmp_path / "alone").variables, first.variables)), strict=True):
