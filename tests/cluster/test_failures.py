@@ -19,7 +19,7 @@ from dualrel_jax.data.io.writers import open_writer
 
 pytestmark = pytest.mark.slow
 
-BOXES = 12
+BOXES = 16
 
 
 class Command:
@@ -94,18 +94,18 @@ def assert_same(output, expected):
 def test_a_worker_and_then_the_client_are_killed(untrained_run, volume, expected, tmp_path):
     output = tmp_path / "mask.zarr"
     command = Command(untrained_run, volume, output, "local:3")
-    command.wait_for(2)
+    command.wait_for(1)
     workers = command.workers()
     assert len(workers) == 3
     workers[0].kill()
-    command.wait_for(6)
+    command.wait_for(4)
     workers = command.workers()
     command.process.kill()
     command.process.wait()
     psutil.wait_procs(workers, timeout=30)
     assert not any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in workers)
     done = command.boxes_done()
-    assert 6 <= done < BOXES and not output.exists()
+    assert 4 <= done < BOXES and not output.exists()
     again = Command(untrained_run, volume, output, "local:3")
     code, printed = again.end()
     assert code == 0, printed
