@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-NAMES = ("training", "prototypes", "prediction", "input", "startup", "memory", "devices", "instances")
+NAMES = ("training", "prototypes", "prediction", "input", "startup", "memory", "devices", "instances", "cluster")
 
 
 def main() -> int:
