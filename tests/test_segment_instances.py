@@ -153,7 +153,7 @@ def test_bad_input_is_a_sentence(config, tmp_path, change, message):
 
 
 def test_no_prediction_yet(config, tmp_path):
-    with pytest.raises(InputError, match="segment a volume first with --mode=predict"):
+    with pytest.raises(InputError, match="segment a volume first .dualrel predict"):
         segment_instances(tmp_path / "elsewhere", config)
 
 
