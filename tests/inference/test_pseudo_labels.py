@@ -1,7 +1,6 @@
 """Pseudo-labels of a training's own volumes, and the second stage that learns from them."""
 
 import dataclasses
-import json
 
 import jax
 import numpy as np
@@ -49,43 +48,42 @@ def test_of_a_large_volume_slabs_are_labelled(part):
     assert all(side.stop - side.start <= pseudo_labels.SIDE_PX for _, *window in boxes for side in window)
 
 
-@pytest.mark.parametrize("method", ["supervised", pytest.param("dualrel", marks=pytest.mark.slow)])
-def test_the_second_stage_learns_from_masks_of_the_first(method, small_config, tmp_path, capsys):
+def leaves(variables):
+    return jax.tree.leaves(jax.device_get(variables))
+
+
+def test_the_second_stage_learns_from_masks_of_the_first_and_continues_bit_for_bit(small_config, tmp_path, capsys):
+    config = small_config("supervised")
+    config.data.validation_region = "none"
+    config.train.update({"second_stage_fraction": 2 / 3, "checkpoint_every_steps": 2})
+    whole = leaves(train(config, tmp_path).teacher)
+    assert "Second stage: 4 steps" in capsys.readouterr().out
+    first, partition = run.load_run(tmp_path / "first_stage"), Partition.load(tmp_path / "partition.json")
+    assert first.step == 6
+    assert any(not np.array_equal(a, b) for a, b in zip(leaves(first.variables), whole, strict=True))
+    folder = tmp_path / "first_stage" / "pseudo_labels"
+    dataset, taught = pseudo_labels.pseudo_labelled(first, partition, folder)
+    true, pseudo = dataset.train
+    labelled = [z for name, z in taught.labelled if name == true.name]
+    assert [(true.name, z) for z in labelled] == list(partition.labelled)  # pseudo-labels are no labels
+    assert sorted([*labelled, *pseudo.labelled_zs]) == list(true.zs)  # and replace none
+    assert pseudo.shape_at_training == true.shape_at_training
+
+    (tmp_path / "checkpoints" / "4").rename(tmp_path / "gone")
+    written = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    again = leaves(train(config, tmp_path).teacher)
+    for a, b in zip(whole, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert written == {path: path.stat().st_mtime_ns for path in written}  # not predicted again
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["dualrel", "cps"])
+def test_the_first_stage_is_the_training_without_a_second(method, small_config, tmp_path):
     config = small_config(method)
     config.train.update({"second_stage_fraction": 0.5, "eval_every_steps": 6})
     train(config, tmp_path / "two")
-    assert "Second stage: 3 steps" in capsys.readouterr().out
-    first, second = run.load_run(tmp_path / "two" / "first_stage"), run.load_run(tmp_path / "two")
-    assert (first.step, second.step) == (6, 3)
-    dataset, partition = pseudo_labels.pseudo_labelled(
-        first, Partition.load(tmp_path / "two" / "partition.json"), tmp_path / "two" / "first_stage" / "pseudo_labels"
-    )
-    true, pseudo = dataset.train
-    labelled = [z for name, z in partition.labelled if name == true.name]
-    assert labelled and set(labelled).isdisjoint(pseudo.labelled_zs)  # a label is never replaced
-    assert sorted([*labelled, *pseudo.labelled_zs]) == list(true.zs)
-    assert pseudo.shape_at_training == true.shape_at_training
     config.train.second_stage_fraction = 0.0
-    train(config, tmp_path / "alone")
-    for a, b in zip(*map(jax.tree.leaves, (run.load_run(tmp_path / "alone").variables, first.variables)), strict=True):
-        np.testing.assert_array_equal(a, b)  # the first stage is the training without a second one
-    before, after = (np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(m.variables)]) for m in (first, second))
-    assert not np.array_equal(before, after)
-    partitions = [
-        json.loads((folder / "partition.json").read_text()) for folder in (tmp_path / "two", tmp_path / "alone")
-    ]
-    assert partitions[0] == partitions[1]  # pseudo-labels are no labels
-
-
-def test_a_stopped_second_stage_continues_bit_for_bit(small_config, tmp_path):
-    config = small_config("supervised")
-    config.train.update({"second_stage_fraction": 1.0, "eval_every_steps": 6})
-    whole = jax.tree.leaves(jax.device_get(train(config, tmp_path)))
-    for folder in (tmp_path / "checkpoints").iterdir():
-        if int(folder.name) > 2:
-            folder.rename(tmp_path / f"gone_{folder.name}")
-    masks = {path: path.stat().st_mtime_ns for path in (tmp_path / "first_stage" / "pseudo_labels").rglob("*")}
-    again = jax.tree.leaves(jax.device_get(train(config, tmp_path)))
-    for a, b in zip(whole, again, strict=True):
+    alone = leaves(train(config, tmp_path / "alone").teacher)
+    for a, b in zip(alone, leaves(run.load_run(tmp_path / "two" / "first_stage").variables), strict=True):
         np.testing.assert_array_equal(a, b)
-    assert masks == {path: path.stat().st_mtime_ns for path in masks}  # not predicted again
