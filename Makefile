@@ -6,7 +6,7 @@ DEMO := runs/demo
 .PHONY: demo test lint docs address clean
 
 demo: .venv/installed
-	$(BIN)/dualrel train $(DEMO) --data phantom --steps 400
+	$(BIN)/dualrel train $(DEMO) --data phantom --steps 600
 	$(BIN)/python -m dualrel_jax.data.phantom $(DEMO)/stack.tif
 	$(BIN)/dualrel predict $(DEMO) $(DEMO)/stack.tif
 	@echo; cat $(DEMO)/summary.txt

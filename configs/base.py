@@ -199,7 +199,7 @@ TRAIN = {
         special="new weights",
     ),
     "second_stage_fraction": field(
-        0.5,
+        0.0,
         "steps of a second stage as a fraction of train.steps: it learns from the labels, and from masks of all "
         "training slices that the first stage makes",
         minimum=0,

@@ -60,8 +60,7 @@ def small_config(volume_files):
             config.method.feature_level = 1
         config.train.update({"steps": 6, "crop_px": 32, "batch_labelled": 4, "batch_unlabelled": 4, "devices": 1})
         config.train.update({"log_every_steps": 1, "eval_every_steps": 3, "eval_slices": 2})
-        config.train.update({"checkpoint_every_steps": 2, "second_stage_fraction": 0.0})
-        config.train.optimizer = "adamw"  # Muon compiles five times longer
+        config.train.update({"checkpoint_every_steps": 2, "optimizer": "adamw"})  # Muon compiles five times longer
         config.predict.update({"tile": 48, "overlap": 16})
         return config
 

@@ -147,7 +147,6 @@ def test_the_files_that_contributing_names_exist():
 
 # What makes the commands of the pages quick; the tiny volume is 0.4 µm wide.
 SMALL = ("train.steps=4", "train.crop_px=32", "model.width=4", "model.depth=2", "model.dtype=float32")
-SMALL += ("train.second_stage_fraction=0",)  # it would be compiled for every guide
 SMALL += ("train.optimizer=adamw", "train.batch_labelled=4", "train.batch_unlabelled=4", "profile.start_step=2")
 SMALL_BENCHMARK = ("--config.only=supervised", "--config.seeds=1", "--config.labelled=1/32", "--config.bounds=False")
 OWN_FILES = "--image volume.tif --labels masks --voxel-nm 30,8,8"

@@ -332,7 +332,6 @@ def test_the_whole_program(volume_files, tmp_path):
     flags += ["--config.base.train.steps=3", "--config.base.train.log_every_steps=1", "--config.base.train.devices=1"]
     flags += ["--config.rows.dualrel.method.feature_level=1", "--config.base.predict.tile=48", "--config.processes=2"]
     flags += ["--config.base.predict.overlap=16", "--config.base.train.optimizer=adamw"]
-    flags += ["--config.base.train.second_stage_fraction=0"]
     command = [sys.executable, "-m", "dualrel_jax.benchmark", "--config=configs/benchmark.py:own"]
     command += [f"--workdir={tmp_path}", *flags]
     first = subprocess.run(command, capture_output=True, text=True, timeout=500)

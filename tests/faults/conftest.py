@@ -22,7 +22,6 @@ def training_flags(volume_files):
         "--config.train.batch_unlabelled=4",
         "--config.train.devices=1",
         "--config.train.steps=24",
-        "--config.train.second_stage_fraction=0",
         "--config.train.log_every_steps=2",
         "--config.train.checkpoint_every_steps=3",
         "--mode=train",
