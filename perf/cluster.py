@@ -265,7 +265,7 @@ def terabytes() -> Table:
         needed = rate * gpus * read / 1000
         rows.append([f"{terabyte} TB", gpus, hours, needed, max(hours, terabyte * 1000 * read / 3600)])
     note = (
-        f"1 byte a voxel, voxels of 8 nm, default settings, chunks as ours: {pixels:.2f} pixels are predicted and "
+        f"1 byte per voxel, voxels of 8 nm, default settings, chunks as ours: {pixels:.2f} pixels are predicted and "
         f"{read:.2f} bytes read per voxel, so that an H100 of {H100_MPIXEL_S} Mpixel/s does {rate:.1f} Mvoxel/s. "
         "Calculated, not measured."
     )
