@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 import stores
 from ml_collections import ConfigDict
 from scipy import ndimage
+from stand_in import Dark
 
 import dualrel_jax
 from dualrel_jax.data.io import ome_zarr, remote
@@ -21,18 +21,10 @@ from dualrel_jax.segment_instances import segment_instances
 predict_module = importlib.import_module("dualrel_jax.predict")  # dualrel_jax.predict is the function
 
 
-class Dark:
-    """How dark each pixel is. Dies after `lives` slices."""
+class PlainDark(Dark):
+    """How dark each pixel is."""
 
-    in_flight = slices_at_once = 1
-
-    def __init__(self, lives=math.inf):
-        self.lives, self.calls = lives, 0
-
-    def __call__(self, variables, images):
-        self.calls += 1
-        if self.calls > self.lives:
-            raise KeyboardInterrupt
+    def probability(self, variables, images):
         return 1 - images / np.float32(255)
 
 
@@ -62,7 +54,7 @@ def predict(monkeypatch, tmp_path):
         config.predict.update({"intensity_range": "0,255", "domain": "training", **settings})
         method = SimpleNamespace(main_head="default", prediction_head_elsewhere="default")
         run = SimpleNamespace(config=config, method=method, variables=1.0, pixel_nm=(10.0, 10.0))
-        run.predictor_of = lambda head: network or Dark()
+        run.predictor_of = lambda head: network or PlainDark()
         run.workdir = tmp_path / "run"
         monkeypatch.setattr(predict_module, "load_run", lambda *_: run)
         return predict_module.predict(run.workdir, config)
@@ -128,9 +120,9 @@ def test_a_volume_in_a_store_is_segmented_into_the_store(predict, s3, pyramid, t
 def test_a_prediction_into_a_store_continues_and_is_no_image_before_its_end(predict, s3, tmp_path):
     settings = {"input": "s3://bucket/em.zarr", "output": "s3://bucket/again/mask.zarr", "probability": False}
     with pytest.raises(KeyboardInterrupt):
-        predict(Dark(lives=5), **settings)
+        predict(PlainDark(lives=5), **settings)
     assert "0/zarr.json" in keys("again/mask.zarr") and "zarr.json" not in keys("again/mask.zarr")
-    network = Dark()
+    network = PlainDark()
     paths = predict(network, **settings)
     assert network.calls < 12  # of 12 in two layers and one window
     np.testing.assert_array_equal(open_volume(paths["mask"])[:] > 0, open_volume("s3://bucket/em.zarr:1")[:] < 127.5)
@@ -159,9 +151,9 @@ def test_shards_hold_many_chunks_and_are_written_once(predict, pyramid, tmp_path
     assert ome_zarr.shard_shape(1) == (4, 32, 64)
     plain = predict(input=str(pyramid), output=str(tmp_path / "plain.zarr"), level="0")
     with pytest.raises(KeyboardInterrupt):
-        predict(Dark(lives=9), input=str(pyramid), output=str(tmp_path / "mask.zarr"), level="0", shards=True)
+        predict(PlainDark(lives=9), input=str(pyramid), output=str(tmp_path / "mask.zarr"), level="0", shards=True)
     written = {path: path.stat().st_mtime_ns for path in (tmp_path / "mask.zarr.part").glob("0/c/*/*/*")}
-    network = Dark()
+    network = PlainDark()
     paths = predict(network, input=str(pyramid), output=str(tmp_path / "mask.zarr"), level="0", shards=True)
     assert network.calls < 24 and written
     for path, written_ns in written.items():

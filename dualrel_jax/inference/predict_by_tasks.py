@@ -9,7 +9,6 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from dualrel_jax.data.io.ome_zarr import make_level_part
-from dualrel_jax.data.io.remote import remove
 from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.data.io.writers import VolumeWriter
 from dualrel_jax.errors import InputError
@@ -21,7 +20,7 @@ from dualrel_jax.inference.choice import Choice
 from dualrel_jax.inference.predict_volume import check_settings, grey_range, open_writers, sole_writer, window_side
 from dualrel_jax.inference.prediction_record import THRESHOLD, describe_job, digest_of, write_beside
 from dualrel_jax.inference.region_predictor import RegionPredictor
-from dualrel_jax.inference.resume import check_no_other, progress_path
+from dualrel_jax.inference.resume import check_no_other, continue_or_clear, progress_path
 from dualrel_jax.inference.run import Run
 from dualrel_jax.inference.threshold import UNCALIBRATED
 from dualrel_jax.inference.volume_predictor import VolumePredictor
@@ -84,11 +83,7 @@ def _predict(
     check_no_other(progress_path(output, in_tasks=False), "without --cluster")
     parts = [writer.part for writer in writers.values()]
     progress = BoxProgress(progress_path(output, in_tasks=True), record, parts)
-    if progress.continued:
-        print(f"{output}: continues where it was stopped.")
-    else:
-        for part in parts:
-            remove(part)
+    continue_or_clear(progress.continued, output, parts)
     with contextlib.ExitStack() as stack:
         for writer in writers.values():
             stack.enter_context(writer)

@@ -20,7 +20,7 @@ from dualrel_jax.inference import threshold as threshold_lib
 from dualrel_jax.inference.point_threshold import threshold_of_points
 from dualrel_jax.inference.prediction_record import THRESHOLD, describe_job, write_beside
 from dualrel_jax.inference.region_predictor import RegionPredictor
-from dualrel_jax.inference.resume import PredictionProgress, check_no_other, progress_path
+from dualrel_jax.inference.resume import PredictionProgress, check_no_other, continue_or_clear, progress_path
 from dualrel_jax.inference.slice_predictor import Predictor
 from dualrel_jax.inference.threshold import UNCALIBRATED
 from dualrel_jax.inference.volume_predictor import VolumePredictor
@@ -66,11 +66,7 @@ def _predict_volume(
     job = describe_job(model, volume, settings)
     check_no_other(progress_path(output, in_tasks=True), "with --cluster")
     progress = PredictionProgress(progress_path(output, in_tasks=False) if first.resumable else None, job, parts)
-    if progress.continued:
-        print(f"{output}: continues where it was stopped.")
-    else:
-        for part in parts:
-            remove(part)
+    continue_or_clear(progress.continued, output, parts)
     with contextlib.ExitStack() as stack:
         for writer in writers.values():
             stack.enter_context(writer)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from dualrel_jax.data.io.remote import beside
+from dualrel_jax.data.io.remote import beside, remove
 from dualrel_jax.errors import InputError
 from dualrel_jax.utils import interrupt
 from dualrel_jax.utils.atomic import write_text
@@ -37,6 +37,15 @@ def check_no_other(path: Path, how: str) -> None:
             f"{path} belongs to an unfinished prediction {how}; repeat that command to continue it, or delete the file "
             "to start again."
         )
+
+
+def continue_or_clear(continued: bool, output: Path, parts: Sequence[Path]) -> None:
+    """Prints that the earlier work on `output` continues, or removes the `parts` that are left of it."""
+    if continued:
+        print(f"{output}: continues where it was stopped.")
+        return
+    for part in parts:
+        remove(part)
 
 
 class PredictionProgress:

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from scipy import ndimage
+from stand_in import Dark
 
 import dualrel_jax
 from dualrel_jax.data.io import ome_zarr
@@ -20,15 +21,6 @@ from dualrel_jax.utils import tasks as tasks_lib
 SHAPE = (22, 50, 70)
 VOXEL_NM = (5.0, 5.0, 5.0)
 NAMES = ("mask.zarr", "mask_probability.zarr")
-
-
-class Dark:
-    """A mean over 1 x 5 pixels of how dark they are: not the same in all directions."""
-
-    in_flight = slices_at_once = 1
-
-    def __call__(self, variables, images):
-        return ndimage.uniform_filter1d(variables - images / np.float32(255), 5, axis=-1)
 
 
 @pytest.fixture
