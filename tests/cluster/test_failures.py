@@ -1,5 +1,6 @@
 """What is killed, stopped or damaged while a volume is predicted in tasks: the same command completes it."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -43,8 +44,15 @@ class Command:
     def boxes_done(self):
         return self.tasks.read_text().count('"box"') if self.tasks.exists() else 0
 
+    def wait_for_tasks(self):
+        """Until they are handed out: by then this process has looked at samples of all chunks."""
+        self._wait(self.tasks.exists)
+
     def wait_for(self, boxes):
-        while self.boxes_done() < boxes:
+        self._wait(lambda: self.boxes_done() >= boxes)
+
+    def _wait(self, condition):
+        while not condition():
             assert self.process.poll() is None, self.process.stdout.read()
             time.sleep(0.02)
 
@@ -81,6 +89,19 @@ def expected(untrained_run, volume, tmp_path_factory):
     return arrays(output)
 
 
+@contextlib.contextmanager
+def unanswered_chunk(volume):
+    """Who reads the second last layer of chunks waits as long as this lasts: no command ends before it is killed."""
+    chunk = volume / "0" / "c" / "6" / "0" / "0"
+    aside = chunk.with_name("aside")
+    chunk.rename(aside)
+    os.mkfifo(chunk)
+    try:
+        yield
+    finally:
+        aside.replace(chunk)
+
+
 def arrays(output):
     paths = (output, output.with_name("mask_probability.zarr"))
     return [open_volume(path, verbose=False)[:] for path in paths]
@@ -94,16 +115,18 @@ def assert_same(output, expected):
 def test_a_worker_and_then_the_client_are_killed(untrained_run, volume, expected, tmp_path):
     output = tmp_path / "mask.zarr"
     command = Command(untrained_run, volume, output, "local:3")
-    command.wait_for(1)
-    workers = command.workers()
-    assert len(workers) == 3
-    workers[0].kill()
-    command.wait_for(4)
-    workers = command.workers()
-    command.process.kill()
-    command.process.wait()
-    psutil.wait_procs(workers, timeout=30)
-    assert not any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in workers)
+    command.wait_for_tasks()
+    with unanswered_chunk(volume):
+        command.wait_for(1)
+        workers = command.workers()
+        assert len(workers) == 3
+        workers[0].kill()
+        command.wait_for(4)
+        workers = command.workers()
+        command.process.kill()
+        command.process.wait()
+        alive = psutil.wait_procs(workers, timeout=60)[1]
+    assert not any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in alive)
     done = command.boxes_done()
     assert 4 <= done < BOXES and not output.exists()
     again = Command(untrained_run, volume, output, "local:3")
@@ -120,7 +143,7 @@ def test_a_box_that_cannot_be_read_is_named_and_the_others_finish(untrained_run,
     output = tmp_path / "mask.zarr"
     try:
         command = Command(untrained_run, volume, output, "local:2")
-        command.wait_for(1)  # the client has looked at samples of all chunks
+        command.wait_for_tasks()
         chunk.write_bytes(b"damaged")
         code, printed = command.end()
         assert code == 2
@@ -138,16 +161,24 @@ def test_a_box_that_cannot_be_read_is_named_and_the_others_finish(untrained_run,
 def test_ctrl_c_ends_with_a_sentence(untrained_run, volume, expected, tmp_path):
     output = tmp_path / "mask.zarr"
     command = Command(untrained_run, volume, output, "local:2")
-    command.wait_for(2)
-    workers = command.workers()
-    os.killpg(command.process.pid, signal.SIGINT)
-    code, printed = command.end()
+    command.wait_for_tasks()
+    with unanswered_chunk(volume):
+        command.wait_for(2)
+        workers = command.workers()
+        os.killpg(command.process.pid, signal.SIGINT)
+        code, printed = command.end()
     assert code == 130
     assert "dualrel: Stopped at slice" in printed and "the same command continues." in printed
     assert "Traceback" not in printed
     assert not any(worker.is_running() for worker in psutil.wait_procs(workers, timeout=30)[1])
     assert Command(untrained_run, volume, output, "local:2").end()[0] == 0
     assert_same(output, expected)
+
+
+def _free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
 
 
 def _answers(port):
@@ -163,6 +194,7 @@ class Scheduler:
         self.processes = [self._start("scheduler", *host, "--port", str(port))]
         address = f"tcp://127.0.0.1:{port}"
         while not _answers(port):
+            assert self.processes[0].poll() is None
             time.sleep(0.1)
         self.processes.append(self._start("worker", address, *host, "--nthreads", "1", "--no-nanny"))
 
@@ -177,17 +209,20 @@ class Scheduler:
 
 
 def test_a_scheduler_that_is_killed_and_another(untrained_run, volume, expected, tmp_path):
-    output, port = tmp_path / "mask.zarr", 8790
+    output, port = tmp_path / "mask.zarr", _free_port()
     scheduler = Scheduler(port)
     try:
         command = Command(untrained_run, volume, output, f"tcp://127.0.0.1:{port}")
-        command.wait_for(2)
-        scheduler.kill()
-        code, printed = command.end()
+        command.wait_for_tasks()
+        with unanswered_chunk(volume):
+            command.wait_for(2)
+            scheduler.kill()
+            code, printed = command.end()
         assert code == 2
         assert "the scheduler is gone; the same command continues" in printed and "Traceback" not in printed
-        scheduler = Scheduler(port + 1)
-        code, printed = Command(untrained_run, volume, output, f"tcp://127.0.0.1:{port + 1}").end()
+        port = _free_port()
+        scheduler = Scheduler(port)
+        code, printed = Command(untrained_run, volume, output, f"tcp://127.0.0.1:{port}").end()
         assert code == 0, printed
     finally:
         scheduler.kill()
