@@ -73,6 +73,22 @@ def test_crops_that_show_too_little_are_named(pixel_nm, wanted):
     assert wanted in found[0].text if wanted else not found
 
 
+def test_labels_of_itk_snap_on_the_volume_they_were_drawn_on(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    image, label = phantom("phantom", "test")
+    image, label = image[:8], label[:8]
+    drawn = np.zeros(label.shape, np.uint16)
+    drawn[[2, 5]] = label[[2, 5]] > 0
+    for name, array in (("em", image), ("segmentation", drawn)):
+        nibabel.save(nibabel.Nifti1Image(array.T, np.diag([-1e-5, -1e-5, 3e-5, 1])), tmp_path / f"{name}.nii.gz")
+    config = dualrel_jax.get_config("supervised:own,all")
+    config.data.image, config.data.label = str(tmp_path / "em.nii.gz"), str(tmp_path / "segmentation.nii.gz")
+    findings = [finding.text for finding in examine(config, tmp_path / "run")]
+    assert any("voxel 30 x 10 x 10 nm (from the file)" in text for text in findings)
+    assert any("2 labelled slices (z = 2, 5)" in text for text in findings)
+    assert not any("mirrored" in text or "moved" in text for text in findings)
+
+
 MISTAKES = {
     "exchanged": (lambda image, label: (label * np.uint8(255), image), "exchange data.image and data.label"),
     "image twice": (lambda image, label: (image, image), "not like labels"),

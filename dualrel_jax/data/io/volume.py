@@ -10,18 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from dualrel_jax.data.io.pyramid import FINEST, Choice, Level, scaled
-from dualrel_jax.data.io.readers import arrays, chunked, image_folder, tiff
+from dualrel_jax.data.io.readers import chunked, image_folder
 from dualrel_jax.data.io.readers.base import Stack, array_stack
+from dualrel_jax.data.io.readers.formats import SUPPORTED, advice, format_of
 from dualrel_jax.data.io.remote import RemotePath, as_place, is_remote, split_address, store_errors
 from dualrel_jax.data.io.voxel import Voxel, is_voxel
 from dualrel_jax.errors import InputError
 from dualrel_jax.utils.ranges import evenly_spaced, format_box, parse_box
 from dualrel_jax.utils.text import format_shape
 
-SUPPORTED = (
-    "TIFF (.tif, .tiff), a folder of PNG or TIFF slices, one image (.png), HDF5 (.h5, .hdf5, .hdf), zarr 2 or 3 "
-    "(.zarr), n5 (.n5), what is inside of these as FILE.h5:NAME, NumPy (.npy), zarr and n5 at s3://, gs:// or https://"
-)
 _BOX = re.compile(r"(.+)\[([\d:,\s]*)\]\s*")
 _RANGE_SLICES = 16
 _RANGE_PIXELS = 1 << 20  # of each slice, at most
@@ -239,13 +236,14 @@ def split_inner(path: str | Path | RemotePath) -> tuple[Path | RemotePath, str |
         if text[colon + 1 :] and (file.is_dir() or _is_container(file)):
             return file, text[colon + 1 :]
     for file in whole.parents:
-        if file.is_file() and file.suffix.lower() in arrays.HDF5_SUFFIXES:
+        if file.is_file() and _is_container(file):
             return file, whole.relative_to(file).as_posix()
     return whole, None
 
 
 def _is_container(file: Path) -> bool:
-    return file.suffix.lower() in (*arrays.HDF5_SUFFIXES, *chunked.SUFFIXES)
+    kind = format_of(file)
+    return file.suffix.lower() in chunked.SUFFIXES or (kind is not None and kind.holds_arrays)
 
 
 def _read_stack(
@@ -257,16 +255,11 @@ def _read_stack(
         if inner is not None or chunked.is_chunked(file):
             return chunked.read_chunked(file, inner, choice)
         return image_folder.read_folder(file, {shape[1:] for shape in expected})
-    suffix = file.suffix.lower()
-    if suffix in tiff.SUFFIXES:
-        return tiff.read_tiff(file, expected)
-    if suffix in image_folder.SUFFIXES:
-        return image_folder.read_slices([file])
-    if suffix in arrays.HDF5_SUFFIXES:
-        return arrays.read_hdf5(file, inner)
-    if suffix == ".npy":
-        return arrays.read_npy(file)
-    raise InputError(f"{file}: files of type '{suffix}' are not supported; expected {SUPPORTED}: convert it")
+    if kind := format_of(file):
+        return kind.read(file, inner, expected)
+    raise InputError(
+        f"{file}: files of type '{file.suffix.lower()}' are not supported; expected {SUPPORTED}: {advice(file)}"
+    )
 
 
 def _missing(file: Path) -> InputError:

@@ -52,6 +52,22 @@ def is_likely(sizes_nm: Sequence[float]) -> bool:
     return all(PIXEL_NM[0] <= size <= PIXEL_NM[1] for size in yx) and not (z < SLICE_NM[0] or z > SLICE_NM[1])
 
 
+def likely_nm(sizes: Sequence[float], unit: float | None) -> list[float] | None:
+    """Sizes x, y, z in nm, from a unit in nm, or where that is unknown (None) from the likely one of nm, µm and mm.
+
+    None for sizes that are all 1, which programs write that know none, unless that is likely with the unit, and where
+    no unit is likely.
+    """
+    for nm in (1.0, 1e3, 1e6) if unit is None else (unit,):
+        lengths = [nm * size for size in sizes]
+        plausible = len(lengths) >= 2 and is_likely((lengths[2] if len(lengths) > 2 else math.nan, *lengths[1::-1]))
+        if unit is not None and (plausible or any(size != 1 for size in sizes)):
+            return lengths
+        if unit is None and plausible and any(size != 1 for size in sizes):
+            return lengths
+    return None
+
+
 def check_likely(sizes_nm: Voxel | None, source: str, key: str) -> None:
     """Refuses a voxel size that cannot be that of electron microscopy; an unknown one passes.
 

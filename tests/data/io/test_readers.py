@@ -357,15 +357,15 @@ def test_files_that_are_not_what_their_names_say(tmp_path):
 
 def test_folders_that_are_no_stack(tmp_path):
     refused(tmp_path, "holds no slices;")
-    for name in ("a.JPG", "notes.txt"):
+    for name in ("a.SVG", "notes.txt"):
         (tmp_path / name).touch()
     (tmp_path / "raw").mkdir()
-    refused(tmp_path, "no slices, but .JPG, .txt files and the folder raw", "File > Save As > Image Sequence")
+    refused(tmp_path, "no slices, but .SVG, .txt files and the folder raw", "File > Save As > Image Sequence")
     (tmp_path / "a.zarr").mkdir()
     refused(tmp_path / "a.zarr", "0 arrays")
     Image.fromarray(stack()[0]).save(tmp_path / "0.png")
     Image.fromarray(stack()[0]).save(tmp_path / "1.tif")
-    refused(tmp_path, "both PNG and TIFF")
+    refused(tmp_path, "PNG and TIFF files")
     (tmp_path / "0.png").unlink()
     tifffile.imwrite(tmp_path / "2.tif", stack())
     with pytest.raises(InputError, match=r"2\.tif: holds 12 pages"):

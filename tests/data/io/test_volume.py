@@ -67,9 +67,9 @@ def test_missing_path_names_the_nearest_folder(tmp_path):
 
 
 def test_unsupported_type_lists_the_supported(tmp_path):
-    (tmp_path / "a.jpg").touch()
-    with pytest.raises(InputError, match=r"a\.jpg.*'\.jpg'.*TIFF.*HDF5.*zarr.*n5.*\.npy"):
-        opened(tmp_path / "a.jpg")
+    (tmp_path / "a.czi").touch()
+    with pytest.raises(InputError, match=r"a\.czi.*'\.czi'.*JPEG.*zarr.*n5.*TIFF.*HDF5.*\.npy.*\.nii\.gz.*Bio-Formats"):
+        opened(tmp_path / "a.czi")
 
 
 def test_hot_pixels_do_not_move_the_range():

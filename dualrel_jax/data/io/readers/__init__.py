@@ -1,1 +1,1 @@
-"""One lazy reader for each file format; `volumes.open_volume` chooses among them."""
+"""One lazy reader for each file format; `formats` lists those of files, `volume.open_volume` chooses."""

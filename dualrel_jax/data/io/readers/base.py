@@ -1,6 +1,7 @@
 """What every reader returns: a lazy stack of grey slices."""
 
 import math
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +55,21 @@ def as_grey(image: np.ndarray, name: str) -> np.ndarray:
     if (image == image[..., :1]).all():
         return np.ascontiguousarray(image[..., 0])
     raise InputError(f"{name}: is a colour image; expected grey: convert it (Fiji: Image > Type > 8-bit)")
+
+
+class ReadOnce:
+    """An array that is read whole at its first use, by one thread: where the file allows nothing else."""
+
+    def __init__(self, read: Callable[[], np.ndarray], shape: tuple[int, ...], dtype: np.dtype):
+        self.shape, self.dtype, self._read = tuple(shape), dtype, read
+        self._array: np.ndarray | None = None
+        self._lock = threading.Lock()
+
+    def __getitem__(self, index: tuple) -> np.ndarray:
+        with self._lock:
+            if self._array is None:
+                self._array = self._read()
+        return self._array[index]
 
 
 def array_stack(

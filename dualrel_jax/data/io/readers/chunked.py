@@ -42,6 +42,7 @@ def read_chunked(folder: Folder, inner: str | None = None, choice: Choice = FINE
         InputError: no array or several, no such level, an unknown codec, or not one stack.
     """
     target = folder / inner.strip("/") if inner else folder
+    target = _only_image(target)
     arrays = _arrays(target) if target.is_dir() else []
     if len(arrays) != 1:
         raise _not_one_array(folder, inner, target, arrays)
@@ -60,6 +61,25 @@ def read_chunked(folder: Folder, inner: str | None = None, choice: Choice = FINE
     if level is not None:
         stack = dataclasses.replace(stack, voxel_nm=level.voxel_nm, origin_nm=level.origin_nm)
     return dataclasses.replace(stack, path=path, level=level, level_reason=reason)
+
+
+def _only_image(folder: Folder) -> Folder:
+    """The image in a container of bioformats2raw, which may hold many; any other folder itself."""
+    if "bioformats2raw.layout" not in _attributes(folder):
+        return folder
+    listed = _attributes(folder / "OME").get("series") or []
+    images = {str(name): _attributes(folder / str(name)) for name in listed}
+    while not listed and (attributes := _attributes(folder / str(len(images)))).get("multiscales"):
+        images[str(len(images))] = attributes
+    if len(images) == 1:
+        return folder / next(iter(images))
+    if not images:
+        return folder
+    titles = [(name, (entry.get("multiscales") or [{}])[0].get("name")) for name, entry in images.items()]
+    names = ", ".join(f"{name} ({title})" if title else name for name, title in titles)
+    raise InputError(
+        f"{folder}: holds {len(images)} images; expected one: name it as {folder}:NAME; the container has {names}"
+    )
 
 
 def _not_one_array(folder: Folder, inner: str | None, target: Folder, arrays: list[Folder]) -> InputError:

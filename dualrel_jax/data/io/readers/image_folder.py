@@ -1,4 +1,4 @@
-"""Folders of PNG or TIFF slices, and single images."""
+"""Folders of TIFF, PNG or JPEG slices, and single images."""
 
 import re
 from collections import Counter
@@ -15,7 +15,8 @@ from dualrel_jax.data.io.voxel import Voxel
 from dualrel_jax.errors import InputError
 from dualrel_jax.utils.text import format_shape
 
-SUFFIXES = (".png", *tiff.SUFFIXES)
+FLAT = (".png", ".jpg", ".jpeg")  # one image each, by Pillow
+SUFFIXES = (*FLAT, *tiff.SUFFIXES)
 _WHOLE = slice(None)
 # What browsers, systems and people put behind the name of a copy. No more than two digits, and none behind a _ that
 # follows letters: 's1_0001' and 'mask_1' beside 's1' and 'mask' are series.
@@ -28,14 +29,14 @@ _COPY = re.compile(
 def read_folder(folder: Path, sizes_yx: Collection[tuple[int, int]] = ()) -> Stack:
     """The slices in natural order (2 before 10); hidden files and those of other types are ignored."""
     files = [file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")]
-    kinds = {file.suffix.lower() == ".png" for file in files}
+    kinds = sorted({_kind(file) for file in files})
     if not files:
         raise InputError(
             f"{folder}: holds no slices{_instead(folder)}; expected {', '.join(SUFFIXES)} files, or a zarr or n5 "
             "array: name the folder that has them, or save them (Fiji: File > Save As > Image Sequence, TIFF or PNG)"
         )
     if len(kinds) > 1:
-        raise InputError(f"{folder}: holds both PNG and TIFF files; expected one kind: move the others away")
+        raise InputError(f"{folder}: holds {' and '.join(kinds)} files; expected one kind: move the others away")
     _check_copies(files)
     return read_slices(sorted(files, key=_natural), sizes_yx)
 
@@ -58,10 +59,13 @@ def read_slices(files: list[Path], sizes_yx: Collection[tuple[int, int]] = ()) -
             )
     (shape, dtype), voxel_nm = right, headers[0][2]
     _load(files[0])  # refuses colour now rather than at the first use
-    kind = "PNG" if files[0].suffix.lower() == ".png" else "TIFF"
-    title = f"{kind} image" if len(files) == 1 else f"folder of {kind} slices"
+    title = f"{_kind(files[0])} image" if len(files) == 1 else f"folder of {_kind(files[0])} slices"
     names = tuple(file.name for file in files)
     return Stack((len(files), *shape), dtype, voxel_nm, title, lambda z, y, x: _load(files[z])[y, x], names)
+
+
+def _kind(file: Path) -> str:
+    return {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}.get(file.suffix.lower(), "JPEG")
 
 
 def _check_copies(files: list[Path]) -> None:

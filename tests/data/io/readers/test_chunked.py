@@ -97,6 +97,19 @@ def test_transformations_without_a_known_scale(tmp_path, step):
     check(tmp_path / "a.zarr", None)
 
 
+def test_several_images_of_a_container_are_named(tmp_path):
+    container = tmp_path / "bio.zarr"
+    for name in ("0", "1"):
+        ome(container / name, "zyx")
+    note(container / "0/.zattrs", multiscales=[{"name": "overview", "datasets": [{"path": "0"}]}])
+    note(container / ".zattrs", **{"bioformats2raw.layout": 3})
+    with pytest.raises(InputError, match=r"bio\.zarr: holds 2 images.*bio\.zarr:NAME; .* 0 \(overview\), 1$"):
+        opened(container)
+    check(f"{container}:1", (30, 10, 8))
+    note(container / "OME/.zattrs", series=["1"])  # 0 is no image of the series
+    check(container, (30, 10, 8))
+
+
 def test_levels_that_a_link_or_a_container_of_series_leads_to(tmp_path):
     ome(tmp_path / "bio.zarr/0", "zyx")  # as bioformats2raw writes it
     note(tmp_path / "bio.zarr/.zgroup", zarr_format=2)
