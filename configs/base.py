@@ -250,6 +250,9 @@ PREDICT = {
         "than those of the training",
         form=text_forms.LEVEL,
     ),
+    "full_size": field(
+        False, "give the mask the voxels of level 0 where a coarser one is read: probabilities are interpolated"
+    ),
     "region": field(
         "", "part of the volume to segment, in voxels of level 0", form=text_forms.REGION, special="all of it"
     ),

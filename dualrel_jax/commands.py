@@ -25,6 +25,7 @@ _PREDICT = {
     "--output": "predict.output",
     "--voxel-nm": "predict.voxel_nm",
     "--level": "predict.level",
+    "--full-size": "predict.full_size",
     "--region": "predict.region",
     "--threshold": "predict.threshold",
     "--foreground-fraction": "predict.foreground_fraction",

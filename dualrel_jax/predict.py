@@ -16,6 +16,7 @@ from dualrel_jax.errors import InputError
 from dualrel_jax.inference.choice import choose
 from dualrel_jax.inference.cluster import check_cluster, open_cluster
 from dualrel_jax.inference.edges import check_edge, move_edges_on_disk
+from dualrel_jax.inference.full_size import output_volume
 from dualrel_jax.inference.predict_by_tasks import check_tasks, predict_by_tasks
 from dualrel_jax.inference.predict_volume import (
     check_output_paths,
@@ -27,6 +28,7 @@ from dualrel_jax.inference.predict_volume import (
 from dualrel_jax.inference.run import Run, load_run
 from dualrel_jax.inference.windows import parse_region, region_at_level
 from dualrel_jax.utils.tasks import Tasks
+from dualrel_jax.utils.text import format_shape
 
 
 def predict(workdir: str | Path, config: ConfigDict | None = None, cluster: str = "") -> dict[str, Path]:
@@ -75,12 +77,16 @@ def _predict(run: Run, output: Path, tasks: Tasks | None) -> dict[str, Path]:
             f"{volume.path} does not say its voxel size: its pixels are taken to be those of the training, "
             f"{run.pixel_nm[0]:g} x {run.pixel_nm[1]:g} nm; --config.predict.voxel_nm=z,y,x sets them."
         )
+    asked, shown = settings.region, output_volume(volume, settings)
+    if settings.full_size:
+        print(f"The mask has the voxels of {shown.path}, {format_shape(shown.shape)}.")
+    else:
+        settings.region = region_at_level(settings.region, volume)
     check_settings(volume, settings)
-    check_edge(volume, output, settings.edge_nm)
+    check_edge(shown, output, settings.edge_nm)
     edge_nm, settings.edge_nm = settings.edge_nm, 0.0  # of the finished mask
-    asked, settings.region = settings.region, region_at_level(settings.region, volume)
-    region = parse_region(settings.region, volume.shape)
-    open_writers(volume, region, output, settings)  # refuses what cannot be written
+    region = parse_region(settings.region, shown.shape)
+    open_writers(shown, region, output, settings)  # refuses what cannot be written
     for finding in check_prediction_input(volume):
         print(finding)
     choice = choose(run, [volume], settings.z_smoothing_nm)
@@ -92,7 +98,7 @@ def _predict(run: Run, output: Path, tasks: Tasks | None) -> dict[str, Path]:
         paths, share = predict_volume(choice.predictor, run.variables, volume, output, settings, pixel_nm=run.pixel_nm)
     if edge_nm:
         print(f"The masks are {'grown' if edge_nm > 0 else 'shrunk'} by {abs(edge_nm):g} nm.")
-        share = move_edges_on_disk(volume, region, output, settings, edge_nm)
+        share = move_edges_on_disk(shown, region, output, settings, edge_nm)
     where = f"the region {asked}" if asked else f"the {len(volume)} slices"
     print(f"Mitochondria fill {100 * share:.1f} % of {where} of {volume.path}.")
     for name, path in paths.items():

@@ -165,7 +165,7 @@ def describe(run, choice, volume: Volume, output: Path, settings) -> box_tasks.P
     side = window_side(settings, ome_zarr.CHUNK)
     return box_tasks.PredictionJob(
         workdir="", config=json.dumps({}), prediction_head="", model="", volume=volume.path, voxel_nm=volume.voxel_nm,
-        region=region, grey=(0.0, 255.0), side=side, output=str(output),
+        level=None, region=region, grey=(0.0, 255.0), side=side, output=str(output),
     )  # fmt: skip
 
 

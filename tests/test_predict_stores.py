@@ -1,5 +1,6 @@
 """Prediction from levels of pyramids, from stores and into them, with a stand-in for the network."""
 
+import contextlib
 import importlib
 import json
 from types import SimpleNamespace
@@ -16,7 +17,10 @@ from dualrel_jax.data.io import ome_zarr, remote
 from dualrel_jax.data.io.volume import open_volume
 from dualrel_jax.data.io.writers import open_writer
 from dualrel_jax.errors import InputError
+from dualrel_jax.inference import box_tasks
+from dualrel_jax.inference.windows import parse_region
 from dualrel_jax.segment_instances import segment_instances
+from dualrel_jax.utils import tasks
 
 predict_module = importlib.import_module("dualrel_jax.predict")  # dualrel_jax.predict is the function
 
@@ -48,7 +52,7 @@ def pyramid(tmp_path):
 def predict(monkeypatch, tmp_path):
     """A function (network, settings) -> paths, of a run that was trained with pixels of 10 nm."""
 
-    def run(network=None, **settings):
+    def run(network=None, cluster="", **settings):
         config = dualrel_jax.get_config("supervised:own")
         config.predict.update({"tile": 16, "overlap": 4, "window_px": 48, "z_smoothing_nm": 0.0, "threshold": 0.5})
         config.predict.update({"intensity_range": "0,255", "domain": "training", **settings})
@@ -57,7 +61,7 @@ def predict(monkeypatch, tmp_path):
         run.predictor_of = lambda head: network or PlainDark()
         run.workdir = tmp_path / "run"
         monkeypatch.setattr(predict_module, "load_run", lambda *_: run)
-        return predict_module.predict(run.workdir, config)
+        return predict_module.predict(run.workdir, config, cluster)
 
     return run
 
@@ -82,6 +86,37 @@ def test_another_level_can_be_asked_for(predict, pyramid, tmp_path):
     assert open_volume(predict(input=str(pyramid), output=str(tmp_path / "a.zarr"), level="0")["mask"]).shape[1] == 60
     named = predict(input=f"{pyramid}:1", output=str(tmp_path / "b.zarr"))
     assert open_volume(named["mask"]).shape == open_volume(f"{pyramid}:1").shape
+
+
+@pytest.fixture
+def by_tasks(monkeypatch):
+    """Tasks run in this process, as workers would, each of which finds the run that `predict` has."""
+    monkeypatch.setattr(predict_module, "open_cluster", lambda _: contextlib.nullcontext(tasks.in_this_process))
+    monkeypatch.setattr(box_tasks, "load_run", lambda *_: predict_module.load_run())
+
+
+@pytest.mark.parametrize("region", ["", "1:4,11:31,20:60"])
+def test_the_mask_can_have_the_voxels_of_level_0(predict, by_tasks, pyramid, tmp_path, region, capsys):
+    """Of level 1, whose voxels are twice as large in y and x: in one process, and by tasks."""
+    settings = {"input": str(pyramid), "region": region, "full_size": True}
+    paths = predict(output=str(tmp_path / "mask.zarr"), **settings)
+    assert f"The mask has the voxels of {pyramid}, 6 x 60 x 72." in capsys.readouterr().out
+    coarse = 1 - open_volume(f"{pyramid}:1")[:].astype(np.float32) / 255
+    at = np.mgrid[:6, :60, :72] - np.array([0, 0.5, 0.5])[:, None, None, None]
+    at[1:] /= 2
+    z, y, x = parse_region(region, (6, 60, 72))
+    expected = ndimage.map_coordinates(coarse, at, order=1, mode="nearest")[z, y, x]
+    mask, probability = (open_volume(paths[name]) for name in ("mask", "probability"))
+    np.testing.assert_allclose(probability[:] / 255, expected, atol=0.51 / 255)
+    np.testing.assert_array_equal(mask[:][abs(expected - 0.5) > 1e-4] > 0, expected[abs(expected - 0.5) > 1e-4] > 0.5)
+    assert mask.voxel_nm == (10.0, 5.0, 5.0)
+    assert mask.origin_nm == (z.start * 10.0, y.start * 5.0, x.start * 5.0)
+    finest = open_volume(pyramid)
+    assert json.loads(paths["about"].read_text())["volume"] == finest.path
+    again = predict(output=str(tmp_path / "tasks.zarr"), cluster="local:1", task_slices=4, **settings)
+    for name in ("mask", "probability"):
+        np.testing.assert_array_equal(open_volume(again[name])[:], open_volume(paths[name])[:])
+    assert open_volume(again["mask"]).origin_nm == mask.origin_nm
 
 
 @pytest.fixture(scope="module")

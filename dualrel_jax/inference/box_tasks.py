@@ -12,18 +12,19 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
+from dualrel_jax.data.io.pyramid import Level
 from dualrel_jax.data.io.remote import as_place
 from dualrel_jax.data.io.volume import Volume, open_volume
 from dualrel_jax.data.io.voxel import Voxel
 from dualrel_jax.errors import InputError
-from dualrel_jax.inference import orthogonal_planes, z_smoothing
+from dualrel_jax.inference import full_size, orthogonal_planes, z_smoothing
 from dualrel_jax.inference.predict_volume import open_writers
 from dualrel_jax.inference.prediction_record import digest_of
 from dualrel_jax.inference.region_predictor import RegionPredictor
 from dualrel_jax.inference.resume import PredictionProgress
 from dualrel_jax.inference.run import load_run
 from dualrel_jax.inference.volume_predictor import VolumePredictor
-from dualrel_jax.inference.windows import Box
+from dualrel_jax.inference.windows import Box, Region
 from dualrel_jax.inference.write_region import write_region
 from dualrel_jax.metrics.segmentation import probability_histogram
 
@@ -39,7 +40,8 @@ class PredictionJob:
         model: `digest_of` the weights.
         volume: path of the input.
         voxel_nm: of the input.
-        region: the part of the input that is segmented.
+        level: that the input is of a pyramid, where the outputs have the voxels of level 0; else None.
+        region: the part that is segmented, in voxels of the outputs.
         grey: the intensity range that becomes 0..255.
         side: of the windows, in pixels of the volume.
         output: path of the mask.
@@ -51,6 +53,7 @@ class PredictionJob:
     model: str
     volume: str
     voxel_nm: Voxel | None
+    level: Level | None
     region: Box
     grey: tuple[float, float]
     side: int
@@ -65,8 +68,10 @@ def predict_box(job: PredictionJob, threshold: float, box: Box) -> int:
     """
     model, volume, settings = _open(job)
     progress = PredictionProgress(None, {})
+    own, whole = (full_size.predicted_region(volume, part.slices, settings) for part in (box, job.region))
     with contextlib.ExitStack() as stack:
-        task = stack.enter_context(_region_predictor(model, volume, settings, box, job.region))
+        predictor = stack.enter_context(_region_predictor(model, volume, settings, own, whole))
+        task = full_size.for_outputs(predictor, box.slices, settings)
         writers = open_writers(volume, job.region.slices, as_place(job.output), settings)
         for writer in writers.values():
             stack.enter_context(writer.joined())
@@ -75,9 +80,14 @@ def predict_box(job: PredictionJob, threshold: float, box: Box) -> int:
 
 
 def count_probabilities(job: PredictionJob, box: Box) -> np.ndarray:
-    """The pixels of one slice of a window by probability, as `probability_histogram` counts them."""
+    """The pixels of one slice of a window by probability, as `probability_histogram` counts them.
+
+    Args:
+        box: in voxels of the input.
+    """
     model, volume, settings = _open(job)
-    with _region_predictor(model, volume, settings, box, job.region) as task:
+    whole = full_size.predicted_region(volume, job.region.slices, settings)
+    with _region_predictor(model, volume, settings, box.slices, whole) as task:
         window, z = task.windows[0], box.slices[0].start
         return sum(map(probability_histogram, task.sample([(window, z)])))
 
@@ -97,21 +107,21 @@ def _open(job: PredictionJob) -> tuple[VolumePredictor, Volume, ConfigDict]:
     predictor = run.predictor_of(job.prediction_head)
     grey = tuple(job.grey)
     opened = VolumePredictor(predictor, run.variables, grey, run.pixel_nm, settings.tile, settings.overlap, job.side)
-    volume = dataclasses.replace(open_volume(job.volume, verbose=False), voxel_nm=job.voxel_nm)
+    volume = dataclasses.replace(open_volume(job.volume, verbose=False), voxel_nm=job.voxel_nm, level=job.level)
     return opened, volume, settings
 
 
 @contextlib.contextmanager
 def _region_predictor(
-    model: VolumePredictor, volume: Volume, settings: ConfigDict, box: Box, whole: Box
+    model: VolumePredictor, volume: Volume, settings: ConfigDict, box: Region, whole: Region
 ) -> Iterator[RegionPredictor]:
-    """For a box; with orthogonal planes for the box and the slices of `whole` that averaging along z needs."""
+    """For a part of the input; with orthogonal planes also for the slices of `whole` that averaging along z needs."""
     sigma = z_smoothing.smoothing_slices(volume, settings.z_smoothing_nm)
     if not settings.orthogonal_planes:
-        yield RegionPredictor(model, volume, box.slices, sigma, None)
+        yield RegionPredictor(model, volume, box, sigma, None)
         return
-    z, *yx = box.slices
-    reach, limits = z_smoothing.reach(sigma), whole.slices[0]
+    z, *yx = box
+    reach, limits = z_smoothing.reach(sigma), whole[0]
     region = (slice(max(z.start - reach, limits.start), min(z.stop + reach, limits.stop)), *yx)
     with tempfile.TemporaryDirectory(prefix="dualrel-planes-") as folder:
         planes = orthogonal_planes.open_planes(Path(folder) / "planes", region)

@@ -12,8 +12,8 @@ from dualrel_jax.data.io.ome_zarr import make_level_part
 from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.data.io.writers import VolumeWriter
 from dualrel_jax.errors import InputError
+from dualrel_jax.inference import full_size, z_smoothing
 from dualrel_jax.inference import threshold as threshold_lib
-from dualrel_jax.inference import z_smoothing
 from dualrel_jax.inference.box_progress import BoxProgress
 from dualrel_jax.inference.box_tasks import PredictionJob, count_probabilities, predict_box
 from dualrel_jax.inference.choice import Choice
@@ -24,7 +24,7 @@ from dualrel_jax.inference.resume import check_no_other, continue_or_clear, prog
 from dualrel_jax.inference.run import Run
 from dualrel_jax.inference.threshold import UNCALIBRATED
 from dualrel_jax.inference.volume_predictor import VolumePredictor
-from dualrel_jax.inference.windows import Box, parse_region, slabs
+from dualrel_jax.inference.windows import Box, Region, parse_region, slabs
 from dualrel_jax.utils.tasks import Tasks
 
 
@@ -71,15 +71,18 @@ def _predict(
             "threshold that it prints by --threshold."
         )
     check_settings(volume, settings)
-    region = parse_region(settings.region, volume.shape)
-    writers = open_writers(volume, region, output, settings)
+    shown = full_size.output_volume(volume, settings)
+    region = parse_region(settings.region, shown.shape)
+    writers = open_writers(shown, region, output, settings)
     chunk, grey = writers["mask"].chunk, grey_range(volume, settings.intensity_range)
     side = window_side(settings, chunk)
     model = VolumePredictor(choice.predictor, run.variables, grey, run.pixel_nm, settings.tile, settings.overlap, side)
     sigma = z_smoothing.smoothing_slices(volume, settings.z_smoothing_nm)
-    boxes = list_boxes(RegionPredictor(model, volume, region, sigma, None), box_slices(settings, chunk, side, sigma))
-    shared = _job(run, choice, volume, output, settings=settings, model=model)
-    record = describe_job(model, volume, settings)
+    own = RegionPredictor(model, volume, full_size.predicted_region(volume, region, settings), sigma, None)
+    whole = full_size.for_outputs(own, region, settings)
+    boxes = list_boxes(whole, box_slices(settings, chunk, side, sigma))
+    shared = _job(run, choice, volume, output, settings=settings, model=model, region=region)
+    record = describe_job(model, volume, shown, settings)
     check_no_other(progress_path(output, in_tasks=False), "without --cluster")
     parts = [writer.part for writer in writers.values()]
     progress = BoxProgress(progress_path(output, in_tasks=True), record, parts)
@@ -91,7 +94,7 @@ def _predict(
         remaining = [box for box in boxes if not progress.is_done(box)]
         progress.start(_slices(boxes), _slices(boxes) - _slices(remaining))
         if progress.threshold is None:
-            progress.decide(_threshold(RegionPredictor(model, volume, region, sigma, None), shared, settings, tasks))
+            progress.decide(_threshold(own, shared, settings, tasks))
         for box, foreground_voxels in tasks(functools.partial(predict_box, shared, progress.threshold), remaining):
             progress.finished(box, foreground_voxels)
         for writer in writers.values():
@@ -99,7 +102,7 @@ def _predict(
             writer.finish(levels=False)
     progress.complete()
     paths = {name: writer.path for name, writer in writers.items()}
-    paths |= write_beside(volume, region, grey, output, record | {THRESHOLD: progress.threshold})
+    paths |= write_beside(shown, region, grey, output, record | {THRESHOLD: progress.threshold})
     return paths, progress.foreground_voxels / np.prod(writers["mask"].shape)
 
 
@@ -115,7 +118,7 @@ def box_slices(settings: ConfigDict, chunk: tuple[int, int, int], side: int, sig
     return -(-settings.task_slices // depth) * depth
 
 
-def list_boxes(whole: RegionPredictor, depth: int) -> list[Box]:
+def list_boxes(whole: "RegionPredictor | full_size.FullSizeRegion", depth: int) -> list[Box]:
     """The boxes of a region, at most `depth` slices of a window each."""
     return [Box.of((z, *window.inner)) for window in whole.windows for z in slabs(whole.region[0], depth)]
 
@@ -125,7 +128,14 @@ def _slices(boxes: list[Box]) -> int:
 
 
 def _job(
-    run: Run, choice: Choice, volume: Volume, output: Path, *, settings: ConfigDict, model: VolumePredictor
+    run: Run,
+    choice: Choice,
+    volume: Volume,
+    output: Path,
+    *,
+    settings: ConfigDict,
+    model: VolumePredictor,
+    region: Region,
 ) -> PredictionJob:
     return PredictionJob(
         workdir=str(run.workdir.absolute()),
@@ -134,7 +144,8 @@ def _job(
         model=digest_of(run.variables),
         volume=volume.path if "://" in volume.path else str(Path(volume.path).expanduser().absolute()),
         voxel_nm=volume.voxel_nm,
-        region=Box.of(parse_region(settings.region, volume.shape)),
+        level=volume.level if full_size.is_enlarged(volume, settings) else None,
+        region=Box.of(region),
         grey=tuple(map(float, model.grey)),
         side=model.side,
         output=str(output.expanduser().absolute()),

@@ -15,7 +15,7 @@ from dualrel_jax.data.io.volume import Volume, intensity_range
 from dualrel_jax.data.io.voxel import check_likely
 from dualrel_jax.data.io.writers import VolumeWriter, check_outputs, open_writer
 from dualrel_jax.errors import InputError
-from dualrel_jax.inference import orthogonal_planes, z_smoothing
+from dualrel_jax.inference import full_size, orthogonal_planes, z_smoothing
 from dualrel_jax.inference import threshold as threshold_lib
 from dualrel_jax.inference.point_threshold import threshold_of_points
 from dualrel_jax.inference.prediction_record import THRESHOLD, describe_job, write_beside
@@ -55,15 +55,17 @@ def _predict_volume(
 ) -> tuple[dict[str, Path], float]:
     check_settings(volume, settings)
     sigma = z_smoothing.smoothing_slices(volume, settings.z_smoothing_nm)
-    region = parse_region(settings.region, volume.shape)
-    writers = open_writers(volume, region, output, settings)
+    shown = full_size.output_volume(volume, settings)
+    region = parse_region(settings.region, shown.shape)
+    own_region = full_size.predicted_region(volume, region, settings)
+    writers = open_writers(shown, region, output, settings)
     first = writers["mask"]
     side = window_side(settings, first.chunk) if first.resumable else 0
     grey = grey_range(volume, settings.intensity_range)
     model = VolumePredictor(predictor, variables, grey, pixel_nm, settings.tile, settings.overlap, side)
     planes_path = beside(output).with_name(f"{output.name}.planes.part")
     parts = [writer.part for writer in writers.values()] + [planes_path] * (settings.orthogonal_planes)
-    job = describe_job(model, volume, settings)
+    job = describe_job(model, volume, shown, settings)
     check_no_other(progress_path(output, in_tasks=True), "with --cluster")
     progress = PredictionProgress(progress_path(output, in_tasks=False) if first.resumable else None, job, parts)
     continue_or_clear(progress.continued, output, parts)
@@ -73,20 +75,21 @@ def _predict_volume(
         if not first.resumable:
             stack.callback(remove, planes_path)
             stack.enter_context(removed_when_stopped(planes_path))
-        planes = orthogonal_planes.open_planes(planes_path, region) if settings.orthogonal_planes else None
-        task = RegionPredictor(model, volume, region, sigma, planes)
+        planes = orthogonal_planes.open_planes(planes_path, own_region) if settings.orthogonal_planes else None
+        own = RegionPredictor(model, volume, own_region, sigma, planes)
+        task = full_size.for_outputs(own, region, settings)
         stack.callback(progress.close)
         progress.start(task.slice_count())
         if planes is not None:
-            orthogonal_planes.predict_planes(model, volume, region, planes, progress)
-        threshold = _threshold(task, settings)
+            orthogonal_planes.predict_planes(model, volume, own_region, planes, progress)
+        threshold = _threshold(own, settings)
         write_region(task, writers, progress, zs=region[0], whole=region, threshold=threshold)
         for writer in writers.values():  # before either has its name: a kill in the long part loses nothing
             writer.finish()
     remove(planes_path)
     progress.complete()
     paths = {name: writer.path for name, writer in writers.items()}
-    paths |= write_beside(volume, region, grey, output, job | {THRESHOLD: threshold})
+    paths |= write_beside(shown, region, grey, output, job | {THRESHOLD: threshold})
     return paths, progress.foreground_voxels / np.prod(first.shape)
 
 
@@ -114,6 +117,11 @@ def check_settings(volume: Volume, settings: ConfigDict) -> None:
     check_likely(volume.voxel_nm, volume.path, "predict.voxel_nm")
     if settings.orthogonal_planes:
         orthogonal_planes.check_isotropic(volume)
+    if settings.points and full_size.is_enlarged(volume, settings):
+        raise InputError(
+            f"config.predict.full_size=True goes without points at level {volume.level.index}, whose voxels they "
+            "count; leave predict.level at auto, which reads level 0 for points."
+        )
     if settings.points:
         read_points(settings.points, volume.shape).inside(parse_region(settings.region, volume.shape))
     if settings.window_px < 0:
@@ -147,7 +155,7 @@ def sole_writer(output: Path, settings: ConfigDict) -> Iterator[None]:
 
 
 def open_writers(volume: Volume, region: Region, output: Path, settings: ConfigDict) -> dict[str, VolumeWriter]:
-    """Name -> writer; InputError for an output that cannot be written."""
+    """Name -> writer of a region of `volume`, in its voxels; InputError for an output that cannot be written."""
     shape = tuple(part.stop - part.start for part in region)
     check_output_paths(output, [volume.path], settings)
     kept = {"offset": tuple(part.start for part in region), "origin_nm": volume.origin_nm, "keep": True}

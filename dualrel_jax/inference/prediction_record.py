@@ -32,13 +32,18 @@ def digest_of(variables: Variables) -> str:
     return digest.hexdigest()[:16]
 
 
-def describe_job(model: VolumePredictor, volume: Volume, settings: ConfigDict) -> dict:
-    """What the output depends on, name -> value: for `PredictionProgress`, and as a record beside the output."""
+def describe_job(model: VolumePredictor, volume: Volume, shown: Volume, settings: ConfigDict) -> dict:
+    """What the output depends on, name -> value: for `PredictionProgress`, and as a record beside the output.
+
+    Args:
+        volume: what is predicted.
+        shown: whose voxels the outputs have.
+    """
     sample = volume[len(volume) // 2, :_SHOWN, :_SHOWN]
     return {
-        "volume": absolute_path(volume.path),
-        "shape (z y x)": list(volume.shape),
-        "voxel size": volume.voxel_nm and list(volume.voxel_nm),
+        "volume": absolute_path(shown.path),
+        "shape (z y x)": list(shown.shape),
+        "voxel size": shown.voxel_nm and list(shown.voxel_nm),
         "content": [*model.grey, zlib.crc32(sample.tobytes())],
         "model": digest_of(model.variables),
         "training pixel size": model.pixel_nm and list(model.pixel_nm),

@@ -42,8 +42,11 @@ class RegionPredictor:
     def slice_count(self) -> int:
         """Slices, of all windows and planes, that are predicted."""
         z = self.region[0]
-        others = 0 if self.planes is None else orthogonal_planes.plane_count(self.model, self.volume, self.region)
-        return others + len(self.windows) * (z.stop - z.start)
+        return self.plane_count() + len(self.windows) * (z.stop - z.start)
+
+    def plane_count(self) -> int:
+        """Planes across z that are predicted."""
+        return 0 if self.planes is None else orthogonal_planes.plane_count(self.model, self.volume, self.region)
 
     def sample_places(self) -> Iterator[tuple[Window, int]]:
         """(window, z) spread over the region."""
