@@ -10,6 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dualrel_jax.data.datasets.own import parse_voxel
+from dualrel_jax.data.io.output_lock import output_writer
 from dualrel_jax.data.io.outputs import check_output
 from dualrel_jax.data.io.remote import RemotePath, as_place, beside
 from dualrel_jax.data.io.remote import remove as remove_place
@@ -25,7 +26,6 @@ from dualrel_jax.instances.box_tasks import Job, numbered
 from dualrel_jax.instances.segment_volume import begin, blocks, choose_sides, number_instances, write_and_measure
 from dualrel_jax.metrics import instances
 from dualrel_jax.training import memory
-from dualrel_jax.utils import lock
 from dualrel_jax.utils.atomic import remove, write_text
 from dualrel_jax.utils.jsonl import read_json
 from dualrel_jax.utils.ranges import central_window, evenly_spaced
@@ -68,7 +68,7 @@ def segment_instances(
     if isinstance(output, RemotePath):  # the tables and what is not finished stay on this machine
         output = output.with_side(workdir / "instances")
     check_output(output, "instances.output", "cut_by_border")
-    with lock.output_writer(beside(output), "--config.instances.output"):
+    with output_writer(output, "--config.instances.output"):
         if not cluster:
             return _segment_instances(workdir, config, output, tasks)
         with open_cluster(cluster) as tasks:

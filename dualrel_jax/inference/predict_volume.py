@@ -8,6 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
+from dualrel_jax.data.io.output_lock import output_writer
 from dualrel_jax.data.io.outputs import check_output
 from dualrel_jax.data.io.points import read_points
 from dualrel_jax.data.io.remote import beside, remove
@@ -27,7 +28,6 @@ from dualrel_jax.inference.volume_predictor import VolumePredictor
 from dualrel_jax.inference.windows import Region, parse_region
 from dualrel_jax.inference.write_region import write_region
 from dualrel_jax.methods.base import Variables
-from dualrel_jax.utils import lock
 from dualrel_jax.utils.atomic import removed_when_stopped
 
 
@@ -150,7 +150,7 @@ def sole_writer(output: Path, settings: ConfigDict) -> Iterator[None]:
     """Holds all outputs; InputError if another command writes one of them."""
     with contextlib.ExitStack() as stack:
         for path in output_paths(output, settings).values():
-            stack.enter_context(lock.output_writer(beside(path), "--config.predict.output"))
+            stack.enter_context(output_writer(path, "--config.predict.output"))
         yield
 
 
