@@ -14,9 +14,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import psutil
 
 from dualrel_jax.data.io import ome_zarr
 from dualrel_jax.data.io.volume import Volume, open_volume
+from dualrel_jax.data.io.writers import open_writer
 from dualrel_jax.inference import box_tasks, predict_by_tasks, z_smoothing
 from dualrel_jax.inference.cluster import open_cluster
 from dualrel_jax.inference.predict_volume import open_writers, window_side
@@ -28,7 +30,7 @@ from perf import workload
 from perf.processes import peak_mib, run_python
 from perf.report import Table, command
 
-TASKS, LIMIT_S = 100_000, 120.0  # of the scheduler; it ends at whichever comes first
+TASKS, LIMIT_S = 100_000, 180.0  # of the scheduler; it ends at whichever comes first
 NOMINAL_GB = (1, 10, 100)
 H100_MPIXEL_S = 84.9  # results/performance.md, size base
 VOXEL_NM = (8.0, 8.0, 8.0)
@@ -61,13 +63,28 @@ def scheduler(quick: bool) -> Table:
     for workers in (1, 2):
         with open_cluster(f"local:{workers}") as tasks:
             list(tasks(nothing, range(10)))
-            start = time.perf_counter()
+            start, before = time.perf_counter(), cpu_seconds()
             limit = start + (3 if quick else LIMIT_S)
             coming = (task for task in range(TASKS) if time.perf_counter() < limit)
             done = sum(1 for _ in tasks(nothing, coming))
-            rows.append([workers, done, done / (time.perf_counter() - start)])
-    note = f"Tasks that do nothing, at most {TASKS:,} or {LIMIT_S:g} s; with the encryption of local clusters."
-    return Table("Empty tasks", ["workers", "tasks", "tasks/s"], rows, note)
+            wall = time.perf_counter() - start
+            client, worker = (1000 * (now - then) / done for now, then in zip(cpu_seconds(), before, strict=True))
+            rows.append([workers, done, done / wall, client, worker, 1000 / client, TASKS * client / 3.6e6])
+    note = (
+        f"Tasks that do nothing, at most {TASKS:,} or {LIMIT_S:g} s; with the encryption of local clusters. CPU ms per "
+        "task of the process of client and scheduler, and of all workers together. The last two columns are what the "
+        "former allows on a core of its own: calculated, not measured."
+    )
+    columns = ["workers", "tasks", "tasks/s", "client, ms", "workers, ms", "tasks/s, one core", f"hours for {TASKS:,}"]
+    return Table("Empty tasks", columns, rows, note)
+
+
+def cpu_seconds() -> tuple[float, float]:
+    """(CPU seconds of this process, those of all below it) so far."""
+    me = psutil.Process()
+    return tuple(
+        sum(sum(process.cpu_times()[:2]) for process in group) for group in ([me], me.children(recursive=True))
+    )
 
 
 def efficiency(quick: bool) -> Table:
@@ -116,44 +133,50 @@ def prepare(folder: Path, volume: Volume, **changed):
 def reading(quick: bool) -> Table:
     """Bytes that reach the process from the store, of noise, which no compression makes smaller."""
     side, depth = (256, 64) if quick else (1024, 256)
-    rows = []
+    shape, rng, rows = (depth, side, side), np.random.default_rng(0), []
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "em.zarr"
-        store = ome_zarr.open_level(path, 0, (depth, side, side), np.dtype(np.uint8))
-        rng = np.random.default_rng(0)
-        for z in range(0, depth, 32):
-            store[z : z + 32].write(rng.integers(0, 255, (32, side, side), np.uint8)).result()
-        del store
-        for smoothing_nm in (0.0, 20.0):
-            for slices in (32, 128)[smoothing_nm == 0 :]:
-                settings = {"task_slices": slices, "z_smoothing_nm": smoothing_nm, "window_px": side // 2}
-                code = f"from perf.cluster import read_file; read_file({str(path / '0')!r}, {settings!r})"
-                measured = float(run_python(code).output.split()[-1])
-                reach = z_smoothing.reach(smoothing_nm / VOXEL_NM[0])
-                rows.append([slices, smoothing_nm, measured, (1 + 2 * reach / slices)])
+        with open_writer(path, shape, np.uint8, VOXEL_NM, reduction="stride") as writer:
+            for z in range(depth):
+                writer.write(z, rng.integers(0, 255, (side, side), np.uint8))
+        for level, slices, smoothing_nm in (
+            (0, 128, 0.0),
+            (0, 32, 20.0),
+            (0, 128, 20.0),
+            (1, 128, 20.0),
+            (2, 128, 20.0),
+        ):
+            array = path / str(level)
+            if quick and not array.exists():
+                continue
+            settings = {"task_slices": slices, "z_smoothing_nm": smoothing_nm, "window_px": side // 2}
+            code = f"from perf.cluster import read_file; read_file({str(array)!r}, {level}, {settings!r})"
+            voxels, read = map(float, run_python(code).output.split()[-2:])
+            rows.append([level, slices, smoothing_nm, read / voxels, read / math.prod(shape)])
     note = (
         f"{depth} slices of {side} x {side} voxels of 8 nm in chunks of 32 x 256 x 256, windows of {side // 2}, "
-        "borders of 64. The last column is what averaging along z alone asks for; whole chunks are read."
+        "borders of 64. Whole chunks are read. A window holds whole slices of levels 1 and 2."
     )
-    columns = ["slices a task", "z_smoothing_nm", "bytes read per voxel", "slices read per slice"]
+    columns = ["level", "slices a task", "z_smoothing_nm", "bytes per voxel predicted", "bytes per voxel of level 0"]
     return Table("What tasks read", columns, rows, note)
 
 
-def read_file(path: str, changed: dict) -> None:
-    """Predicts a volume by tasks in this process; prints the bytes read per voxel."""
-    volume = open_volume(path, VOXEL_NM, verbose=False)
+def read_file(path: str, level: int, changed: dict) -> None:
+    """Predicts a level by tasks in this process; prints its voxels and the bytes read."""
+    voxel_nm = tuple(size * 2**level for size in VOXEL_NM)
+    volume = open_volume(path, voxel_nm, verbose=False)
     with tempfile.TemporaryDirectory() as name:
         run, choice, settings = prepare(Path(name), volume, overlap=64, tile=256, probability=False, **changed)
         model = box_tasks._open(None)[0]
         # As on workers of their own: no task finds what another one read.
-        box_tasks._open = lambda job: (model, open_volume(path, VOXEL_NM, verbose=False), settings)
+        box_tasks._open = lambda job: (model, open_volume(path, voxel_nm, verbose=False), settings)
         job = describe(run, choice, volume, Path(name) / "mask.zarr", settings)
         writer = open_writers(volume, job.region.slices, Path(job.output), settings)["mask"]
         with writer:
             before = bytes_read()
             for box in boxes_of(job, settings):
                 box_tasks.predict_box(job, 2.0, box)  # nothing is above it: nothing is written
-            print((bytes_read() - before) / math.prod(volume.shape))
+            print(math.prod(volume.shape), bytes_read() - before)
 
 
 def bytes_read() -> int:
