@@ -353,6 +353,9 @@ INSTANCES = {
         special="never",
     ),
     "min_um3": field(0.001, "smaller instances are left out", unit="um3", minimum=0, maximum=1e6),
+    "min_probability": field(
+        0.7, "instances of a lower mean probability, of which the network is not sure, are left out", **PROBABILITY
+    ),
     "box_px": field(
         0,
         "side of the boxes that the volume is worked through in; the result is the same",

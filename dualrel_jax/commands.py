@@ -41,6 +41,7 @@ _INSTANCES = {
     "--voxel-nm": "predict.voxel_nm",
     "--threshold": "instances.threshold",
     "--min-um3": "instances.min_um3",
+    "--min-probability": "instances.min_probability",
     "--hole-um3": "instances.hole_um3",
     "--seed-depth-nm": "instances.seed_depth_nm",
     "--box-px": "instances.box_px",

@@ -125,7 +125,7 @@ def _segment_instances(workdir: Path, config: ConfigDict, output: Path, tasks: T
 
 def _begin(volume: Volume, settings: ConfigDict, threshold: float | None, folder: Path) -> Job:
     """The job that labels `volume`, its values above `threshold`, or what an earlier call left of it."""
-    rules = {key: settings[key] for key in ("hole_um3", "seed_depth_nm", "min_um3")}
+    rules = {key: settings[key] for key in ("hole_um3", "seed_depth_nm", "min_um3", "min_probability")}
     job = Job(str(folder), volume.path, volume.shape, volume.voxel_nm, threshold=threshold, **rules, sides=volume.shape)
     memory_bytes = memory.available_bytes()
     sides = choose_sides(job, settings.box_px, memory_bytes and memory_bytes * MEMORY_FRACTION)
@@ -173,7 +173,7 @@ def draw_instances(labels: Volume, image: Volume, voxel_nm: Voxel, path: Path) -
 def describe_instances(result: dict) -> str:
     """The totals and, where there are any, the scores of the JSON file in two or three sentences."""
     if not result["instances"]:
-        return f"{result['input']}: no instance; lower --config.instances.threshold or --config.instances.min_um3."
+        return f"{result['input']}: no instance; lower --config.instances.threshold, min_um3 or min_probability."
     text = f"{result['input']}: {result['instances']} instances, {result['cut_by_border']} of them cut by the border; "
     text += f"total volume {result['total_um3']:.4g} um3, median {result['median_um3']:.3g} um3."
     if "scores" in result:

@@ -96,6 +96,22 @@ def test_the_threshold_is_that_of_the_mask_unless_one_is_given(config, tmp_path)
     assert voxels() > 0
 
 
+@pytest.mark.parametrize("side", [0, 8])
+def test_what_the_network_is_not_sure_of_is_left_out(config, tmp_path, side):
+    path, truth = tmp_path / "prediction" / "mask_probability.tif", tifffile.imread(tmp_path / "truth.tif")
+    probability = tifffile.imread(path)
+    probability[truth == 7] = 150  # 0.59; the larger one has 0.78
+    config.instances.update({"input": write(path, probability, (30.0, 10.0, 10.0)), "box_px": side})
+    numbers = lambda: tifffile.imread(segment_instances(tmp_path, config)["instances"])  # noqa: E731
+    config.instances.min_probability = 0.5
+    assert numbers().max() == 2
+    config.instances.min_probability = 0.7
+    config.instances.update({"label": str(tmp_path / "truth.tif"), "label_kind": "binary"})
+    np.testing.assert_array_equal(numbers() > 0, truth == 3)
+    scores = json.loads((tmp_path / "instances" / "instances.json").read_text())["scores"]
+    assert scores["true_instances"] == 2, "true instances have no probability"
+
+
 def test_a_volume_without_mitochondria_gives_empty_tables(config, tmp_path, capsys):
     config.instances.threshold = 0.9
     paths = segment_instances(tmp_path, config)

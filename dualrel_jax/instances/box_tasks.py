@@ -36,7 +36,7 @@ class Job:
         volume: path of the probabilities.
         shape, voxel_nm: of the volume.
         threshold: probability above which a voxel is foreground; None: where the value is not 0.
-        hole_um3, seed_depth_nm, min_um3: see configs/base.py.
+        hole_um3, seed_depth_nm, min_um3, min_probability: see configs/base.py.
         sides: `z y x` of a box.
     """
 
@@ -48,6 +48,7 @@ class Job:
     hole_um3: float
     seed_depth_nm: float
     min_um3: float
+    min_probability: float
     sides: tuple[int, int, int]
 
     @property

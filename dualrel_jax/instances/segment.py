@@ -84,7 +84,7 @@ def label_instances(mask: np.ndarray, voxel_nm: Voxel, settings: ConfigDict, sid
         labels[core] = np.append(0, group + 1)[box.labels]
     voxels = np.bincount(labels.ravel())[1:]
     first = np.unique(labels, return_index=True)[1][-len(voxels) :] if len(voxels) else voxels
-    number = numbers_by_size(voxels, first, settings.min_um3 / voxel_um3(voxel_nm))
+    number = numbers_by_size(voxels, first, voxels >= settings.min_um3 / voxel_um3(voxel_nm))
     return np.append(np.zeros(1, number.dtype), number)[labels]
 
 
@@ -119,16 +119,16 @@ def voxel_um3(voxel_nm: Voxel) -> float:
     return math.prod(voxel_nm) / 1e9
 
 
-def numbers_by_size(voxels: np.ndarray, first: np.ndarray, smallest_voxels: float) -> np.ndarray:
-    """`n`: the number of each instance, 1 the largest; 0 below `smallest_voxels`. uint16, or uint32 beyond 65535.
+def numbers_by_size(voxels: np.ndarray, first: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """`n`: the number of each instance, 1 the largest; 0 of those left out. uint16, or uint32 beyond 65535.
 
     Args:
         voxels: `n`, of each instance.
         first: `n`, the first voxel of each in the volume, which orders those of equal size.
-        smallest_voxels: of an instance that is kept.
+        kept: `n` bool, whether it is one of the instances.
     """
     order = np.lexsort((first, -voxels))
-    kept = order[voxels[order] >= smallest_voxels]
-    number = np.zeros(len(voxels), np.uint16 if len(kept) < 2**16 else np.uint32)
-    number[kept] = np.arange(1, len(kept) + 1)
+    order = order[kept[order]]
+    number = np.zeros(len(voxels), np.uint16 if len(order) < 2**16 else np.uint32)
+    number[order] = np.arange(1, len(order) + 1)
     return number

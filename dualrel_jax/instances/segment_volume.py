@@ -95,7 +95,10 @@ def number_instances(job: Job, tasks: Tasks = in_this_process, name: str = "numb
     every = Sums(*(np.concatenate(columns) for columns in zip(*sums, strict=True)))
     group = np.concatenate(groups)
     whole = morphometry.merge(every, group)
-    number = numbers_by_size(whole.voxels, whole.first, job.min_um3 / voxel_um3(job.voxel_nm))
+    kept = whole.voxels >= job.min_um3 / voxel_um3(job.voxel_nm)
+    if job.threshold is not None:
+        kept &= whole.probability >= job.min_probability * morphometry.full_scale(dtype) * whole.voxels
+    number = numbers_by_size(whole.voxels, whole.first, kept)
     order = np.argsort(number, kind="stable")[np.count_nonzero(number == 0) :]
     whole = Sums(*(column[order] for column in whole))
     centroids_nm, axes = morphometry.axes_nm(whole, job.voxel_nm)

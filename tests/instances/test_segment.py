@@ -80,7 +80,7 @@ def test_what_is_open_to_a_face_of_the_volume_is_no_hole():
 def test_numbers_follow_size(seed, smallest):
     voxels = np.random.default_rng(seed).integers(1, 100, 9)
     first = np.random.default_rng(seed + 1).permutation(9)
-    number = segment.numbers_by_size(voxels, first, smallest)
+    number = segment.numbers_by_size(voxels, first, voxels >= smallest)
     kept = sorted((i for i in range(9) if voxels[i] >= smallest), key=lambda i: (-voxels[i], first[i]))
     assert number.dtype == np.uint16 and number.max(initial=0) == len(kept)
     assert [number[i] for i in kept] == list(range(1, len(kept) + 1))
