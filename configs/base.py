@@ -382,6 +382,12 @@ SUGGEST = {
     "input": field("", "path of a probability volume for these points", special="that of the last prediction"),
 }
 
+EXPORT = {
+    "to": field("files", "a folder of files, or a package for BioImage.IO as well", choices=("files", "bioimageio")),
+    "license": field("", "licence of the weights, by its SPDX name, such as CC-BY-4.0", special="not stated"),
+    "authors": field("", "who trained them: names, separated by commas", special="not stated"),
+}
+
 PROFILE = {
     "start_step": field(
         20, "first step of the profile, counted from 1; step 1 also compiles", minimum=1, maximum=MOST_STEPS
@@ -401,5 +407,6 @@ FIELDS = {
     "predict": PREDICT,
     "instances": INSTANCES,
     "suggest": SUGGEST,
+    "export": EXPORT,
     "profile": PROFILE,
 }

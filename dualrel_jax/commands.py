@@ -62,6 +62,7 @@ _SUGGEST = {
     "--input": "suggest.input",
     "--candidates": "suggest.candidates",
 }
+_EXPORT = {"--to": "export.to", "--license": "export.license", "--authors": "export.authors"}
 OTHER_NAMES = {"--output": ("-o",), "--labels": ("--label",), "--test-labels": ("--test-label",)}
 ON_A_CLUSTER = ("predict", "instances")  # modes that take --cluster
 _RUN = "folder of the run"
@@ -129,7 +130,12 @@ COMMANDS = {
         "dualrel evaluate runs/mine --image test.tif --labels test_mask.tif",
         options=_EVALUATE,
     ),
-    "export": Command("export", "the model as files that need no dualrel_jax", "dualrel export runs/mine"),
+    "export": Command(
+        "export",
+        "the model as files that need no dualrel_jax, to publish",
+        "dualrel export runs/mine --to bioimageio --license CC-BY-4.0",
+        options=_EXPORT,
+    ),
     "figures": Command(
         "figures", "the paper's figures, of one run or several", "dualrel figures runs/mine --compare runs/cps"
     ),

@@ -11,22 +11,21 @@ from safetensors.numpy import save
 
 from dualrel_jax import config as config_lib
 from dualrel_jax.config.rules import side_multiple
-from dualrel_jax.constants import METHOD_TITLES
 from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.inference.run import Run, load_run
 from dualrel_jax.inference.slice_predictor import chosen_output
+from dualrel_jax.packaging.model_card import model_card
 from dualrel_jax.training.weights_file import flatten, unflatten
 from dualrel_jax.utils import lock
 from dualrel_jax.utils.atomic import write_bytes, write_text
 from dualrel_jax.utils.jsonl import read_json
-from dualrel_jax.utils.tables import markdown_table
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 LEAST_CELLS = 8  # smallest side of an image, in pixels of the coarsest level of the network
 
 _LOAD = '''"""Writes the probability of mitochondrion, 0 to 1: python load.py volume.tif probability.tif
 
-Needs jax, numpy, tifffile and safetensors. The pixel size must be about that of the training (see model_card.md).
+Needs jax, numpy, tifffile and safetensors. The pixel size must be about that of the training (see README.md).
 """
 
 import sys
@@ -50,6 +49,24 @@ probability = [np.asarray(model(weights, np.pad(image, pad, "reflect")[None]))[0
 tifffile.imwrite(sys.argv[2], np.stack(probability)[:, : grey.shape[1], : grey.shape[2]].reshape(volume.shape))
 '''
 
+_USE = """With dualrel_jax, this folder is a run:
+
+```sh
+dualrel predict FOLDER volume.tif --voxel-nm 30,8,8
+dualrel train runs/mine --image volume.tif --labels masks --init FOLDER
+```
+
+The model predicts which pixels of an electron microscopy slice are mitochondria. It was trained and scored on
+the data below only. On other tissue or microscopes, check its masks by eye before you measure anything with them.
+
+- Input: `b y x` uint8, sides multiples of {multiple} and at least {least} pixels. Scale the grey values so that
+  the 0.1 and 99.9 percentiles of the volume become 0 and 255.
+- Pixel size: {pixel}. Resample slices that have another pixel size.
+- Output: `b y x` float32, the probability of mitochondrion; the run used a threshold of {threshold:g}.
+- The model was trained on crops of {patch} pixels and scored on overlapping tiles of {tile}.
+  `load.py` predicts whole slices; cut much larger slices into tiles.
+- `load.py` runs the model without dualrel_jax, on {platforms}."""
+
 
 def write_export(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, Path]:
     """Writes the model of the run in `workdir` to its folder `export`.
@@ -60,34 +77,54 @@ def write_export(workdir: str | Path, config: ConfigDict | None = None) -> dict[
             for any number of images whose sides are multiples of `side_multiple`, at least LEAST_CELLS times that;
         weights: its first argument, name -> array;
         load: a program that runs both on a TIFF stack;
-        card: what the model is, and on what it was trained and scored, as Markdown;
-        config, run, partition: what `predict` and `train --init` need to use the folder as a run.
+        card: what the model is, and on what it was trained and scored, as the README.md of Hugging Face;
+        config, run, partition: what `predict` and `train --init` need to use the folder as a run;
+        package: only with `config.export.to` = bioimageio, its zip.
 
     Raises:
         InputError: there is no trained run, or `config.predict.prediction_head` is no output of the method.
     """
     run = load_run(workdir, config)
     with lock.folder_writer(run.workdir / "export"):
-        return _write_files(run, run.workdir / "export")
+        paths = _write_files(run, run.workdir / "export")
+        if run.config.export.to == "bioimageio":
+            from dualrel_jax.packaging.bioimageio import write_package
+
+            paths["package"] = write_package(run, run.workdir / "export" / "bioimageio.zip")
+    for name, path in paths.items():
+        print(f"  {name}: {path}")
+    return paths
 
 
 def _write_files(run: Run, folder: Path) -> dict[str, Path]:
-    names = {"model": "model.stablehlo", "weights": "weights.safetensors", "load": "load.py", "card": "model_card.md"}
+    names = {"model": "model.stablehlo", "weights": "weights.safetensors", "load": "load.py", "card": "README.md"}
     paths = {name: folder / file for name, file in names.items()}
     weights = flatten(run.variables)
     write_bytes(paths["model"], export_forward(run, weights).serialize())
     write_bytes(paths["weights"], save(weights))
     multiple = side_multiple(run.config.model)
     write_text(paths["load"], _LOAD.format(multiple=multiple, least=LEAST_CELLS * multiple, below=0.001, above=0.999))
-    write_text(paths["card"], model_card(run))
+    write_text(paths["card"], model_card(run, _use(run)))
     config_lib.save(run.config, folder / "config.json")
     record = read_json(run.workdir / "run.json", {}, "copy it from where the run was trained")
     write_text(folder / "run.json", json.dumps({**record, "step": run.step}, indent=2) + "\n")
     Partition.load(run.workdir / "partition.json").save(folder / "partition.json")
     paths |= {name: folder / f"{name}.json" for name in ("config", "run", "partition")}
-    for name, path in paths.items():
-        print(f"  {name}: {path}")
     return paths
+
+
+def _use(run: Run) -> str:
+    """How these files are used, for the card."""
+    config, multiple = run.config, side_multiple(run.config.model)
+    return _USE.format(
+        multiple=multiple,
+        least=LEAST_CELLS * multiple,
+        pixel=f"{run.pixel_nm[0]:g} x {run.pixel_nm[1]:g} nm (y x)" if run.pixel_nm else "not known",
+        threshold=config.predict.threshold or run.calibrated_threshold(config.predict.prediction_head),
+        patch=config.train.crop_px,
+        tile=config.predict.tile,
+        platforms=", ".join(PLATFORMS),
+    )
 
 
 def export_forward(run: Run, weights: dict[str, np.ndarray]) -> jax.export.Exported:
@@ -103,93 +140,3 @@ def export_forward(run: Run, weights: dict[str, np.ndarray]) -> jax.export.Expor
     image = jax.ShapeDtypeStruct(shape, np.uint8)
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), weights)
     return jax.export.export(jax.jit(forward), platforms=PLATFORMS)(shapes, image)
-
-
-_CARD = """# Mitochondria segmentation: {method}, trained on {data}
-
-U-Net of stem {stem}, width {width} and depth {depth}, {size:,} parameters ({weights} weights), step {step:,} of
-{steps:,}.
-Trained with dualrel_jax (revision {revision}, JAX {jax}).
-
-## Use
-
-The model predicts which pixels of an electron microscopy slice are mitochondria. It was trained and scored on
-the data below only. On other tissue or microscopes, check its masks by eye before you measure anything with them.
-
-- Input: `b y x` uint8, sides multiples of {multiple} and at least {least} pixels. Scale the grey values so that
-  the 0.1 and 99.9 percentiles of the volume become 0 and 255.
-- Pixel size: {pixel}. Resample slices that have another pixel size.
-- Output: `b y x` float32, the probability of mitochondrion; the run used a threshold of {threshold:g}.
-- The model was trained on crops of {patch} pixels and scored on overlapping tiles of {tile}.
-  `load.py` predicts whole slices; cut much larger slices into tiles.
-- `load.py` runs the model without dualrel_jax, on {platforms}.
-
-## Data
-
-{slices}
-
-## Scores
-
-{scores}
-
-## Licence
-
-The licence of the software is Apache-2.0. The weights were learned from the data above; the licence of those data may
-restrict how the weights are shared. State it here before you publish them.
-"""
-
-
-def model_card(run: Run) -> str:
-    """What a person needs to know before using the model, as Markdown: use, data, scores, licence."""
-    config = run.config
-    fields = {"git_revision": (str, type(None)), "versions": dict}
-    machine = read_json(run.workdir / "run.json", fields, "copy it from where the run was trained")
-    multiple = side_multiple(config.model)
-    return _CARD.format(
-        method=METHOD_TITLES.get(config.method.name, config.method.name),
-        data=config.data.name,
-        width=config.model.width,
-        stem=config.model.stem,
-        depth=config.model.depth,
-        size=sum(np.size(leaf) for leaf in jax.tree.leaves(run.variables)),
-        weights=config.predict.weights,
-        step=run.step,
-        steps=config.train.steps,
-        revision=machine["git_revision"],
-        jax=machine["versions"].get("jax", "of an unknown version"),
-        multiple=multiple,
-        least=LEAST_CELLS * multiple,
-        pixel=f"{run.pixel_nm[0]:g} x {run.pixel_nm[1]:g} nm (y x)" if run.pixel_nm else "not known",
-        threshold=config.predict.threshold or run.calibrated_threshold(config.predict.prediction_head),
-        patch=config.train.crop_px,
-        tile=config.predict.tile,
-        platforms=", ".join(PLATFORMS),
-        slices=_slices(Partition.load(run.workdir / "partition.json")),
-        scores=_scores(run.workdir / "metrics.json"),
-    )
-
-
-def _slices(partition: Partition) -> str:
-    """One line per volume: the slices whose labels were used, and the number of slices without labels."""
-    lines = []
-    for part in dict.fromkeys(name for name, _ in partition.labelled + partition.unlabelled):
-        labelled, unlabelled = (
-            [z for name, z in slices if name == part] for slices in (partition.labelled, partition.unlabelled)
-        )
-        lines.append(
-            f"- {part}: labels of {len(labelled)} slices (z = {', '.join(map(str, labelled)) or 'none'}), "
-            f"{len(unlabelled)} slices without labels"
-        )
-    return "\n".join(lines)
-
-
-def _scores(path: Path) -> str:
-    """A table of the scores of the run, or a sentence that it has none."""
-    if not path.exists():
-        return "It was not scored."
-    keys = ("jac_pooled", "dsc_pooled", "precision_pooled", "recall_pooled", "jac_per_slice_mean", "dsc_per_slice_mean")
-    fields = {"slices": int, "part": list, **dict.fromkeys(keys, (float, type(None)))}
-    scores = read_json(path, fields, "write it again by dualrel evaluate")
-    rows = [[key, "undefined" if scores[key] is None else f"{scores[key]:.3f}"] for key in keys]
-    heading = f"On {scores['slices']} labelled slices of {', '.join(scores['part'])}:"
-    return f"{heading}\n\n{markdown_table(['score', 'value'], rows)}"

@@ -65,3 +65,26 @@ def small_config(volume_files):
         return config
 
     return config
+
+
+@pytest.fixture
+def trained(small_config, tmp_path):
+    """A run folder with the checkpoint of an untrained model, and its config."""
+    from dualrel_jax import config as config_lib
+    from dualrel_jax.data.datasets.partition import make_partition
+    from dualrel_jax.data.datasets.registry import load_dataset
+    from dualrel_jax.methods import create_method
+    from dualrel_jax.train import init_state
+    from dualrel_jax.training.checkpoint import Checkpoints
+    from dualrel_jax.training.state import create_optimizer
+    from dualrel_jax.training.workdir import claim_workdir, describe_run
+    from dualrel_jax.utils import sharding
+
+    config = config_lib.resolve(small_config())
+    mesh, method, dataset = sharding.create_mesh(1), create_method(config), load_dataset(config.data)
+    claim_workdir(config, tmp_path)
+    describe_run(tmp_path, dataset, make_partition(dataset.train, config.data), mesh)
+    state = init_state(method, create_optimizer(method, config.train), config, mesh)
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        checkpoints.save(6, state)
+    return tmp_path, config

@@ -108,7 +108,8 @@ def test_fields_exist(path):
     text = path.read_text().replace("config.base.", "config.")
     for section, field in re.findall(r"config\.(\w+)\.(\w+) ?=", text):
         assert section == "rows" or field in config[section], f"--config.{section}.{field}"
-    for section, field in re.findall(r"`(data|augment|model|train|predict|instances|suggest|profile)\.(\w+)[`=]", text):
+    sections = "data|augment|model|train|predict|instances|suggest|export|profile"
+    for section, field in re.findall(rf"`({sections})\.(\w+)[`=]", text):
         assert field in config[section] or field in FILE_ENDINGS, f"{section}.{field}"
 
 
@@ -136,7 +137,18 @@ def test_commands_are_understood(page, tmp_path, monkeypatch):
             path = ROOT.joinpath(*name.split("."))
             assert path.with_suffix(".py").is_file() or (path / "__main__.py").is_file(), name
         else:
-            assert name in ("python3", "napari", "taskset", "pytest", "ruff", "git", "gcloud", "dask", "sbatch"), words
+            assert name in (
+                "python3",
+                "napari",
+                "taskset",
+                "pytest",
+                "ruff",
+                "git",
+                "gcloud",
+                "dask",
+                "sbatch",
+                "hf",
+            ), words
 
 
 def test_the_files_that_contributing_names_exist():

@@ -8,36 +8,14 @@ import numpy as np
 import pytest
 import tifffile
 
-from dualrel_jax import config as config_lib
 from dualrel_jax import export
-from dualrel_jax.data.datasets.partition import make_partition
-from dualrel_jax.data.datasets.registry import load_dataset
 from dualrel_jax.data.io.volume import intensity_range, open_volume, to_uint8
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference import run
 from dualrel_jax.inference.weights import starting_weights
-from dualrel_jax.methods import create_method
-from dualrel_jax.train import init_state
 from dualrel_jax.training import weights_file as weights_lib
-from dualrel_jax.training.checkpoint import Checkpoints
-from dualrel_jax.training.state import create_optimizer
-from dualrel_jax.training.workdir import claim_workdir, describe_run
-from dualrel_jax.utils import sharding
 
 WITHOUT = "import runpy, sys; sys.modules.update(dualrel_jax=None, flax=None, optax=None, ml_collections=None);"
-
-
-@pytest.fixture
-def trained(small_config, tmp_path):
-    """A run folder with the checkpoint of an untrained model, and its config."""
-    config = config_lib.resolve(small_config())
-    mesh, method, dataset = sharding.create_mesh(1), create_method(config), load_dataset(config.data)
-    claim_workdir(config, tmp_path)
-    describe_run(tmp_path, dataset, make_partition(dataset.train, config.data), mesh)
-    state = init_state(method, create_optimizer(method, config.train), config, mesh)
-    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
-        checkpoints.save(6, state)
-    return tmp_path, config
 
 
 def test_export_runs_without_this_package_and_agrees_with_the_predictor(trained, volume_files, tmp_path):
@@ -89,21 +67,6 @@ def test_weights_survive_flattening(trained):
     assert jax.tree.structure(again) == jax.tree.structure(variables)
     for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(variables), strict=True):
         np.testing.assert_array_equal(a, b)
-
-
-def test_the_card_names_data_pixels_and_scores(trained):
-    workdir, _ = trained
-    card = export.model_card(run.load_run(workdir))
-    assert "own/train: labels of 3 slices (z = 1, 4, 7), 6 slices without labels" in card
-    assert "Pixel size: not known" in card
-    assert "It was not scored." in card
-    keys = ("jac_pooled", "dsc_pooled", "precision_pooled", "recall_pooled", "jac_per_slice_mean", "dsc_per_slice_mean")
-    scores = ", ".join(f'"{key}": 0.5' for key in keys)
-    scores = scores.replace('"precision_pooled": 0.5', '"precision_pooled": null')
-    (workdir / "metrics.json").write_text(f'{{{scores}, "slices": 12, "part": ["own/test"]}}')
-    card = export.model_card(run.load_run(workdir))
-    assert "On 12 labelled slices of own/test" in card and "| jac_pooled | 0.500 |" in card
-    assert "| precision_pooled | undefined |" in card
 
 
 def test_an_unknown_output_is_named(trained):

@@ -14,6 +14,7 @@ FLOORS = (
     ("cli",),
     ("main",),
     ("doctor", "evaluate", "export", "figures", "predict", "report", "segment_instances", "suggest", "train"),
+    ("packaging",),
     ("inference",),
     ("training",),
     ("methods",),

@@ -17,9 +17,9 @@ from dualrel_jax.utils.atomic import write_text
 from dualrel_jax.utils.jsonl import read_json
 
 # Fields that may differ between a run and a later command on its work folder: they do not change the training.
-_FREE = ("predict", "instances", "suggest", "profile", "train.devices", "train.keep_checkpoints", "data.dir")
+_FREE = ("predict", "instances", "suggest", "export", "profile", "data.dir")
 _FREE += ("data.test_image", "data.test_label", "data.test_voxel_nm", "data.cache_mib", "data.tfds_dir")
-_FREE += ("data.partition_file", "train.steps_per_call")
+_FREE += ("data.partition_file", "train.steps_per_call", "train.devices", "train.keep_checkpoints")
 _CONFIG_FILE = "expected a Python file with get_config(argument), which returns a ConfigDict, as configs/dualrel.py has"
 
 
@@ -126,7 +126,7 @@ def load(path: Path) -> ConfigDict:
     config = read_json(path, {"method": dict}, advice)
     if not isinstance(config["method"].get("name"), str):
         raise InputError(f"{path} names no method; {advice}.")
-    for section in ("data", "augment", "model", "train", "predict", "instances", "suggest", "profile"):
+    for section in ("data", "augment", "model", "train", "predict", "instances", "suggest", "export", "profile"):
         if not isinstance(config.get(section, {}), dict):
             raise InputError(f"{path} has {section} = {config[section]!r}; expected an object in braces: {advice}.")
     config = migrate(config, path)

@@ -31,6 +31,7 @@ _SECTIONS = {
     "predict": "Prediction",
     "instances": "Instances",
     "suggest": "What to label next",
+    "export": "The model for others",
     "profile": "Profiles",
 }
 
