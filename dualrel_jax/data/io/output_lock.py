@@ -56,12 +56,12 @@ def _take(place: RemotePath, local: Path, option: str) -> None:
     token = earlier or uuid.uuid4().hex
     since = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
     mine = {"token": token, "host": platform.node(), "folder": str(local.parent.absolute()), "since": since}
-    write_text(local, token)
     target = _object_of(place)
     with store_errors(place):
         store = open_store(target.parent)
         there = store.read(target.name).result()
         if there.state == "missing":
+            write_text(local, token)  # before the object, which a kill would else leave to nobody
             store.write(target.name, json.dumps(mine), if_equal=there.stamp.generation).result()
             there = store.read(target.name).result()  # another one may have been faster
     holder = _parse(there.value)
