@@ -42,7 +42,8 @@ class Limits(NamedTuple):
         return self.flops / self.matrix_rate, self.traffic / self.copy_rate
 
 
-def main(quick: bool = False) -> Iterator[Table]:
+def main(quick: bool = False, compiled: bool = False) -> Iterator[Table]:
+    """`compiled`: beside PyTorch compiled (GPU only), which takes minutes to compile, and nothing else."""
     torch = import_torch()
     gpu = torch.cuda.is_available() and jax.default_backend() == "gpu"
     cases = [("base", 512, 8)] if gpu else [("tiny", 64, 4), ("tiny", 128, 4)]
@@ -54,7 +55,7 @@ def main(quick: bool = False) -> Iterator[Table]:
         rates = matrix_rate(jnp.dtype(config.model.dtype), quick), copy_rate(quick)
         limits = Limits(workload.step_flops(config), workload.step_bytes(config), *rates)
         floors.append([describe(config), *(value / 1e9 for value in limits), *limits.times(), max(limits.times())])
-        rows += compare(config, limits, gpu, *((2, 1) if quick else (5, 3)))
+        rows += compare(config, limits, twins(gpu, compiled), *((2, 1) if quick else (5, 3)))
     yield Table("Training step", COLUMNS, rows, NOTE)
     columns = ["U-Net, type, crops", "Gflop per step", "GB per step", "matrices, Gflop/s", "copy, GB/s"]
     columns += ["arithmetic, s", "traffic, s", "floor, s"]
@@ -68,17 +69,23 @@ def describe(config) -> str:
     return f"{model.width} x {model.depth}, {model.dtype}, {crops}"
 
 
-def compare(config, limits: Limits, gpu: bool, rounds: int, steps: int) -> list[list]:
+def twins(gpu: bool, compiled: bool) -> dict[str, dict[str, bool]]:
+    """The PyTorch programs to compare with, name -> options of `twin_step.Training`."""
+    if compiled:
+        return {"PyTorch, channels last, compiled": {"channels_last": True, "compiled": True}}
+    eager = {"PyTorch, channels last": {"channels_last": True}}
+    return eager if gpu else {**eager, "PyTorch": {}}
+
+
+def compare(config, limits: Limits, theirs: dict[str, dict[str, bool]], rounds: int, steps: int) -> list[list]:
     """The rows of one case."""
+    import torch
+
     from perf.twin_step import Training, to_batch
 
+    gpu = torch.cuda.is_available() and jax.default_backend() == "gpu"
     method, device = create_method(config), "cuda" if gpu else "cpu"
     state, batch, key = workload.initial_state(method, config), workload.random_batch(config), jax.random.key(1)
-    theirs = {"PyTorch, channels last": {"channels_last": True}}
-    if gpu:
-        theirs["PyTorch, channels last, compiled"] = {"channels_last": True, "compiled": True}
-    else:
-        theirs["PyTorch"] = {}
     contenders, first, mib = {}, {}, {}
     for name, options in theirs.items():
         training = Training(config, state, device, **options)
