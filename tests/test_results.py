@@ -1,7 +1,8 @@
 """Results: every number of a table equals the one in its JSON file; the log keeps its form.
 
 A table is checked if an HTML comment stands before it: `scores`, then one line per column of numbers,
-`heading: [difference] FILE TARGET LABELLED`, with FILE in results/.
+`heading: [difference] FILE TARGET LABELLED`, with FILE in results/; or, of several domains,
+`domains: FILE QUESTION LABELLED`.
 """
 
 import json
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from dualrel_jax.benchmark import statistics
+from dualrel_jax.benchmark import domain_tables, statistics
+from dualrel_jax.benchmark.domain_statistics import compare_domains
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
@@ -32,6 +34,7 @@ ROWS = {  # title in a table -> row of a benchmark
     "prototype consistency": "no_consistency",
     "zoomed view": "one_geometry",
 }
+DOMAINS = {"Lucchi": "lucchi", "fly brain": "fly_brain", "muscle": "glycolytic_muscle", "VNC": "vnc"}
 PARTS = ("- **Hypothesis**: ", "- **Prediction**: ", "- **Command**: ", "- **Revision**: ", "## Result", "## Decision")
 ENTRIES = sorted((RESULTS / "log").glob("[0-9]*.md"))
 
@@ -59,7 +62,7 @@ def tables_with_scores(page):
         yield sources, [dict(zip(heading, line, strict=True)) for line in lines]
 
 
-@pytest.mark.parametrize(("page", "count"), [("README.md", 1), ("results/README.md", 3)])
+@pytest.mark.parametrize(("page", "count"), [("results/all_methods.md", 3)])
 def test_numbers_of_tables_equal_their_files(page, count):
     checked = list(tables_with_scores(page))
     assert len(checked) == count
@@ -72,6 +75,30 @@ def test_numbers_of_tables_equal_their_files(page, count):
                 key = target, ROWS[title], "all" if title.endswith("all labels") else labelled
                 expected = scores(file).get(key, ("–", "–"))[bool(kind)]
                 assert row[heading].replace("*", "") == expected, f"{title}, {heading}"
+
+
+@cache
+def domain_scores(file):
+    """{(question, labelled, row): {heading: score}} as texts of a table."""
+    content, texts = json.loads((RESULTS / file).read_text()), {}
+    for entry in compare_domains(content["config"], content["cells"]):
+        cells = {"mean": domain_tables.mean_text(entry.mean)}
+        cells |= {heading: domain_tables.mean_text(entry.domains.get(name)) for heading, name in DOMAINS.items()}
+        texts[entry.question, entry.labelled, entry.row] = cells
+    return texts
+
+
+@pytest.mark.parametrize(("page", "count"), [("README.md", 1), ("results/README.md", 3)])
+def test_numbers_of_domain_tables_equal_their_files(page, count):
+    text = (ROOT / page).read_text()
+    tables = re.findall(r"<!-- domains: (\S+) (\S+) (\S+) -->\n\n((?:\|[^\n]*\n)+)", text)
+    assert len(tables) == count
+    for file, question, labelled, table in tables:
+        heading, _, *rows = ([cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines())
+        for title, *cells in rows:
+            expected = domain_scores(file)[question, labelled, ROWS[title]]
+            shown = {column: cell.replace("*", "") for column, cell in zip(heading[1:], cells, strict=True)}
+            assert shown == {column: expected[column] for column in shown}, f"{page}, {question}, {title}"
 
 
 def test_every_file_of_results_is_named_on_a_page():
