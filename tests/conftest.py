@@ -3,8 +3,8 @@
 import os
 import tempfile
 
-# Level 1: compiling is most of what these tests do.
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=1"
+# Level 0: compiling is most of what these tests do.
+os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
 os.environ["JAX_PLATFORMS"] = "cpu"
 # Tests compile the same small programs again and again; the processes they run in or start share a cache.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="dualrel-jit-"))
