@@ -354,7 +354,7 @@ INSTANCES = {
     ),
     "min_um3": field(0.001, "smaller instances are left out", unit="um3", minimum=0, maximum=1e6),
     "min_probability": field(
-        0.7, "instances of a lower mean probability, of which the network is not sure, are left out", **PROBABILITY
+        0.65, "instances of a lower mean probability, of which the network is not sure, are left out", **PROBABILITY
     ),
     "box_px": field(
         0,
