@@ -64,7 +64,9 @@ def find_config(path: str) -> Path:
     installed = folder / Path(path).name
     if Path(path).parent.name in ("configs", "") and installed.is_file():
         return installed
-    known = ", ".join(sorted(f"configs/{p.name}" for p in folder.glob("*.py") if p.stem not in ("__init__", "base")))
+    known = ", ".join(
+        sorted(f"configs/{p.name}" for p in folder.glob("*.py") if p.stem not in ("__init__", "base", "sizes"))
+    )
     raise InputError(f"There is no config {path}; give the path of a config file, or one of {known}.")
 
 
@@ -74,7 +76,7 @@ def resolve(config: ConfigDict) -> ConfigDict:
     Raises:
       InputError: a field too many or too few, a value that its field does not allow, or fields that contradict.
     """
-    from dualrel_jax.configs.base import SIZES
+    from dualrel_jax.configs.sizes import SIZES
 
     if "size" not in config:
         raise InputError(

@@ -91,7 +91,7 @@ def _sentence(entry: Field) -> str:
 
 
 def _default(key: str, entry: Field) -> str:
-    from dualrel_jax.configs.base import SIZES
+    from dualrel_jax.configs.sizes import SIZES
 
     values = [size[key] for size in SIZES.values()] if entry.default is None else [entry.default]
     values = values[:1] if len(set(values)) == 1 else values

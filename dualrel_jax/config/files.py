@@ -38,7 +38,7 @@ def read_file(name: str) -> ConfigDict:
 
 def empty_preset(config: ConfigDict) -> None:
     """Empties the fields that still have the values of the preset `config.size`, for another size to fill."""
-    from dualrel_jax.configs.base import SIZES
+    from dualrel_jax.configs.sizes import SIZES
 
     with config.unlocked():
         for key, value in SIZES.get(config.size, {}).items():

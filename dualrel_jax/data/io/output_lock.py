@@ -1,8 +1,8 @@
 """One writer at a time for an output, on a disk or in a store.
 
-In a store an object `<output>.lock` names the writer; stores create an object only if there is none, whoever asks at
-the same time. Its token also lies beside the output's local files, which `utils.lock` protects: where the two agree,
-the writer was an earlier command of the same run, which has ended, if only by a kill.
+In a store an object `<output>.lock` names the writer. It is created only if there is none, so of two commands that
+begin at the same time one is refused. Its token also lies beside the output's local files, which `utils.lock` protects:
+where the two agree, the writer was an earlier command of the same run, which has ended, if only by a kill.
 """
 
 import contextlib
