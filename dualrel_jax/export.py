@@ -14,7 +14,7 @@ from dualrel_jax.config.rules import side_multiple
 from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.inference.run import Run, load_run
 from dualrel_jax.inference.slice_predictor import chosen_output
-from dualrel_jax.packaging.model_card import model_card
+from dualrel_jax.packaging.model_card import model_card, pixel_size
 from dualrel_jax.training.weights_file import flatten, unflatten
 from dualrel_jax.utils import lock
 from dualrel_jax.utils.atomic import write_bytes, write_text
@@ -119,7 +119,7 @@ def _use(run: Run) -> str:
     return _USE.format(
         multiple=multiple,
         least=LEAST_CELLS * multiple,
-        pixel=f"{run.pixel_nm[0]:g} x {run.pixel_nm[1]:g} nm (y x)" if run.pixel_nm else "not known",
+        pixel=pixel_size(run),
         threshold=config.predict.threshold or run.calibrated_threshold(config.predict.prediction_head),
         patch=config.train.crop_px,
         tile=config.predict.tile,

@@ -24,7 +24,7 @@ from dualrel_jax.errors import InputError
 from dualrel_jax.inference.run import Run
 from dualrel_jax.inference.slice_predictor import chosen_output
 from dualrel_jax.methods import create_method
-from dualrel_jax.packaging.model_card import model_card
+from dualrel_jax.packaging.model_card import model_card, pixel_size
 from dualrel_jax.packaging.onnx_graph import OPSET, unet_graph
 from dualrel_jax.utils.atomic import replacing
 from dualrel_jax.visualization.canvas import PREDICTED
@@ -79,9 +79,8 @@ def write_package(run: Run, path: Path) -> Path:
         np.save(folder / "test_input.npy", sample.image[None, None].astype(np.float32))
         np.save(folder / "test_output.npy", expected[None, None])
         draw_cover(sample.image, expected > 0.5).save(folder / "cover.png")
-        pixel = f"{run.pixel_nm[0]:g} x {run.pixel_nm[1]:g} nm (y x)" if run.pixel_nm else "not known"
         low, high = PERCENTILES
-        use = _USE.format(multiple=side, low=low, high=high, pixel=pixel, source=sample.source)
+        use = _USE.format(multiple=side, low=low, high=high, pixel=pixel_size(run), source=sample.source)
         (folder / "README.md").write_text(model_card(run, use), encoding="utf-8")
         text = yaml.safe_dump(_description(run, folder), sort_keys=False, allow_unicode=True)
         with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as package:

@@ -73,6 +73,11 @@ def model_card(run: Run, use: str) -> str:
     )
 
 
+def pixel_size(run: Run) -> str:
+    """Of the training, for people."""
+    return f"{run.pixel_nm[0]:g} x {run.pixel_nm[1]:g} nm (y x)" if run.pixel_nm else "not known"
+
+
 def _metadata(run: Run) -> str:
     """YAML: what the hub shows beside the card and searches for."""
     license_name = run.config.export.license
