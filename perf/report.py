@@ -50,8 +50,15 @@ def format_cell(cell: Any) -> str:
     return str(cell)
 
 
-def alternate(contenders: Mapping[str, Callable[[int], Any]], rounds: int, steps: int) -> dict[str, np.ndarray]:
+def alternate(
+    contenders: Mapping[str, Callable[[int], Any]],
+    rounds: int,
+    steps: int,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, np.ndarray]:
     """Seconds a step of each contender in each round, name -> (rounds,).
+
+    `clock`: `time.process_time` on a single core that other programs use too.
 
     A contender does the given number of steps and returns when their results are there. All are warmed up by the
     caller. In every round each has its turn, forwards and backwards by turns, so that what else the machine does meets
@@ -62,9 +69,9 @@ def alternate(contenders: Mapping[str, Callable[[int], Any]], rounds: int, steps
     for _ in range(rounds):
         for name in order:
             contenders[name](1)
-            start = time.perf_counter()
+            start = clock()
             contenders[name](steps)
-            times[name].append((time.perf_counter() - start) / steps)
+            times[name].append((clock() - start) / steps)
         order.reverse()
     return {name: np.array(values) for name, values in times.items()}
 

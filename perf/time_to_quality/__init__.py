@@ -1,0 +1,1 @@
+"""Quality over CPU-minutes: the same five labelled slices, the same budget, each tool's own way."""
