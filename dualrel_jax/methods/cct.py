@@ -65,7 +65,7 @@ class CCT(Method):
         terms = {
             "supervised": lambda: losses.supervised(labelled.logits, batch.label),
             "consistency": lambda: losses.masked_mean(
-                squared_error(jax.nn.softmax(logits), jax.nn.softmax(unlabelled.logits))
+                squared_error(losses.softmax(logits), losses.softmax(unlabelled.logits))
             ),
         }
         terms = compute(terms)

@@ -90,7 +90,7 @@ class DualRel(Method):
 
         # The teacher: the unlabelled crops as they are; its output is zoomed as the student's view is.
         weak_logits, weak, _ = self.apply_teacher("student", teacher, batch.weak)
-        predicted = TeacherPredictions(jax.nn.softmax(weak_logits), fused_probability(weak, weak_logits.shape[:3]))
+        predicted = TeacherPredictions(losses.softmax(weak_logits), fused_probability(weak, weak_logits.shape[:3]))
         zoomed = TeacherPredictions(*map(zoom, predicted))
         weak = weak._replace(maps=jnp.moveaxis(zoom(jnp.moveaxis(weak.maps, 1, -1)), -1, 1))
 
@@ -107,7 +107,7 @@ class DualRel(Method):
             "prototype_consistency": lambda: reliability.consistency_loss(d, self.prototype_weights(z)).mean(),
             "reliability": lambda: reliability.reliability_loss(target, z).mean(),
             "pixel_consistency": lambda: losses.masked_mean(
-                losses.squared_error(jax.nn.softmax(strong.logits), zoomed.head)
+                losses.squared_error(losses.softmax(strong.logits), zoomed.head)
             ),
             "cross_pseudo_label": lambda: cross_pseudo_label_loss(pasted[0], TeacherPredictions(*map(mix, predicted))),
         }
@@ -196,7 +196,7 @@ def cross_pseudo_label_loss(student: StudentOutput, teacher: TeacherPredictions)
 
 def fused_probability(output: PrototypeOutput, shape: tuple[int, ...]) -> jax.Array:
     """Segmentation by prototypes: b Y X 2 for a shape b Y X."""
-    return jax.nn.softmax(upsample(prototypes.fuse(output.maps), shape))
+    return losses.softmax(upsample(prototypes.fuse(output.maps), shape))
 
 
 def upsample(logits: jax.Array, shape: tuple[int, ...]) -> jax.Array:

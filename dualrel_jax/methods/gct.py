@@ -45,7 +45,7 @@ class GCT(Method):
             output, variables = self.apply_train(name, variables, images)
             with jax.named_scope("loss_supervised"):
                 terms["supervised"] += losses.supervised(split(output.logits)[0], batch.label)
-            probability.append(jax.nn.softmax(output.logits))
+            probability.append(losses.softmax(output.logits))
             # The gradient of the detector's loss stops at the prediction, that of the correction at the detector.
             fixed = jax.lax.stop_gradient(probability[-1])
             detected, variables = self.apply_train("detector", variables, images, fixed)

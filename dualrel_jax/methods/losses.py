@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from dualrel_jax.constants import IGNORE
 
@@ -17,9 +16,26 @@ def masked_mean(values: jax.Array, mask: jax.Array | None = None) -> jax.Array:
     return jnp.sum(values * mask) / jnp.where(weight > 0, weight, 1.0)
 
 
+def margin(logits: jax.Array) -> jax.Array:
+    """Log-odds of mitochondrion: b y x 2 -> b y x float32.
+
+    Softmax and cross-entropy of two classes are a sigmoid and a softplus of it. On CPU the supervised loss and its
+    gradient take 3.2 ms instead of 15 ms that way (4 crops of 256 x 256).
+    """
+    logits = logits.astype(jnp.float32)
+    return logits[..., 1] - logits[..., 0]
+
+
+def softmax(logits: jax.Array) -> jax.Array:
+    """Probabilities of the two classes: b y x 2 -> b y x 2 float32."""
+    probability = jax.nn.sigmoid(margin(logits))
+    return jnp.stack([1 - probability, probability], axis=-1)
+
+
 def cross_entropy(logits: jax.Array, label: jax.Array) -> jax.Array:
     """Per pixel: (b y x 2, b y x in {0, 1, IGNORE}) -> b y x; mask ignored pixels with `valid`."""
-    return optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), jnp.where(label == 1, 1, 0))
+    odds = margin(logits)
+    return jax.nn.softplus(jnp.where(label == 1, -odds, odds))
 
 
 def squared_error(probability: jax.Array, target: jax.Array) -> jax.Array:
@@ -34,7 +50,7 @@ def valid(label: jax.Array) -> jax.Array:
 
 def soft_dice(logits: jax.Array, label: jax.Array) -> jax.Array:
     """1 - Dice of the mitochondrion's probability over the whole batch, squared denominator (Milletari et al. 2016)."""
-    probability = jax.nn.softmax(logits.astype(jnp.float32))[..., 1]
+    probability = jax.nn.sigmoid(margin(logits))
     target = (label == 1).astype(jnp.float32)
     mask = valid(label)
     overlap = jnp.sum(probability * target * mask)

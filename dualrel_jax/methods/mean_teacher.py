@@ -1,7 +1,5 @@
 """Mean Teacher (Tarvainen and Valpola, NeurIPS 2017): consistency with the moving average of the weights."""
 
-import jax
-
 from dualrel_jax.methods import batching, losses
 from dualrel_jax.methods.base import Method, compute, diagnose
 from dualrel_jax.methods.ramps import sigmoid_ramp
@@ -16,11 +14,11 @@ class MeanTeacher(Method):
         images, split = batching.join(batch.image, batch.strong[0])
         output, variables = self.apply_train("student", variables, images)
         labelled, unlabelled = split(output.logits)
-        target = jax.nn.softmax(self.apply_teacher("student", teacher, batch.weak).logits)
+        target = losses.softmax(self.apply_teacher("student", teacher, batch.weak).logits)
 
         terms = {
             "supervised": lambda: losses.supervised(labelled, batch.label),
-            "consistency": lambda: losses.masked_mean(losses.squared_error(jax.nn.softmax(unlabelled), target)),
+            "consistency": lambda: losses.masked_mean(losses.squared_error(losses.softmax(unlabelled), target)),
         }
         terms = compute(terms)
         weight = self.config.consistency_weight * sigmoid_ramp(step, self.ramp_steps)

@@ -56,7 +56,7 @@ class UniMatch(Method):
         views = [batch.image, *strong, batch.weak]
         outputs, variables = self.apply_train("student", variables, views, drop_key, method="with_dropped_channels")
         labelled, *strong, weak, dropped = outputs
-        target = jax.lax.stop_gradient(jax.nn.softmax(weak.logits))
+        target = jax.lax.stop_gradient(losses.softmax(weak.logits))
 
         pairs = [(cutmix.paste_next(mask, target), view.logits) for mask, view in zip(masks, strong, strict=True)]
         further = self.further_terms(jax.random.fold_in(rng, 3), masks, strong, weak)

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from dualrel_jax.methods import losses, ramps
 from dualrel_jax.training import schedules
@@ -24,6 +25,23 @@ def test_supervised_loss_is_cross_entropy_and_dice_over_the_pixels_that_count():
     overlap = (p[..., 1] * (label == 1))[counts].sum()
     dice = 2 * overlap / (np.square(p[..., 1])[counts].sum() + (label == 1).sum())
     np.testing.assert_allclose(losses.supervised(LOGITS, LABEL), (cross_entropy + 1 - dice) / 2, rtol=1e-4)
+
+
+def test_two_classes_are_softmax_and_cross_entropy_however_sure_the_network_is():
+    sure = np.array([-90.0, 90.0]) * np.array([1.0, -1.0])[:, None, None, None] + np.zeros((2, 4, 5, 2))
+    logits = jnp.asarray(np.concatenate([LOGITS, 5 * LOGITS, sure]), jnp.float32)
+    label = jnp.tile((LABEL == 1).astype(jnp.int32), (3, 1, 1))
+
+    def expected(logits):
+        return optax.softmax_cross_entropy_with_integer_labels(logits, label)
+
+    np.testing.assert_allclose(losses.cross_entropy(logits, label), expected(logits), rtol=1e-6, atol=1e-6)
+    gradients = (
+        jax.grad(lambda logits, f=f: f(logits).sum())(logits)
+        for f in (expected, lambda logits: losses.cross_entropy(logits, label))
+    )
+    np.testing.assert_allclose(*gradients, atol=1e-6)
+    np.testing.assert_allclose(losses.softmax(logits), jax.nn.softmax(logits), atol=1e-6)
 
 
 def test_ignored_pixels_carry_no_gradient():
