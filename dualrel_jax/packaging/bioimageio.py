@@ -2,12 +2,10 @@
 
 import datetime
 import hashlib
-import importlib
 import re
 import tempfile
 import zipfile
 from pathlib import Path
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import jax
@@ -27,6 +25,7 @@ from dualrel_jax.methods import create_method
 from dualrel_jax.packaging.model_card import model_card, pixel_size
 from dualrel_jax.packaging.onnx_graph import OPSET, unet_graph
 from dualrel_jax.utils.atomic import replacing
+from dualrel_jax.utils.libraries import load_library
 from dualrel_jax.visualization.canvas import PREDICTED
 
 PERCENTILES = (0.1, 99.9)
@@ -63,7 +62,8 @@ def write_package(run: Run, path: Path) -> Path:
     Raises:
         InputError: onnx or onnxruntime is missing.
     """
-    onnx, runtime = (_library(name) for name in ("onnx", "onnxruntime"))
+    need, packages = "config.export.to=bioimageio", "onnx onnxruntime"
+    onnx, runtime = (load_library(name, packages, need) for name in packages.split())
     side = side_multiple(run.config.model)
     sample = _sample(run, -(-_TEST_PX // side) * side)
     expected = _probability(run, _scaled(sample.image))
@@ -90,16 +90,6 @@ def write_package(run: Run, path: Path) -> Path:
     print(f"ONNX and JAX differ by {difference:.1g} at most. The test image and the cover show a part of", end=" ")
     print(f"{sample.source}: make sure that it may be published.")
     return path
-
-
-def _library(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise InputError(
-            f"config.export.to=bioimageio needs the package {name}, which is not installed: run `pip install onnx "
-            "onnxruntime`."
-        ) from error
 
 
 def _sample(run: Run, side: int) -> _Sample:

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from dualrel_jax.data.io.readers.base import ReadOnce, Stack, array_stack
-from dualrel_jax.data.io.readers.libraries import load_library
 from dualrel_jax.data.io.voxel import likely_nm, unit_nm
+from dualrel_jax.utils.libraries import load_library
 
 SUFFIXES = (".nii", ".nii.gz")
 _AXES = "xyztcuv"  # the fifth is that of vectors and colours
@@ -22,7 +22,7 @@ def read_nifti(path: Path) -> Stack:
     Voxel size by `pixdim` and `xyzt_units`. Three ones are what programs write that know no size; where the unit is not
     stated, that of nm, µm and mm which is likely for electron microscopy.
     """
-    nibabel = load_library("nibabel", "nibabel", path)
+    nibabel = load_library("nibabel", "nibabel", str(path))
     image = nibabel.load(path)
     header, proxy = image.header, image.dataobj
     compressed = path.name.lower().endswith(".gz")
