@@ -1,1 +1,1 @@
-"""The napari plugin: segment a volume, label its instances, correct the mask, and retrain from the corrections."""
+"""The napari plugin: segment what is on screen, correct it, learn from the corrections, and number the instances."""

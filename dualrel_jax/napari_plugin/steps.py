@@ -1,67 +1,152 @@
-"""The computations behind the buttons, in memory: segmentation and instances. JAX is imported when it is used."""
+"""The computations behind the buttons: segmentation, instances and suggestions. JAX is imported when it is used."""
 
+import dataclasses
 import math
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from dualrel_jax.data.io.volume import Volume, intensity_range
-from dualrel_jax.data.io.writers import Voxel
+from dualrel_jax.data.io.voxel import Voxel
 from dualrel_jax.errors import InputError
+from dualrel_jax.utils.ranges import central_window, evenly_spaced
 
-Steps = Generator[tuple[int, int], None, tuple[np.ndarray, float]]  # yields (finished slices, number of slices)
+CANDIDATES = 12  # slices that suggestions are chosen from
+_SAMPLE_ZYX = (64, 1024, 1024)  # what is looked at of a volume that is not in memory
+_BOX_FRACTION = 4  # a suggestion frames a quarter of a tile along each axis
 
 
-def segment(folder: Path, volume: Volume) -> Steps:
-    """Segments `volume` with the run in `folder`; -> (probability `z y x` uint8, 255 means 1; threshold).
+class Progress(NamedTuple):
+    """How far a computation is, and what it has found since the last one: patches of probability."""
 
-    Head and threshold are chosen as in `predict`. A volume of unknown voxel size is assumed to have the pixel size of
-    the training.
+    done: int
+    total: int
+    patches: tuple = ()
+
+
+class Suggestion(NamedTuple):
+    """A slice to label next, with the box in which the predictions disagree most, in voxels."""
+
+    z: int
+    y: tuple[int, int]
+    x: tuple[int, int]
+    disagreement: float  # mean over the slice, bits
+
+
+@dataclasses.dataclass
+class Segmenter:
+    """A run made ready for a volume.
+
+    Attributes:
+        volume: what is segmented; `sample`: of it what the choices look at.
+        model: a `VolumePredictor`.
+        sigma: of the mean along z, in slices; 0: none.
+        threshold: probability above which a pixel is mitochondrion, that of single slices until `use_means`; 0:
+            `foreground_fraction` leads to it.
+        preview: a `Preview` of the volume.
     """
-    yield 0, len(volume)
+
+    run: Any
+    volume: Volume
+    sample: Volume
+    model: Any
+    sigma: float
+    threshold: float
+    preview: Any = None
+
+    def __post_init__(self):
+        from dualrel_jax.napari_plugin.preview import Preview
+
+        self.preview = Preview(self.model, self.volume, self.sigma)
+
+    def use_means(self) -> None:
+        """Takes the threshold of means along z, as `predict` does; to calibrate it takes a while the first time."""
+        from dualrel_jax.inference.choice import choose
+
+        self.threshold = choose(self.run, [self.sample], self.run.config.predict.z_smoothing_nm).threshold
+
+
+def load(folder: Path, volume: Volume, in_memory: bool) -> Segmenter:
+    """Loads the run in `folder`. Head and mean along z are chosen as in `predict`, the threshold for single slices.
+
+    A volume of unknown voxel size is assumed to have the pixel size of the training. Of one that is not `in_memory` the
+    intensities are those of its middle.
+    """
     # Without this JAX takes most of a GPU's memory while napari runs, and a training in another process has none.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     from dualrel_jax.inference import z_smoothing
     from dualrel_jax.inference.choice import choose
     from dualrel_jax.inference.run import load_run
-    from dualrel_jax.inference.threshold import of_share
     from dualrel_jax.inference.volume_predictor import VolumePredictor
     from dualrel_jax.utils import sharding
 
     sharding.cache_compilations()
     run = load_run(folder)
-    predict, choice = run.config.predict, choose(run, [volume], run.config.predict.z_smoothing_nm)
+    settings = run.config.predict
+    sample = volume
+    if not in_memory:
+        z, y, x = (central_window((n,), most)[0] for n, most in zip(volume.shape, _SAMPLE_ZYX, strict=True))
+        sample = volume.crop(z, y, x)
+    choice = choose(run, [sample])
     print(choice.explanation)
-    grey = intensity_range(volume)
-    model = VolumePredictor(choice.predictor, run.variables, grey, run.pixel_nm, predict.tile, predict.overlap, side=0)
-    zs, sigma = range(len(volume)), z_smoothing.smoothing_slices(volume, predict.z_smoothing_nm)
-    slices = model.probability_slices(volume)
-    if sigma:
-        slices = z_smoothing.smoothed(slices, zs, zs, sigma)
-    probability = np.zeros(volume.shape, np.uint8)
-    for z, section in zip(zs, slices, strict=True):
-        if section is not None:
-            probability[z] = np.rint(section * 255)
-        yield z + 1, len(volume)
-    return probability, choice.threshold or of_share([probability / 255], predict.foreground_fraction)
+    model = VolumePredictor(
+        choice.predictor, run.variables, intensity_range(sample), run.pixel_nm, settings.tile, settings.overlap, side=0
+    )
+    sigma = z_smoothing.smoothing_slices(volume, settings.z_smoothing_nm)
+    return Segmenter(run, volume, sample, model, sigma, choice.threshold)
 
 
-def threshold_probability(probability: np.ndarray, threshold: float) -> np.ndarray:
-    """Mask `z y x` uint8: 1 where the probability, 0..255, is above `threshold`, 0..1."""
-    from dualrel_jax.instances import segment
+def segment_view(loaded: Callable[[], Segmenter], view: Callable[[], Any]) -> Generator[Progress, None, Segmenter]:
+    """Segments what is on screen, then what is around it, until nothing is left; `view()` may change meanwhile."""
+    yield Progress(0, 0)
+    segmenter, done = loaded(), 0
+    while (patches := segmenter.preview.next(view())) is not None:
+        done += 1
+        yield Progress(done, 0, tuple(patches))
+    return segmenter
 
-    return segment.mask_above(Volume.from_array(probability), threshold).view(np.uint8)
+
+def segment_all(loaded: Callable[[], Segmenter]) -> Generator[Progress, None, Segmenter]:
+    """Segments all slices from the first to the last, averaged along z as `predict` does."""
+    from dualrel_jax.inference import z_smoothing
+    from dualrel_jax.napari_plugin.preview import Patch, to_bytes
+
+    yield Progress(0, 0)
+    segmenter = loaded()
+    segmenter.use_means()
+    volume, zs = segmenter.volume, range(len(segmenter.volume))
+    slices = segmenter.model.probability_slices(volume)
+    if segmenter.sigma:
+        slices = z_smoothing.smoothed(slices, zs, zs, segmenter.sigma)
+    yx = tuple(slice(0, n) for n in volume.shape[1:])
+    for z, probability in zip(zs, slices, strict=True):
+        segmenter.preview.finish(z)
+        yield Progress(z + 1, len(zs), (Patch(z, yx, to_bytes(probability, volume.shape[1:])),))
+    return segmenter
+
+
+def automatic_threshold(segmenter: Segmenter, probability: Any, zs: Iterable[int]) -> float:
+    """That of the run for this volume; where `foreground_fraction` leads to it, from slices `zs` of `probability`."""
+    if segmenter.threshold:
+        return segmenter.threshold
+    from dualrel_jax.inference.threshold import SAMPLE, of_share
+
+    slices = (np.asarray(probability[z]) / 255 for z in evenly_spaced(sorted(zs), SAMPLE))
+    return of_share(slices, segmenter.run.config.predict.foreground_fraction)
 
 
 def label_and_measure(
-    mask: np.ndarray, probability: np.ndarray | None, voxel_nm: Voxel | None, settings: ConfigDict
+    mask: np.ndarray, probability: Any, voxel_nm: Voxel | None, settings: ConfigDict, certain: Iterable[int] = ()
 ) -> tuple[np.ndarray, list[dict]]:
     """Labels the instances of a bool mask and measures them; -> (labels `z y x`, one row of measures per instance).
 
-    The rows lack mean_probability if `probability` is None. See `instances.segment` and `instances.morphometry`.
+    Those of a mean probability below `settings.min_probability` are left out. In the slices `certain`, which a person
+    corrected, the mask counts as the probability. Without `probability`, None, none is left out and the rows lack
+    mean_probability. See `instances.segment` and `instances.morphometry`.
 
     Raises:
         InputError: the voxel size is unknown.
@@ -74,8 +159,75 @@ def label_and_measure(
             "such as 30,8,8."
         )
     labels = segment.label_instances(mask, voxel_nm, settings)
-    rows = morphometry.measure(labels, Volume.from_array(mask if probability is None else probability), voxel_nm)
     if probability is None:
+        rows = morphometry.measure(labels, Volume.from_array(mask), voxel_nm)
         for row in rows:
             del row["mean_probability"]
-    return labels, rows
+        return labels, rows
+    values = np.array(probability)
+    for z in certain:
+        values[z] = np.where(mask[z], 255, 0)
+    numbers = int(labels.max()) + 1
+    pairs = [(plane.ravel(), weights.ravel()) for plane, weights in zip(labels, values, strict=True)]
+    voxels = sum(np.bincount(plane, minlength=numbers) for plane, _ in pairs)
+    sums = sum(np.bincount(plane, weights, numbers) for plane, weights in pairs)
+    kept = sums >= settings.min_probability * 255 * voxels
+    kept[0] = False
+    labels = np.where(kept, np.cumsum(kept), 0).astype(labels.dtype)[labels]
+    return labels, morphometry.measure(labels, Volume.from_array(values), voxel_nm)
+
+
+def suggest(
+    loaded: Callable[[], Segmenter], known: Iterable[int], count: int
+) -> Generator[Progress, None, list[Suggestion]]:
+    """Chooses slices to label next: where predictions disagree most, apart from each other and from those `known`.
+
+    CANDIDATES slices are looked at, of large ones a tile each.
+    """
+    yield Progress(0, CANDIDATES)
+    segmenter = loaded()
+    from dualrel_jax import suggest as suggest_lib
+    from dualrel_jax.data.datasets.registry import Part
+    from dualrel_jax.inference.disagreement import DisagreementMethod
+    from dualrel_jax.inference.slice_predictor import Predictor
+    from dualrel_jax.utils import sharding
+
+    run, volume, tiles = segmenter.run, segmenter.volume, segmenter.preview.tiles
+    config = run.config.copy_and_resolve_references().unlock()
+    config.predict.prediction_head = "default"
+    method = DisagreementMethod(run.method, config.augment)
+    model = dataclasses.replace(
+        segmenter.model, predictor=Predictor(method, config, sharding.create_mesh(config.train.devices))
+    )
+
+    def part(tile: Any) -> Part:
+        return Part("image", volume, None, (), (), None, run.pixel_nm, model.grey, tile.inner)
+
+    known = sorted(set(known))
+    free = [z for z in range(len(volume)) if z not in known]
+    if not free:
+        raise InputError("All slices are corrected already; there is none to suggest.")
+    regions, boxes = [], {}
+    chosen = evenly_spaced(free, CANDIDATES)
+    for done, z in enumerate(chosen, start=1):
+        tile = tiles[(done * len(tiles)) // (len(chosen) + 1)]
+        [bits] = model.probability_slices(volume.crop(slice(z, z + 1), *tile.outer))
+        if bits is not None:
+            bits = bits[tile.kept]
+            box_px = max(min(bits.shape) // _BOX_FRACTION, 1)
+            [whole] = suggest_lib.regions_of(part(tile), z, bits, 0)
+            regions.append(whole)
+            parts = suggest_lib.regions_of(part(tile), z, bits, box_px)
+            boxes[z] = max(parts, key=lambda box: (_is_square(box), box.disagreement))  # no sliver at the far edges
+        yield Progress(done, len(chosen))
+    if not regions:
+        raise InputError("The slices looked at show a single grey; there is none to suggest.")
+    whole = ((0, volume.shape[1]), (0, volume.shape[2]))
+    labelled = [suggest_lib.Region(part(tiles[0]), z, *whole, 0.0) for z in known]
+    picks = suggest_lib.choose(regions, labelled, count)
+    best = [(pick.region, boxes[pick.region.z]) for pick in picks]
+    return [Suggestion(region.z, box.y, box.x, region.disagreement) for region, box in best]
+
+
+def _is_square(box: Any) -> bool:
+    return box.y[1] - box.y[0] == box.x[1] - box.x[0]

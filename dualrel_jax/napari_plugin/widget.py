@@ -1,114 +1,60 @@
-"""The dock widget: a run, an image, and the buttons Segment, Instances and Retrain."""
+"""The dock widget: what its fields and buttons do."""
 
+import contextlib
 import functools
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from magicgui.widgets import (
-    CheckBox,
-    ComboBox,
-    Container,
-    FileEdit,
-    FloatSpinBox,
-    Label,
-    LineEdit,
-    ProgressBar,
-    PushButton,
-    SpinBox,
-    TextEdit,
-)
 from napari.layers import Image, Labels
-from napari.qt.threading import create_worker
-from qtpy.QtCore import QProcess
 
 from dualrel_jax import config as config_lib
+from dualrel_jax import starter
 from dualrel_jax.configs import base
 from dualrel_jax.errors import InputError
-from dualrel_jax.napari_plugin import corrections, steps
+from dualrel_jax.napari_plugin import corrections, masks, steps, table
 from dualrel_jax.napari_plugin import layers as layers_lib
+from dualrel_jax.napari_plugin.jobs import Jobs
+from dualrel_jax.napari_plugin.panel import Panel
+from dualrel_jax.napari_plugin.preview import View
 
-_SLICES, _PROBABILITY = "corrected slices", "probability"  # keys of a layer's metadata
-_STEP = re.compile(r"step (\d+)/(\d+)")  # in the output of a training
+_SUGGESTIONS = "DualRel suggestions"  # names of tables
+_INSTANCES = "DualRel instances"
+_COUNT = 5  # suggested slices
+_COLUMNS = ("id", "volume_um3", "length_um", "surface_um2", "mean_probability", "touches_border")  # of the table
 
 
-class DualRelWidget(Container):
+class DualRelWidget(Panel):
     """Works on the layers of `napari_viewer`; long computations run in a thread, a training in a process of its own."""
 
     def __init__(self, napari_viewer: Any):
-        self._viewer, self._worker, self._process, self._new_run = napari_viewer, None, None, None
-        rules = base.get_config().instances
-        self.run = FileEdit(mode="d", label="Trained run", tooltip="Work folder of a training (--workdir).")
-        self.image = self._layer_choice(Image, "Image")
-        self.voxel = LineEdit(label="Voxel size, nm", tooltip="z,y,x such as 30,8,8; filled in if the image has it.")
-        self.threshold = FloatSpinBox(label="Threshold (0: automatic)", value=0.0, min=0, max=1, step=0.05)
-        self.segment = PushButton(text="Segment")
-        self.masks = self._layer_choice(Labels, "Labels")
-        self.smallest = FloatSpinBox(label="Smallest volume, um3", value=rules.min_um3, min=0, max=1e3, step=0.001)
-        self.neck = FloatSpinBox(
-            label="Split necks deeper than, nm", value=rules.seed_depth_nm, min=0, max=1e4, step=10
-        )
-        self.instances = PushButton(text="Instances")
-        self.slices = LineEdit(
-            label="Corrected slices", tooltip="z of slices whose mask is correct everywhere, background too."
-        )
-        self.add_slice = PushButton(text="Add the slice on screen")
-        self.keep_old = CheckBox(text="Use the labels of the run too", value=True)
-        self.steps = SpinBox(label="Training steps", value=2000, min=1, max=10**6)
-        self.retrain = PushButton(text="Retrain from corrections")
-        self.progress = ProgressBar(visible=False)
-        self.cancel = PushButton(text="Cancel", enabled=False)
-        self.message = Label(value="Choose a trained run and an image.")
-        self.log = TextEdit(visible=False)
-        groups = (
-            (self.run, self.image, self.voxel, self.threshold, self.segment),
-            (self.masks, self.smallest, self.neck, self.instances),
-            (self.slices, self.add_slice, self.keep_old, self.steps, self.retrain),
-        )
-        forms = [Container() for _ in groups]
-        for form, group in zip(forms, groups, strict=True):
-            form.extend(group)  # after construction: only then are the labels made equally wide
-        super().__init__(widgets=[*forms, self.progress, self.cancel, self.message, self.log], labels=False)
-        self.message.native.setWordWrap(True)
-        self.log.read_only = True
-        self._connect()
-
-    def _connect(self) -> None:
+        super().__init__(napari_viewer)
+        self.jobs = Jobs(self)
+        self._new_run = self._segmenter = self._view = self._target = None
+        self._key = None  # of what the segmenter was made for: run, image, voxel size, mask
         self.run.changed.connect(self._run_chosen)
         self.image.changed.connect(self._image_chosen)
         self.masks.changed.connect(self._masks_chosen)
         self.slices.changed.connect(self._slices_edited)
-        for button in ("segment", "instances", "add_slice", "retrain", "cancel"):
-            act = functools.partial(self._try, getattr(self, f"_{button}"))
+        self.threshold.changed.connect(self._threshold_changed)
+        self.continues.changed.connect(self._continues_chosen)
+        self.follow.changed.connect(self._moved)
+        for button in ("segment", "segment_all", "instances", "add_slice", "suggest", "learn", "cancel"):
+            act = functools.partial(self.attempt, getattr(self, f"_{button}"))
             getattr(self, button).changed.connect(lambda _, act=act: act())
-        self.native.destroyed.connect(self._closed)
-        self._viewer.layers.events.inserted.connect(self._layer_added)
-        self._viewer.layers.events.removed.connect(self.reset_choices)
-        for layer in self._viewer.layers:
+        self.native.destroyed.connect(self.jobs.close)
+        viewer = self._viewer
+        viewer.layers.events.inserted.connect(self._layer_added)
+        viewer.layers.events.removed.connect(self.reset_choices)
+        camera = viewer.scene.camera
+        for event in (viewer.dims.events.current_step, camera.events.center, camera.events.zoom):
+            event.connect(self._moved)
+        for layer in viewer.layers:
             self._adopt(layer)
-
-    def _closed(self) -> None:
-        """Stops the thread and the training that a closed panel started, and disconnects it from both."""
-        if self._worker is not None:
-            self._worker.quit()
-            self._worker.finished.disconnect(self._rest)
-            self._worker.errored.disconnect(self._fail)
-            if hasattr(self._worker, "yielded"):
-                self._worker.yielded.disconnect(self._advance)
-        if self._process is not None:
-            self._process.readyRead.disconnect(self._read)
-            self._process.finished.disconnect(self._trained)
-            self._process.kill()
+        self._run_chosen()
 
     # ---- Choices -----------------------------------------------------------------------------------------------------
-
-    def _layer_choice(self, kind: type, label: str) -> ComboBox:
-        def choices(_: Any) -> list:
-            return [layer for layer in self._viewer.layers if isinstance(layer, kind)]
-
-        return ComboBox(label=label, choices=choices, nullable=True)
 
     def _layer_added(self, event: Any) -> None:
         self._adopt(event.value)
@@ -118,38 +64,39 @@ class DualRelWidget(Container):
         self.reset_choices()
         layer.events.name.connect(self.reset_choices)
         if isinstance(layer, Labels):
-            layer.events.paint.connect(self._painted)
+            masks.record_strokes(self._viewer, layer, self._add_corrected)
         for choice, kind in ((self.image, Image), (self.masks, Labels)):
             if choice.value is None and isinstance(layer, kind):
                 choice.value = layer
 
-    def _run_chosen(self) -> None:
+    def _run_chosen(self, *_: Any) -> None:
         try:
-            config = config_lib.resolve(config_lib.load(Path(self.run.value) / "config.json"))
+            folder = self._run_folder()
+            config = config_lib.resolve(config_lib.load(folder / "config.json"))
         except InputError as error:
-            return self._say(str(error), wrong=True)
-        self.steps.value, self.threshold.value = config.train.steps, config.predict.threshold
-        self._say(f"{config.method.name}, size {config.size}, trained on {config.data.name}.")
+            return self.say(str(error), wrong=True)
+        self._continues_chosen()
+        self.threshold.value = config.predict.threshold
+        self.keep_old.enabled = not starter.is_it(folder)
+        if starter.is_it(folder):
+            self.keep_old.value = False
+            return self.say("The starter needs no training. Open a volume and press Segment this slice.")
+        self.say(f"{config.method.name}, size {config.size}, trained on {config.data.name}.")
+
+    def _continues_chosen(self, *_: Any) -> None:
+        with contextlib.suppress(InputError):
+            config = config_lib.resolve(config_lib.load(self._run_folder() / "config.json"))
+            self.steps.value = corrections.default_steps(config, self.continues.value)
 
     def _image_chosen(self, layer: Image | None) -> None:
         self.voxel.value = layers_lib.voxel_text(layers_lib.voxel_of_layer(layer) if layer is not None else None)
 
     def _masks_chosen(self, layer: Labels | None) -> None:
-        self.slices.value = layer.metadata.get(_SLICES, "") if layer is not None else ""
+        self.slices.value = layer.metadata.get(masks.SLICES, "") if layer is not None else ""
 
     def _slices_edited(self, text: str) -> None:
         if self.masks.value is not None:
-            self.masks.value.metadata[_SLICES] = text
-
-    def _painted(self, event: Any) -> None:
-        """Adds the slice of a stroke to the corrected ones; a 3-D brush through several slices adds none."""
-        layer = event.source
-        if layer.ndim != 3:
-            return
-        for index, *_ in event.value:
-            touched = np.unique(np.arange(layer.data.shape[0])[index[0]])
-            if len(touched) == 1:
-                self._add_corrected(layer, int(touched[0]))
+            self.masks.value.metadata[masks.SLICES] = text
 
     def _add_corrected(self, layer: Labels, z: int) -> None:
         self.masks.value = layer
@@ -162,143 +109,232 @@ class DualRelWidget(Container):
 
     def _run_folder(self) -> Path:
         if not self.run.line_edit.value.strip():
-            raise InputError("No trained run is chosen; choose the work folder of a training (its --workdir).")
-        return Path(self.run.value).expanduser()
+            raise InputError("No trained run is chosen; choose the work folder of a training, or type starter.")
+        return starter.folder(Path(self.run.value).expanduser())
 
-    # ---- Buttons -----------------------------------------------------------------------------------------------------
+    def _loader(self) -> Callable[[], steps.Segmenter]:
+        """A function that loads the run for the image, in a thread; the same as before if nothing has changed."""
+        folder, volume, image, key = self._run_folder(), self._volume(), self.image.value, self._wanted()
+        if key != self._key:
+            self._key, self._segmenter = key, None
+
+        def load() -> steps.Segmenter:
+            if self._segmenter is None or self._key != key:
+                self._segmenter = steps.load(folder, volume, layers_lib.is_in_memory(image))
+            return self._segmenter
+
+        return load
+
+    def _wanted(self) -> tuple:
+        """What a segmenter is made for."""
+        return self.run.line_edit.value, self.image.value, self.voxel.value, self._target
+
+    # ---- Segmentation ------------------------------------------------------------------------------------------------
+
+    def _aim(self) -> None:
+        """Makes sure that there is a mask for the image; a new one is segmented from nothing."""
+        self._target = masks.mask_for(self._viewer, self.image.value, self.masks.value)
+        self.masks.value = self._target
 
     def _segment(self) -> None:
-        image, threshold = self.image.value, self.threshold.value
+        self._run_folder(), self._volume()  # InputError before anything is made
+        self._aim()
+        self._view = self._current_view()
+        self.say("Segmenting the slice on screen; the first one takes some seconds more.")
+        self.jobs.start(steps.segment_view, self._loader(), lambda: self._view, then=self._viewed, gives_way=True)
 
-        def show(result: tuple[np.ndarray, float]) -> None:
-            probability, automatic = result
-            used = threshold or automatic
-            mask, name = steps.threshold_probability(probability, used), f"{image.name} mask"
-            look = {"contrast_limits": (0, 255), "colormap": "magma", "blending": "additive", "visible": False}
-            self._viewer.add_image(probability, name=f"{image.name} probability", **look, **_place(image))
-            self.masks.value = self._viewer.add_labels(
-                mask, name=name, metadata={_PROBABILITY: probability}, **_place(image)
-            )
-            self._say(
-                f"Mitochondria fill {100 * mask.mean():.1f} % of {image.name}, above a probability of {used:.2f}. "
-                f"Correct {name} with the brush."
-            )
+    def _current_view(self) -> View:
+        image = self.image.value
+        return View(layers_lib.z_on_screen(image, self._viewer), layers_lib.yx_on_screen(image))
 
-        self._start(show, steps.segment, self._run_folder(), self._volume())
+    def _moved(self, *_: Any) -> None:
+        """Segments what is on screen now, if the slider is followed; a preview at work turns to it by itself."""
+        if self.image.value is None or self.image.value not in self._viewer.layers:
+            return
+        if self.jobs.is_previewing:
+            if self.follow.value:
+                self._view = self._current_view()
+        elif self.follow.value and self.jobs.is_idle:
+            view = self._current_view()
+            if self._segmenter is None or self._key != self._wanted() or not self._segmenter.preview.is_mean(view):
+                self.attempt(self._segment)
+            elif view != self._view:
+                self._view = view
+                self._viewed(self._segmenter)
+
+    def _viewed(self, segmenter: steps.Segmenter) -> None:
+        view = self._view
+        filled = np.mean(np.asarray(self._target.data[view.z, *view.yx]) > 0)
+        mean = ", averaged along z" if segmenter.sigma and segmenter.preview.is_mean(view) else ""
+        self.say(
+            f"Slice {view.z}{mean}: mitochondria fill {100 * filled:.1f} %, above a probability of "
+            f"{self._used_threshold():.2f}. Correct {self._target.name} with the brush."
+        )
+        if self.follow.value and self._current_view() != view:
+            self._segment()
+
+    def _segment_all(self) -> None:
+        self._run_folder(), self._volume()
+        self._aim()
+        self.say("Segmenting all slices.")
+        self.jobs.start(steps.segment_all, self._loader(), then=self._segmented)
+
+    def _segmented(self, segmenter: steps.Segmenter) -> None:
+        layer, zs = self._target, range(len(segmenter.volume))
+        if not self.threshold.value and not segmenter.threshold:
+            segmenter.threshold = steps.automatic_threshold(segmenter, masks.probability_of(layer), zs)
+            masks.apply_threshold(self._viewer, layer, zs, segmenter.threshold)
+        filled = np.mean([np.mean(np.asarray(layer.data[z]) > 0) for z in zs])
+        kept = masks.corrected_slices(layer)
+        stayed = f" Corrected slices stay as they are: {', '.join(map(str, kept))}." if kept else ""
+        self.say(
+            f"Mitochondria fill {100 * filled:.1f} % of {self.image.value.name}, above a probability of "
+            f"{self._used_threshold():.2f}.{stayed} Correct {layer.name} with the brush."
+        )
+
+    def advance(self, progress: steps.Progress) -> None:
+        """Shows how far a computation is, and writes what it has segmented."""
+        self.show_progress(progress.done, progress.total)
+        if progress.patches and self._target in self._viewer.layers:
+            masks.write(self._viewer, self._target, progress.patches, self._used_threshold())
+
+    def _used_threshold(self) -> float:
+        from dualrel_jax.inference.threshold import UNCALIBRATED
+
+        return self.threshold.value or (self._segmenter and self._segmenter.threshold) or UNCALIBRATED
+
+    def _threshold_changed(self, _: float) -> None:
+        if self._segmenter is not None and self._target in self._viewer.layers:
+            zs = self._segmenter.preview.zs()
+            masks.apply_threshold(self._viewer, self._target, zs, self._used_threshold())
+
+    # ---- Corrections -------------------------------------------------------------------------------------------------
+
+    def _add_slice(self) -> None:
+        layer = self.masks.value
+        masks.labels_of(layer, self._volume(), ())
+        self._add_corrected(layer, layers_lib.z_on_screen(layer, self._viewer))
+
+    def _suggest(self) -> None:
+        known = masks.corrected_slices(self.masks.value) if self.masks.value is not None else []
+        self.say("Looking for slices in which the model's predictions disagree.")
+        self.jobs.start(steps.suggest, self._loader(), known, _COUNT, then=self._show_suggestions)
+
+    def _show_suggestions(self, suggestions: list[steps.Suggestion]) -> None:
+        image, name = self.image.value, f"{self.image.value.name} suggestions"
+        boxes = [[(s.z, y, x) for y, x in _corners(s)] for s in suggestions]
+        rows = [{"rank": i, "slice": s.z, "disagreement_bits": s.disagreement} for i, s in enumerate(suggestions, 1)]
+        if name in self._viewer.layers:
+            self._viewer.layers.remove(name)
+        chosen, place = self._viewer.layers.selection.active, layers_lib.place_of(image)
+        width = max(1, max(layers_lib.finest(image).shape) / 120)
+        layer = self._viewer.add_shapes(
+            boxes,
+            name=name,
+            face_color="transparent",
+            edge_color="yellow",
+            edge_width=width,
+            **place,
+            features={key: [row[key] for row in rows] for key in rows[0]},
+            text={"string": "{rank}", "color": "yellow", "size": 14, "anchor": "upper_left"},
+        )
+        layer.editable = False
+        if chosen in self._viewer.layers:
+            self._viewer.layers.selection.active = chosen  # the brush stays at hand
+
+        def visit(row: int) -> None:
+            s = suggestions[row]
+            layers_lib.go_to(self._viewer, image, (s.z, sum(s.y) / 2, sum(s.x) / 2))
+
+        self.suggestions = table.show(self._viewer, _SUGGESTIONS, rows, visit)
+        self.say(
+            f"Slices to correct next, the most useful first: {', '.join(str(s.z) for s in suggestions)}. A click on a "
+            "row of the table leads to a slice; the frame is where predictions disagree most."
+        )
+
+    def _learn(self) -> None:
+        run, volume = self._run_folder(), self._volume()
+        masks.labels_of(self.masks.value, volume, ())
+        listed = corrections.parse_slices(self.slices.value, len(volume))
+        labels = {z: m.astype(np.uint8) for z, m in masks.labels_of(self.masks.value, volume, listed).items()}
+        self._new_run = corrections.next_folder(run, self.image.value.source.path)
+        how = {"keep_old": self.keep_old.value, "steps": self.steps.value, "continues": self.continues.value}
+        prepare = functools.partial(corrections.prepare, **how)
+        self.say("Writing the corrections.")
+        self.jobs.start(prepare, run, self._new_run, volume, labels, then=self._train)
+
+    def _train(self, command: list[str]) -> None:
+        start = f"the weights of {self._run_folder().name}" if self.continues.value else "new weights"
+        self.say(f"Training from {start} in {self._new_run}.")
+        self.jobs.train(command, self._trained)
+
+    def _trained(self, code: int | None) -> None:
+        if code is None:
+            self.say(f"The training was stopped; its files are in {self._new_run}.")
+        elif code:
+            lines = [line for line in self.log.value.splitlines() if line.strip()]
+            self.say(lines[-1] if lines else f"The training ended with code {code}.", wrong=True)
+        else:
+            self.log.visible = False
+            self.run.value = self._new_run
+            self.say(f"Training finished. {self._new_run} is now the trained run: segment again.")
+            self._moved()
+
+    # ---- Instances ---------------------------------------------------------------------------------------------------
 
     def _instances(self) -> None:
         volume, layer, rules = self._volume(), self.masks.value, base.get_config().instances
         rules.min_um3, rules.seed_depth_nm = self.smallest.value, self.neck.value
-        mask = layers_lib.mask_of_layer(layer, volume)
+        rules.min_probability = self.sure.value
+        mask, probability = masks.whole_mask(layer, volume), masks.probability_of(layer)
+        certain = masks.kept_slices(layer)
+        show = functools.partial(self._show_instances, layer)
+        self.say("Numbering and measuring the instances.")
+        self.jobs.start(steps.label_and_measure, mask, probability, volume.voxel_nm, rules, certain, then=show)
 
-        def show(result: tuple[np.ndarray, list[dict]]) -> None:
-            labels, rows = result
-            columns = {key: [row[key] for row in rows] for key in rows[0]} if rows else {"id": []}
-            features = {"index": columns.pop("id"), **columns}  # napari finds an object's row by `index`
-            attributes = {"features": features, "metadata": {_PROBABILITY: layer.metadata.get(_PROBABILITY)}}
-            self._viewer.add_labels(labels, name=f"{layer.name} instances", **attributes, **_place(layer))
-            self._say(f"{len(rows)} instances. For their table: Layers > Metadata > Features table widget.")
+    def _show_instances(self, mask: Labels, result: tuple[np.ndarray, list[dict]]) -> None:
+        labels, rows = result
+        columns = {key: [row[key] for row in rows] for key in rows[0]} if rows else {"id": []}
+        features = {"index": columns.pop("id"), **columns}  # napari finds an object's row by `index`
+        layer = self._viewer.add_labels(
+            labels, name=f"{mask.name} instances", features=features, **layers_lib.place_of(mask)
+        )
+        mask.visible = False
+        voxel_nm = layers_lib.parse_voxel_text(self.voxel.value)
 
-        self._start(show, steps.label_and_measure, mask, layer.metadata.get(_PROBABILITY), volume.voxel_nm, rules)
+        def visit(row: int) -> None:
+            layer.selected_label = rows[row]["id"]
+            centre_nm = (rows[row][f"centroid_{axis}_nm"] for axis in "zyx")
+            layers_lib.go_to(self._viewer, layer, tuple(c / n for c, n in zip(centre_nm, voxel_nm, strict=True)))
 
-    def _add_slice(self) -> None:
-        layer = self.masks.value
-        length = len(layers_lib.mask_of_layer(layer, self._volume()))
-        z = round(float(layer.world_to_data(self._viewer.dims.point[-3:])[0]))
-        self._add_corrected(layer, min(max(z, 0), length - 1))
+        shown = [{key: row[key] for key in _COLUMNS if key in row} for row in rows]
+        self.instance_table = table.show(self._viewer, _INSTANCES, shown, visit)
+        self.say(
+            f"{len(rows)} instances. A click on a row of the table leads to one. All measures, to save: Layers > "
+            "Metadata > Features table widget."
+        )
 
-    def _retrain(self) -> None:
-        run, volume = self._run_folder(), self._volume()
-        mask = layers_lib.mask_of_layer(self.masks.value, volume)
-        labels = {z: mask[z].astype(np.uint8) for z in corrections.parse_slices(self.slices.value, len(mask))}
-        self._new_run = corrections.next_folder(run)
-        prepare = functools.partial(corrections.prepare, keep_old=self.keep_old.value, steps=self.steps.value)
-        self._start(self._train, prepare, run, self._new_run, volume, labels)
-
-    def _train(self, command: Sequence[str]) -> None:
-        self.log.value, self.log.visible = "", True
-        self._process = QProcess(self.native)  # ends with the widget
-        self._process.setProcessChannelMode(QProcess.ProcessChannelMode.MergedChannels)
-        self._process.readyRead.connect(self._read)
-        self._process.finished.connect(self._trained)
-        self._say(f"Training from new weights in {self._new_run}.")
-        self._busy(True)
-        self._process.start(command[0], list(command[1:]))
-
-    def _read(self) -> None:
-        text = bytes(self._process.readAll()).decode(errors="replace")
-        if text.strip():
-            self.log.native.append(text.rstrip())
-        for done, total in _STEP.findall(text):
-            self._advance((int(done), int(total)))
-
-    def _trained(self, code: int, *_: Any) -> None:
-        self._read()
-        process, self._process = self._process, None
-        self._busy(False)
-        if process.exitStatus() != QProcess.ExitStatus.NormalExit:
-            self._say(f"The training was stopped; its files are in {self._new_run}.")
-        elif code:
-            lines = [line for line in self.log.value.splitlines() if line.strip()]
-            self._say(lines[-1] if lines else f"The training ended with code {code}.", wrong=True)
-        else:
-            self.run.value = self._new_run
-            self._say(f"Training finished. {self._new_run} is now the trained run: press Segment.")
+    # ---- Errors ------------------------------------------------------------------------------------------------------
 
     def _cancel(self) -> None:
-        if self._worker is not None:
-            self._worker.quit()
-            self._say("Stopping after the current slice.")
-        if self._process is not None:
-            self._process.kill()
+        self.jobs.cancel()
 
-    # ---- Thread and process ------------------------------------------------------------------------------------------
-
-    def _start(self, then: Callable, function: Callable, *arguments: Any) -> None:
-        """Runs `function(*arguments)` in a thread, then `then(result)` in this one."""
-        self._busy(True)
-        self._say("Computing ...")
-        connect = {"returned": lambda result: self._try(then, result), "errored": self._fail, "finished": self._rest}
-        self._worker = create_worker(function, *arguments, _start_thread=False, _connect=connect)
-        if hasattr(self._worker, "yielded"):
-            self._worker.yielded.connect(self._advance)
-        self._worker.start()
-
-    def _advance(self, finished_of: tuple[int, int]) -> None:
-        self.progress.max = finished_of[1]
-        self.progress.value = finished_of[0]
-
-    def _rest(self) -> None:
-        stopped, self._worker = self._worker.abort_requested, None
-        if stopped:
-            self._say("Stopped.")
-        self._busy(self._process is not None)
-
-    def _busy(self, busy: bool) -> None:
-        for name in ("segment", "instances", "retrain"):
-            getattr(self, name).enabled = not busy
-        self.cancel.enabled = self.progress.visible = busy
-        self.progress.value = 0
-
-    def _try(self, act: Callable, *arguments: Any) -> None:
+    def attempt(self, act: Callable, *arguments: Any) -> None:
         """Calls `act`; shows an InputError in the panel."""
         try:
             act(*arguments)
         except InputError as error:
-            self._fail(error)
+            self.fail(error)
 
-    def _fail(self, error: Exception) -> None:
+    def fail(self, error: Exception) -> None:
         if isinstance(error, ModuleNotFoundError):
             error = InputError(f'{error.name} is not installed; run pip install -e ".[napari]".')
         if not isinstance(error, InputError):
-            self._say(f"Failed: {error}", wrong=True)
+            self.say(f"Failed: {error}", wrong=True)
             raise error  # napari shows the traceback
-        self._say(str(error), wrong=True)
-
-    def _say(self, text: str, wrong: bool = False) -> None:
-        self.message.value = text
-        self.message.native.setStyleSheet("color: #ff8050" if wrong else "")
+        self.say(str(error), wrong=True)
 
 
-def _place(layer: Any) -> dict[str, Any]:
-    return {key: getattr(layer, key) for key in ("scale", "translate", "units")}
+def _corners(s: steps.Suggestion) -> list[tuple[int, int]]:
+    """(y, x) of the corners of its box, in order."""
+    return [(s.y[0], s.x[0]), (s.y[0], s.x[1]), (s.y[1], s.x[1]), (s.y[1], s.x[0])]

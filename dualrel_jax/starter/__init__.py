@@ -15,6 +15,11 @@ def folder(path: str | Path) -> Path:
     return _FOLDER if str(path) == NAME and not Path(path).exists() else Path(path)
 
 
+def is_it(path: Path) -> bool:
+    """Whether this is the folder in which the package keeps the starter."""
+    return path.resolve() == _FOLDER.resolve()
+
+
 def unpack(path: str | Path) -> None:
     """Copies the starter into the folder `starter`, a run like any other, if `path` names it and it is not there."""
     source = folder(path)

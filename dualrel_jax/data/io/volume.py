@@ -58,10 +58,15 @@ class Volume:
 
     @classmethod
     def from_array(cls, array_zyx: np.ndarray, voxel_nm: Voxel | None = None, name: str = "array") -> "Volume":
-        """A volume in memory, `z y x` or one image `y x`; it shares the array's memory."""
-        view = array_zyx.view()
-        view.flags.writeable = False
-        stack = array_stack(view, name, "array in memory")
+        """A volume in memory, `z y x` or one image `y x`; it shares the array's memory.
+
+        An array of dask, zarr or tensorstore works too: of it only what is asked for is read.
+        """
+        kind = "array"
+        if isinstance(array_zyx, np.ndarray):
+            array_zyx, kind = array_zyx.view(), "array in memory"
+            array_zyx.flags.writeable = False
+        stack = array_stack(array_zyx, name, kind)
         return cls._from_stack(name, dataclasses.replace(stack, voxel_nm=voxel_nm))
 
     @classmethod
