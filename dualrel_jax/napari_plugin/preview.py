@@ -13,6 +13,7 @@ from dualrel_jax.inference.volume_predictor import ProbabilitySlice, VolumePredi
 from dualrel_jax.inference.windows import Window, windows
 
 _NEIGHBOURS = 4  # slices on either side that are segmented ahead
+_TILES_AROUND = 24  # that are segmented beside those on screen
 _KEPT_BYTES = 512 << 20
 
 
@@ -35,10 +36,10 @@ class Patch:
 
 @dataclass
 class Preview:
-    """Segments a volume tile by tile, each in three stages: alone, averaged along z, neighbours.
+    """Segments a volume tile by tile: what is on screen, tiles beside it, means along z, tiles around, other slices.
 
-    A tile of one slice takes a moment. The mean over z that `predict` makes needs the slices around it, which come
-    next; then the tile is as `predict` gives it. All tiles have one shape, for which the network is compiled once.
+    A tile of one slice takes a moment. The mean over z that `predict` makes needs the slices around it; then the tile
+    is as `predict` gives it. All tiles have one shape, for which the network is compiled once.
 
     Attributes:
         sigma: of the Gaussian mean along z, in slices; 0: none.
@@ -71,9 +72,18 @@ class Preview:
         """Marks a slice as segmented by other means."""
         self._shown |= {(z, i): True for i in range(len(self.tiles))}
 
+    def is_shown(self, view: View) -> bool:
+        """Whether all that is on screen is segmented."""
+        return all((view.z, i) in self._shown for i in self._within(view.yx))
+
     def is_mean(self, view: View) -> bool:
         """Whether all that is on screen is averaged along z."""
-        return all(self._shown.get((view.z, i)) for i, tile in enumerate(self.tiles) if _overlap(tile.inner, view.yx))
+        return all(self._shown.get((view.z, i)) for i in self._within(view.yx))
+
+    def _within(self, yx: tuple[slice, slice]) -> list[int]:
+        """The tiles that a rectangle touches, those in its middle first."""
+        touched = [i for i, tile in enumerate(self.tiles) if _overlap(tile.inner, yx)]
+        return sorted(touched, key=lambda i: _distance(self.tiles[i].inner, yx))
 
     def zs(self) -> set[int]:
         """Slices with a tile that was segmented."""
@@ -81,11 +91,12 @@ class Preview:
 
     def _order(self, view: View):
         """(slice, tile, whether its mean is wanted), the most useful first."""
-        near = sorted(range(len(self.tiles)), key=lambda i: _distance(self.tiles[i].inner, view.yx))
-        visible = [i for i in near if _overlap(self.tiles[i].inner, view.yx)]
-        yield from ((view.z, i, False) for i in visible)
+        visible = self._within(view.yx)
+        beside = [i for i in self._within(_doubled(view.yx)) if i not in visible]
+        around = sorted(range(len(self.tiles)), key=lambda i: _distance(self.tiles[i].inner, view.yx))
+        yield from ((view.z, i, False) for i in (*visible, *beside[:_TILES_AROUND]))
         yield from ((view.z, i, self._radius > 0) for i in visible)
-        yield from ((view.z, i, False) for i in near)
+        yield from ((view.z, i, False) for i in around[: len(visible) + _TILES_AROUND])
         for distance in range(1, _NEIGHBOURS + 1):
             for z in (view.z + distance, view.z - distance):
                 yield from ((z, i, False) for i in visible if 0 <= z < len(self.volume))
@@ -143,6 +154,12 @@ def tiles_of(model: VolumePredictor, volume: Volume) -> list[Window]:
 
 def _overlap(a: tuple[slice, slice], b: tuple[slice, slice]) -> bool:
     return all(p.start < q.stop and q.start < p.stop for p, q in zip(a, b, strict=True))
+
+
+def _doubled(yx: tuple[slice, slice]) -> tuple[slice, slice]:
+    """A rectangle of twice the size around the same middle."""
+    grow = ((part.stop - part.start) // 2 for part in yx)
+    return tuple(slice(part.start - more, part.stop + more) for part, more in zip(yx, grow, strict=True))
 
 
 def _distance(a: tuple[slice, slice], b: tuple[slice, slice]) -> float:

@@ -59,6 +59,10 @@ class Segmenter:
     preview: Any = None
 
     def __post_init__(self):
+        self.begin()
+
+    def begin(self) -> None:
+        """Nothing of the volume counts as segmented any more."""
         from dualrel_jax.napari_plugin.preview import Preview
 
         self.preview = Preview(self.model, self.volume, self.sigma)
@@ -119,13 +123,19 @@ def segment_all(loaded: Callable[[], Segmenter]) -> Generator[Progress, None, Se
     segmenter = loaded()
     segmenter.use_means()
     volume, zs = segmenter.volume, range(len(segmenter.volume))
-    slices = segmenter.model.probability_slices(volume)
-    if segmenter.sigma:
-        slices = z_smoothing.smoothed(slices, zs, zs, segmenter.sigma)
-    yx = tuple(slice(0, n) for n in volume.shape[1:])
-    for z, probability in zip(zs, slices, strict=True):
+    model = dataclasses.replace(segmenter.model, side=segmenter.run.config.predict.window_px)
+    windows = list(model.windows(volume, tuple(slice(0, n) for n in volume.shape[1:])))
+    for i, window in enumerate(windows):
+        slices = model.probability_slices(volume.crop(slice(None), *window.outer))
+        slices = (None if slice_yx is None else slice_yx[window.kept] for slice_yx in slices)
+        if segmenter.sigma:
+            slices = z_smoothing.smoothed(slices, zs, zs, segmenter.sigma)
+        shape = tuple(part.stop - part.start for part in window.inner)
+        for z, probability in zip(zs, slices, strict=True):
+            patch = Patch(z, window.inner, to_bytes(probability, shape))
+            yield Progress(i * len(zs) + z + 1, len(windows) * len(zs), (patch,))
+    for z in zs:
         segmenter.preview.finish(z)
-        yield Progress(z + 1, len(zs), (Patch(z, yx, to_bytes(probability, volume.shape[1:])),))
     return segmenter
 
 

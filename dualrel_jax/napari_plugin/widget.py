@@ -31,8 +31,8 @@ class DualRelWidget(Panel):
     def __init__(self, napari_viewer: Any):
         super().__init__(napari_viewer)
         self.jobs = Jobs(self)
-        self._new_run = self._segmenter = self._view = self._target = None
-        self._key = None  # of what the segmenter was made for: run, image, voxel size, mask
+        self._new_run = self._segmenter = self._view = self._described = self._target = None
+        self._key = None  # of what the segmenter was made for: run, image, voxel size
         self.run.changed.connect(self._run_chosen)
         self.image.changed.connect(self._image_chosen)
         self.masks.changed.connect(self._masks_chosen)
@@ -77,9 +77,8 @@ class DualRelWidget(Panel):
             return self.say(str(error), wrong=True)
         self._continues_chosen()
         self.threshold.value = config.predict.threshold
-        self.keep_old.enabled = not starter.is_it(folder)
+        self.keep_old.enabled = self.keep_old.value = not starter.is_it(folder)
         if starter.is_it(folder):
-            self.keep_old.value = False
             return self.say("The starter needs no training. Open a volume and press Segment this slice.")
         self.say(f"{config.method.name}, size {config.size}, trained on {config.data.name}.")
 
@@ -127,19 +126,21 @@ class DualRelWidget(Panel):
 
     def _wanted(self) -> tuple:
         """What a segmenter is made for."""
-        return self.run.line_edit.value, self.image.value, self.voxel.value, self._target
+        return self.run.line_edit.value, self.image.value, self.voxel.value
 
     # ---- Segmentation ------------------------------------------------------------------------------------------------
 
     def _aim(self) -> None:
         """Makes sure that there is a mask for the image; a new one is segmented from nothing."""
-        self._target = masks.mask_for(self._viewer, self.image.value, self.masks.value)
-        self.masks.value = self._target
+        target = masks.mask_for(self._viewer, self.image.value, self.masks.value)
+        if target is not self._target and self._segmenter is not None:
+            self._segmenter.begin()
+        self._target = self.masks.value = target
 
     def _segment(self) -> None:
         self._run_folder(), self._volume()  # InputError before anything is made
         self._aim()
-        self._view = self._current_view()
+        self._view, self._described = self._current_view(), None
         self.say("Segmenting the slice on screen; the first one takes some seconds more.")
         self.jobs.start(steps.segment_view, self._loader(), lambda: self._view, then=self._viewed, gives_way=True)
 
@@ -149,29 +150,30 @@ class DualRelWidget(Panel):
 
     def _moved(self, *_: Any) -> None:
         """Segments what is on screen now, if the slider is followed; a preview at work turns to it by itself."""
-        if self.image.value is None or self.image.value not in self._viewer.layers:
+        if not self.follow.value or self.image.value not in self._viewer.layers:
             return
-        if self.jobs.is_previewing:
-            if self.follow.value:
-                self._view = self._current_view()
-        elif self.follow.value and self.jobs.is_idle:
-            view = self._current_view()
-            if self._segmenter is None or self._key != self._wanted() or not self._segmenter.preview.is_mean(view):
+        view, is_loaded = self._current_view(), self._segmenter is not None and self._key == self._wanted()
+        if self.jobs.is_previewing and is_loaded:
+            self._view = view
+        elif self.jobs.is_idle or self.jobs.is_previewing:
+            if not is_loaded or self._target not in self._viewer.layers or not self._segmenter.preview.is_mean(view):
                 self.attempt(self._segment)
             elif view != self._view:
                 self._view = view
                 self._viewed(self._segmenter)
 
     def _viewed(self, segmenter: steps.Segmenter) -> None:
-        view = self._view
+        self._describe_view(segmenter, "averaged along z" if segmenter.sigma else "")
+        if self.follow.value and self._current_view() != self._view:
+            self._segment()
+
+    def _describe_view(self, segmenter: steps.Segmenter, how: str) -> None:
+        view = self._described = self._view
         filled = np.mean(np.asarray(self._target.data[view.z, *view.yx]) > 0)
-        mean = ", averaged along z" if segmenter.sigma and segmenter.preview.is_mean(view) else ""
         self.say(
-            f"Slice {view.z}{mean}: mitochondria fill {100 * filled:.1f} %, above a probability of "
+            f"Slice {view.z}{', ' if how else ''}{how}: mitochondria fill {100 * filled:.1f} %, above a probability of "
             f"{self._used_threshold():.2f}. Correct {self._target.name} with the brush."
         )
-        if self.follow.value and self._current_view() != view:
-            self._segment()
 
     def _segment_all(self) -> None:
         self._run_folder(), self._volume()
@@ -197,6 +199,9 @@ class DualRelWidget(Panel):
         self.show_progress(progress.done, progress.total)
         if progress.patches and self._target in self._viewer.layers:
             masks.write(self._viewer, self._target, progress.patches, self._used_threshold())
+            segmenter = self._segmenter
+            if self.jobs.is_previewing and self._described != self._view and segmenter.preview.is_shown(self._view):
+                self._describe_view(segmenter, "not averaged along z yet" if segmenter.sigma else "")
 
     def _used_threshold(self) -> float:
         from dualrel_jax.inference.threshold import UNCALIBRATED
