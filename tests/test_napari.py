@@ -2,6 +2,7 @@
 
 import os
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -372,6 +373,12 @@ def test_napari_docks_the_widget(app):
     _, widget = viewer.window.add_plugin_dock_widget("dualrel-jax", "DualRel")
     widget.segment.changed.emit(True)
     assert widget.message.value.startswith("No image layer is chosen")
+    viewer.add_image(np.zeros((3, 9, 9), np.uint8))
+    begun = []
+    widget._segmenter = types.SimpleNamespace(begin=lambda: begun.append(1))
+    for _ in range(3):  # in a viewer, layers come in proxies
+        widget._aim()
+    assert len(begun) == 1 and len(viewer.layers) == 3
     viewer.close()
 
 

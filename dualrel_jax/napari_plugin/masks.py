@@ -36,7 +36,7 @@ def mask_for(viewer: Any, image: Any, chosen: Any) -> Any:
     A layer that a person drew from nothing is never written to.
     """
     for layer in (chosen, *reversed(viewer.layers)):
-        if layer is not None and layer.metadata.get(_IMAGE) is image and layer in viewer.layers:
+        if layer is not None and layer.metadata.get(_IMAGE) == image and layer in viewer.layers:
             return layer
     shape = layers_lib.finest(image).shape
     probability = empty(shape)

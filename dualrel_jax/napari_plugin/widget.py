@@ -131,9 +131,12 @@ class DualRelWidget(Panel):
     # ---- Segmentation ------------------------------------------------------------------------------------------------
 
     def _aim(self) -> None:
-        """Makes sure that there is a mask for the image; a new one is segmented from nothing."""
+        """Makes sure that there is a mask for the image; a new one is segmented from nothing.
+
+        napari hands out layers in proxies: they are compared by `==`.
+        """
         target = masks.mask_for(self._viewer, self.image.value, self.masks.value)
-        if target is not self._target and self._segmenter is not None:
+        if target != self._target and self._segmenter is not None:
             self._segmenter.begin()
         self._target = self.masks.value = target
 
