@@ -197,6 +197,8 @@ def test_instances_become_a_layer_with_measures(viewer, widget):
     assert layers.voxel_of_layer(labels) == voxel_nm
     assert list(labels.features["index"]) == [1, 2] and "mean_probability" not in labels.features
     np.testing.assert_allclose(labels.features["volume_um3"], [big.sum() * 2e-6, small.sum() * 2e-6])
+    widget.instance_table.selectRow(1)
+    assert labels.selected_label == 2 and viewer.dims.point[0] == 200
 
 
 def test_segmentation_leaves_painted_slices_and_their_undo_alone(viewer, widget):
@@ -244,7 +246,7 @@ def test_a_mask_larger_than_memory_is_painted_and_undone(viewer):
     assert np.asarray(layer.data[700, 40:100, 50:110]).sum() == 1600
 
 
-def test_suggestions_are_frames_and_rows_that_lead_to_their_slices(viewer, widget):
+def test_suggestions_are_frames_and_rows_that_lead_to_their_slices(viewer, widget, monkeypatch):
     viewer.add_image(np.zeros((30, 100, 120), np.uint8), **layers.placement((30.0, 8.0, 8.0)))
     widget._show_suggestions(
         [steps.Suggestion(17, (0, 25), (30, 60), 0.2), steps.Suggestion(4, (50, 75), (0, 30), 0.1)]
@@ -252,9 +254,12 @@ def test_suggestions_are_frames_and_rows_that_lead_to_their_slices(viewer, widge
     frames = viewer.layers[-1]
     assert [tuple(box[0]) for box in frames.data] == [(17, 0, 30), (4, 50, 0)]
     assert list(frames.features["slice"]) == [17, 4]
+    monkeypatch.setattr(steps, "load", lambda *_: (_ for _ in ()).throw(InputError("no model here")))
     widget.suggestions.selectRow(1)
+    wait(widget)
+    assert widget._view.z == 4 and "no model here" in widget.message.value  # it is segmented
     assert viewer.dims.point[0] == 4 * 30
-    assert widget.suggestions.item(0, 1).text() == "17" and "17, 4" in widget.message.value
+    assert widget.suggestions.item(0, 1).text() == "17"
 
 
 def test_pyramids_too_large_for_memory_stay_on_disk(viewer, widget, tmp_path, monkeypatch):

@@ -154,10 +154,11 @@ def yx_on_screen(layer: Any) -> tuple[slice, slice]:
     return tuple(slice(int(start), int(stop)) for start, stop in zip(starts, stops, strict=True))
 
 
-def go_to(viewer: Any, layer: Any, zyx: tuple[float, float, float]) -> None:
-    """Shows the slice of a voxel of a layer; a voxel that is beside the canvas comes to the middle of it."""
-    world = layer.data_to_world(zyx)
-    is_shown = all(part.start <= at < part.stop for at, part in zip(zyx[1:], yx_on_screen(layer), strict=True))
+def go_to(viewer: Any, layer: Any, z: float, yx: tuple[slice, slice]) -> None:
+    """Shows slice z of a layer; if its part y x is not on the canvas as a whole, that comes to the middle."""
+    world = layer.data_to_world((z, *((part.start + part.stop) / 2 for part in yx)))
+    shown = yx_on_screen(layer)
+    is_shown = all(a.start <= b.start and b.stop <= a.stop for a, b in zip(shown, yx, strict=True))
     for axis, position in enumerate(world, start=viewer.dims.ndim - 3):
         if axis in viewer.dims.not_displayed:
             viewer.dims.set_point(axis, position)

@@ -13,16 +13,13 @@ from dualrel_jax import config as config_lib
 from dualrel_jax import starter
 from dualrel_jax.configs import base
 from dualrel_jax.errors import InputError
-from dualrel_jax.napari_plugin import corrections, masks, steps, table
+from dualrel_jax.napari_plugin import corrections, masks, results, steps
 from dualrel_jax.napari_plugin import layers as layers_lib
 from dualrel_jax.napari_plugin.jobs import Jobs
 from dualrel_jax.napari_plugin.panel import Panel
 from dualrel_jax.napari_plugin.preview import View
 
-_SUGGESTIONS = "DualRel suggestions"  # names of tables
-_INSTANCES = "DualRel instances"
 _COUNT = 5  # suggested slices
-_COLUMNS = ("id", "volume_um3", "length_um", "surface_um2", "mean_probability", "touches_border")  # of the table
 
 
 class DualRelWidget(Panel):
@@ -229,32 +226,11 @@ class DualRelWidget(Panel):
         self.jobs.start(steps.suggest, self._loader(), known, _COUNT, then=self._show_suggestions)
 
     def _show_suggestions(self, suggestions: list[steps.Suggestion]) -> None:
-        image, name = self.image.value, f"{self.image.value.name} suggestions"
-        boxes = [[(s.z, y, x) for y, x in _corners(s)] for s in suggestions]
-        rows = [{"rank": i, "slice": s.z, "disagreement_bits": s.disagreement} for i, s in enumerate(suggestions, 1)]
-        if name in self._viewer.layers:
-            self._viewer.layers.remove(name)
-        chosen, place = self._viewer.layers.selection.active, layers_lib.place_of(image)
-        width = max(1, max(layers_lib.finest(image).shape) / 120)
-        layer = self._viewer.add_shapes(
-            boxes,
-            name=name,
-            face_color="transparent",
-            edge_color="yellow",
-            edge_width=width,
-            **place,
-            features={key: [row[key] for row in rows] for key in rows[0]},
-            text={"string": "{rank}", "color": "yellow", "size": 14, "anchor": "upper_left"},
-        )
-        layer.editable = False
-        if chosen in self._viewer.layers:
-            self._viewer.layers.selection.active = chosen  # the brush stays at hand
+        def visited() -> None:
+            if self.jobs.is_idle or self.jobs.is_previewing:
+                self.attempt(self._segment)
 
-        def visit(row: int) -> None:
-            s = suggestions[row]
-            layers_lib.go_to(self._viewer, image, (s.z, sum(s.y) / 2, sum(s.x) / 2))
-
-        self.suggestions = table.show(self._viewer, _SUGGESTIONS, rows, visit)
+        self.suggestions = results.show_suggestions(self._viewer, self.image.value, suggestions, visited)
         self.say(
             f"Slices to correct next, the most useful first: {', '.join(str(s.z) for s in suggestions)}. A click on a "
             "row of the table leads to a slice; the frame is where predictions disagree most."
@@ -302,21 +278,8 @@ class DualRelWidget(Panel):
 
     def _show_instances(self, mask: Labels, result: tuple[np.ndarray, list[dict]]) -> None:
         labels, rows = result
-        columns = {key: [row[key] for row in rows] for key in rows[0]} if rows else {"id": []}
-        features = {"index": columns.pop("id"), **columns}  # napari finds an object's row by `index`
-        layer = self._viewer.add_labels(
-            labels, name=f"{mask.name} instances", features=features, **layers_lib.place_of(mask)
-        )
-        mask.visible = False
         voxel_nm = layers_lib.parse_voxel_text(self.voxel.value)
-
-        def visit(row: int) -> None:
-            layer.selected_label = rows[row]["id"]
-            centre_nm = (rows[row][f"centroid_{axis}_nm"] for axis in "zyx")
-            layers_lib.go_to(self._viewer, layer, tuple(c / n for c, n in zip(centre_nm, voxel_nm, strict=True)))
-
-        shown = [{key: row[key] for key in _COLUMNS if key in row} for row in rows]
-        self.instance_table = table.show(self._viewer, _INSTANCES, shown, visit)
+        self.instance_table = results.show_instances(self._viewer, mask, labels, rows, voxel_nm=voxel_nm)
         self.say(
             f"{len(rows)} instances. A click on a row of the table leads to one. All measures, to save: Layers > "
             "Metadata > Features table widget."
@@ -341,8 +304,3 @@ class DualRelWidget(Panel):
             self.say(f"Failed: {error}", wrong=True)
             raise error  # napari shows the traceback
         self.say(str(error), wrong=True)
-
-
-def _corners(s: steps.Suggestion) -> list[tuple[int, int]]:
-    """(y, x) of the corners of its box, in order."""
-    return [(s.y[0], s.x[0]), (s.y[0], s.x[1]), (s.y[1], s.x[1]), (s.y[1], s.x[0])]
