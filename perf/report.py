@@ -50,22 +50,22 @@ def format_cell(cell: Any) -> str:
     return str(cell)
 
 
-def alternate(
-    contenders: Mapping[str, Callable[[int], Any]],
-    rounds: int,
-    steps: int,
-    clock: Callable[[], float] = time.perf_counter,
-) -> dict[str, np.ndarray]:
-    """Seconds a step of each contender in each round, name -> (rounds,).
+def step_clock() -> Callable[[], float]:
+    """CPU time where one core is used, which other programs may share; else the clock on the wall."""
+    import jax
 
-    `clock`: `time.process_time` on a single core that other programs use too.
+    return time.process_time if jax.default_backend() == "cpu" and cores() == 1 else time.perf_counter
+
+
+def alternate(contenders: Mapping[str, Callable[[int], Any]], rounds: int, steps: int) -> dict[str, np.ndarray]:
+    """Seconds a step of each contender in each round by `step_clock`, name -> (rounds,).
 
     A contender does the given number of steps and returns when their results are there. All are warmed up by the
     caller. In every round each has its turn, forwards and backwards by turns, so that what else the machine does meets
     all alike. The first step of a turn is not counted: caches fill, and the other library's threads go to sleep.
     """
     times: dict[str, list[float]] = {name: [] for name in contenders}
-    order = list(contenders)
+    order, clock = list(contenders), step_clock()
     for _ in range(rounds):
         for name in order:
             contenders[name](1)

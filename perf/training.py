@@ -5,7 +5,6 @@ a batch that is there already. Augmentation, which our step does too when it tra
 """
 
 import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ from dualrel_jax.data.pipeline import augment
 from dualrel_jax.methods import create_method
 from dualrel_jax.training import memory
 from perf import workload
-from perf.report import Table, alternate, command, cores, import_torch, quartiles
+from perf.report import Table, alternate, command, import_torch, quartiles, step_clock
 
 COLUMNS = ["U-Net, type, crops", "program", "s per step", "crops/s", "time / ours", "share of matrix rate"]
 COLUMNS += ["time / floor", "first step, s", "MiB"]
@@ -102,7 +101,7 @@ def compare(config, limits: Limits, theirs: dict[str, dict[str, bool]], rounds: 
     contenders[AUGMENTATION] = augmentation(config)
     contenders[AUGMENTATION](1)
 
-    times = alternate(contenders, rounds, steps, step_clock())
+    times = alternate(contenders, rounds, steps)
     rows, crops = [], config.train.batch_labelled + config.train.batch_unlabelled
     for name in ("ours", *theirs, AUGMENTATION):
         row = [describe(config), name, quartiles(times[name])]
@@ -112,11 +111,6 @@ def compare(config, limits: Limits, theirs: dict[str, dict[str, bool]], rounds: 
             row += [median / max(limits.times()), first[name], mib[name]()]
         rows.append(row + [""] * (len(COLUMNS) - len(row)))
     return rows
-
-
-def step_clock() -> Callable[[], float]:
-    """CPU time where one core is used, which other programs may share; else the clock on the wall."""
-    return time.process_time if jax.default_backend() == "cpu" and cores() == 1 else time.perf_counter
 
 
 def ours(compiled, state, batch, key) -> Callable[[int], None]:
