@@ -1,6 +1,9 @@
 """Measurements of an accelerator: each part ends by itself or at its limit, and nothing that was measured is lost."""
 
 import json
+from pathlib import Path
+
+import pytest
 
 from perf import device
 
@@ -37,3 +40,11 @@ def test_the_parts_have_names_of_their_own_and_toys_are_small(tmp_path):
     every = list(device.parts(tmp_path, "", quick=True))
     assert len({part.name for part in every}) == len(every)
     assert all("--config.model.width=4" in part.argv for part in every if part.run)
+
+
+@pytest.mark.slow  # torch.compile alone takes more than a minute of a core
+def test_every_part_runs_at_toy_size(tmp_path, monkeypatch):
+    pytest.importorskip("torch")
+    monkeypatch.chdir(Path(__file__).parents[2])
+    ends = device.measure(tmp_path / "device", "", 1800, quick=True)
+    assert {name: end["end"] for name, end in ends.items()} == dict.fromkeys(ends, "done")
