@@ -41,8 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--budgets", nargs="+", type=float, default=[5, 10, 20, 40], help="CPU-minutes")
     parser.add_argument("--python", nargs="+", default=[], metavar="NAME=PATH", help="interpreters of other tools")
     flags = parser.parse_args(argv)
+    if bad := [word for word in flags.python if "=" not in word]:
+        parser.error(f"--python {bad[0]} is not understood; expected NAME=PATH ...")
+    pythons = dict(word.split("=", 1) for word in flags.python)
     try:
-        pythons = dict(word.split("=", 1) for word in flags.python)
         for name in flags.tools:
             tools.check(TOOLS[name], pythons)
         task = write_task(flags.data, flags.output / "task")
@@ -50,8 +52,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
-    except ValueError:
-        parser.error(f"--python {' '.join(flags.python)} is not understood; expected NAME=PATH ...")
     return 0
 
 
