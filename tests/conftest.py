@@ -22,6 +22,14 @@ import dualrel_jax
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+# Files with the longest tests go first. As the last ones they kept one process busy while the other was idle.
+LONGEST = ("test_train.py", "test_benchmark.py", "test_faults.py", "test_pseudo_labels.py", "test_figures.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 def blobs(shape=(12, 48, 48), seed=0):
     """A z y x volume of dark blobs on a noisy ground, uint8, and their labels 0 / 255."""
     rng = np.random.default_rng(seed)
