@@ -86,7 +86,7 @@ def measure(task: Task, output: Path, name: str, minutes: float, cost: Cost, pyt
 def describe(task: Task) -> dict:
     """What was done, for the record."""
     files = json.loads((task.folder / "task.json").read_text())
-    text = f"Lucchi, {LABELLED} labelled slices; a core used by one thread; CPU time of the whole training command"
+    text = f"Lucchi, {LABELLED} labelled slices; CPU time of the whole training command"
     return {"text": text, **files, "machine": machine()}
 
 

@@ -3,7 +3,6 @@
 The steps are given (`nnunet_trainer/steps.py`), all else is its default. Runs in nnU-Net's environment.
 """
 
-import argparse
 import json
 import os
 import shutil
@@ -12,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from command_line import parse
 from PIL import Image
 
 DATASET, PLANS = "Dataset001_Mitochondria", "nnUNetPlans"
@@ -66,18 +66,11 @@ def predict(task: Path, work: Path, output: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("action", choices=("train", "predict"))
-    parser.add_argument("--task", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=1)
-    parser.add_argument("--output", type=Path)
-    flags = parser.parse_args()
-    task, work = flags.task.resolve(), flags.work.resolve()
+    flags = parse(__doc__)
     if flags.action == "train":
-        train(task, work, flags.steps)
+        train(flags.task, flags.work, flags.steps)
     else:
-        predict(task, work, flags.output.resolve())
+        predict(flags.task, flags.work, flags.output)
 
 
 if __name__ == "__main__":

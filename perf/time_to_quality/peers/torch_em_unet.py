@@ -6,7 +6,6 @@ than it gains in some minutes. Segments with `predict_with_halo` from its best c
 torch-em, numpy and pillow.
 """
 
-import argparse
 import json
 import os
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch_em
+from command_line import parse
 from PIL import Image
 from torch_em.data import RawImageCollectionDataset
 from torch_em.model import UNet2d
@@ -115,20 +115,12 @@ def predict(task: Path, work: Path, output: Path, mean_teacher: bool) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("action", choices=("train", "predict"))
-    parser.add_argument("--task", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=1)
-    parser.add_argument("--output", type=Path)
-    parser.add_argument("--mean-teacher", action="store_true")
-    flags = parser.parse_args()
+    flags = parse(__doc__, "--mean-teacher")
     torch.set_num_threads(len(os.sched_getaffinity(0)))
-    task, work = flags.task.resolve(), flags.work.resolve()
     if flags.action == "train":
-        train(task, work, flags.steps, flags.mean_teacher)
+        train(flags.task, flags.work, flags.steps, flags.mean_teacher)
     else:
-        predict(task, work, flags.output.resolve(), flags.mean_teacher)
+        predict(flags.task, flags.work, flags.output, flags.mean_teacher)
 
 
 if __name__ == "__main__":

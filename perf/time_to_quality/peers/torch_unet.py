@@ -5,7 +5,6 @@ poly decay; 12 labelled crops of 256 x 256 a step and, as a Mean Teacher, 12 unl
 recipe's description; needs torch, numpy and pillow.
 """
 
-import argparse
 import copy
 import json
 import math
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from command_line import parse
 from PIL import Image
 from torch import nn
 
@@ -144,14 +144,7 @@ def predict(task: Path, work: Path, output: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("action", choices=("train", "predict"))
-    parser.add_argument("--task", type=Path, required=True)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=1)
-    parser.add_argument("--output", type=Path)
-    parser.add_argument("--mean-teacher", action="store_true")
-    flags = parser.parse_args()
+    flags = parse(__doc__, "--mean-teacher")
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     if flags.action == "train":
         train(flags.task, flags.work, flags.steps, flags.mean_teacher)
