@@ -13,6 +13,8 @@ from dualrel_jax.data.io.readers.axes import find_axes
 from dualrel_jax.data.io.voxel import Voxel, voxel_of
 from dualrel_jax.errors import InputError
 
+CONVERT = ", or convert the file to TIFF"  # the way out where a library for a format is missing
+
 
 @dataclass(frozen=True)
 class Stack:

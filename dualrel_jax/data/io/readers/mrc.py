@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dualrel_jax.data.io.readers.base import Stack, array_stack
+from dualrel_jax.data.io.readers.base import CONVERT, Stack, array_stack
 from dualrel_jax.data.io.voxel import unit_nm
 from dualrel_jax.utils.libraries import load_library
 
@@ -24,7 +24,7 @@ def read_mrc(path: Path) -> Stack:
 
     Voxel size by the cell dimensions, in angstrom. Bytes are signed by the standard, and unsigned where IMOD states it.
     """
-    mrcfile = load_library("mrcfile", "mrcfile", str(path))
+    mrcfile = load_library("mrcfile", "mrcfile", str(path), CONVERT)
     compressed = path.name.lower().endswith((".gz", ".bz2"))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of headers that other programs wrote carelessly

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dualrel_jax.data.io.readers.base import ReadOnce, Stack, array_stack
+from dualrel_jax.data.io.readers.base import CONVERT, ReadOnce, Stack, array_stack
 from dualrel_jax.data.io.voxel import likely_nm, unit_nm
 from dualrel_jax.utils.libraries import load_library
 
@@ -22,7 +22,7 @@ def read_nifti(path: Path) -> Stack:
     Voxel size by `pixdim` and `xyzt_units`. Three ones are what programs write that know no size; where the unit is not
     stated, that of nm, µm and mm which is likely for electron microscopy.
     """
-    nibabel = load_library("nibabel", "nibabel", str(path))
+    nibabel = load_library("nibabel", "nibabel", str(path), CONVERT)
     image = nibabel.load(path)
     header, proxy = image.header, image.dataobj
     compressed = path.name.lower().endswith(".gz")

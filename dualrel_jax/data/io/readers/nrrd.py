@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from dualrel_jax.data.io.readers.base import ReadOnce, Stack, array_stack
+from dualrel_jax.data.io.readers.base import CONVERT, ReadOnce, Stack, array_stack
 from dualrel_jax.data.io.voxel import likely_nm, unit_nm
 from dualrel_jax.utils.libraries import load_library
 
@@ -38,7 +38,7 @@ def read_nrrd(path: Path) -> Stack:
     Raises:
         InputError: values that are no numbers, or more axes than z, y and x.
     """
-    nrrd = load_library("nrrd", "pynrrd", str(path))
+    nrrd = load_library("nrrd", "pynrrd", str(path), CONVERT)
     with open(path, "rb") as file:
         header = nrrd.read_header(file)
         offset = file.tell()

@@ -243,4 +243,4 @@ def test_other_files_are_to_be_converted(tmp_path, name, words):
 def test_a_missing_library_is_named_with_its_command(tmp_path, monkeypatch, name, module, package):
     (tmp_path / name).touch()
     monkeypatch.setitem(sys.modules, module, None)
-    refused(tmp_path / name, f"pip install {package}")
+    refused(tmp_path / name, f"pip install {package}`, or convert the file to TIFF")
