@@ -86,16 +86,18 @@ def _show(viewer: Any, layer: Any, zs: set[int]) -> None:
 
 def kept_slices(layer: Any) -> set[int]:
     """The slices that segmentation must leave as they are: listed as corrected, or touched by a 3-D brush."""
-    words = layer.metadata.get(SLICES, "").replace(",", " ").split()
-    return {int(word) for word in words if word.isdecimal()}.union(
-        *(layer.metadata.get(key, ()) for key in (_PAINTED, _STROKE))
-    )
+    return _listed(layer).union(*(layer.metadata.get(key, ()) for key in (_PAINTED, _STROKE)))
 
 
 def corrected_slices(layer: Any) -> list[int]:
     """Those listed as corrected that the layer has."""
+    return sorted(z for z in _listed(layer) if z < layer.data.shape[0])
+
+
+def _listed(layer: Any) -> set[int]:
+    """The numbers that the panel lists as corrected slices; what is not a number yet is left out."""
     words = layer.metadata.get(SLICES, "").replace(",", " ").split()
-    return sorted({int(word) for word in words if word.isdecimal() and int(word) < layer.data.shape[0]})
+    return {int(word) for word in words if word.isdecimal()}
 
 
 def record_strokes(viewer: Any, layer: Any, corrected: Callable[[Any, int], None]) -> None:
