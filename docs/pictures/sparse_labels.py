@@ -67,11 +67,10 @@ def painted(image: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for part in ("train", "test"):
+    for part in ("test", "train"):
         image, truth = (volume[:] for volume in phantom("phantom", part))
         tifffile.imwrite(folder / f"{part}.tif", image)
         tifffile.imwrite(folder / f"{part}_labels.tif", (truth > 0).astype(np.uint8))
-    image, truth = (volume[:] for volume in phantom("phantom", "train"))
     truth = np.where(truth > 0, MITOCHONDRION, BACKGROUND).astype(np.uint8)
     rng, z = np.random.default_rng(0), SLICES[1]
     whole = np.zeros_like(truth)

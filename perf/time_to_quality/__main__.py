@@ -11,7 +11,6 @@ in OUTPUT/time_to_quality.json after each part; the same command continues. Use 
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -26,7 +25,10 @@ from perf.time_to_quality.task import LABELLED, Task, write_task
 from perf.time_to_quality.tools import TOOLS, Cost
 
 FILE = "time_to_quality.json"
-VERSIONS = "import importlib.metadata as m; print({p: m.version(p) for p in %r})"
+VERSIONS = (
+    "import importlib.metadata as m, json, platform as p\n"
+    "print(json.dumps({'Python': p.python_version()} | {name: m.version(name) for name in %r}))"
+)
 PACKAGES = {"torch": ["torch"], "torch_em": ["torch", "torch-em"], "nnunet": ["torch", "nnunetv2"]}
 
 
@@ -95,7 +97,7 @@ def versions(environment: str, pythons: dict[str, str]) -> dict[str, str]:
         return {}  # in task.machine
     code = VERSIONS % PACKAGES[environment]
     output = subprocess.run([pythons[environment], "-c", code], stdout=subprocess.PIPE, text=True, check=True).stdout
-    return {"Python": platform.python_version(), **json.loads(output.replace("'", '"'))}
+    return json.loads(output)
 
 
 def save(path: Path, record: dict) -> None:
