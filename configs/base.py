@@ -229,8 +229,15 @@ PREDICT = {
     "threshold": field(
         0.0,
         "probability above which a pixel is a mitochondrion",
-        special="calibrated or 0.5, by the domain",
+        special="calibrated or 0.4, by the domain",
         **PROBABILITY,
+    ),
+    "unsure_margin": field(
+        0.15,
+        "connected parts of the mask whose mean probability is lower by more than this than that of the whole mask, of "
+        "which the network is not sure, are left out, unless the threshold follows from points or a fraction; 1: none",
+        minimum=0,
+        maximum=1,
     ),
     "foreground_fraction": field(
         0.0,

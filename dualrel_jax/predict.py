@@ -89,7 +89,7 @@ def _predict(run: Run, output: Path, tasks: Tasks | None) -> dict[str, Path]:
     open_writers(shown, region, output, settings)  # refuses what cannot be written
     for finding in check_prediction_input(volume):
         print(finding)
-    choice = choose(run, [volume], settings.z_smoothing_nm)
+    choice = choose(run, [volume], settings.z_smoothing_nm, whole_masks=True)
     settings.prediction_head, settings.threshold = choice.prediction_head, choice.threshold
     print(choice.explanation)
     if tasks:

@@ -23,8 +23,10 @@ from dualrel_jax.inference import box_tasks, predict_by_tasks, z_smoothing
 from dualrel_jax.inference.cluster import open_cluster
 from dualrel_jax.inference.predict_volume import open_writers, window_side
 from dualrel_jax.inference.tiling import Tiles
+from dualrel_jax.inference.unsure_parts import measure_parts
 from dualrel_jax.inference.volume_predictor import VolumePredictor
 from dualrel_jax.inference.windows import Box, parse_region
+from dualrel_jax.inference.write_mask import measure_block
 from dualrel_jax.utils.tasks import in_this_process
 from perf import workload
 from perf.processes import peak_mib, run_python
@@ -171,11 +173,11 @@ def read_file(path: str, level: int, changed: dict) -> None:
         # As on workers of their own: no task finds what another one read.
         box_tasks._open = lambda job: (model, open_volume(path, voxel_nm, verbose=False), settings)
         job = describe(run, choice, volume, Path(name) / "mask.zarr", settings)
-        writer = open_writers(volume, job.region.slices, Path(job.output), settings)["mask"]
+        writer = open_writers(volume, job.region.slices, Path(job.output), settings)["probability"]
         with writer:
             before = bytes_read()
             for box in boxes_of(job, settings):
-                box_tasks.predict_box(job, 2.0, box)  # nothing is above it: nothing is written
+                box_tasks.predict_box(job, box)
             print(math.prod(volume.shape), bytes_read() - before)
 
 
@@ -238,9 +240,10 @@ def measure_client(folder: str, shape) -> None:
 
     def uncomputed(function, tasks):
         nonlocal count
+        nothing = measure_parts(np.zeros((1, 1, 1), np.uint8), 0.5, (slice(0, 1),) * 3, (1, 1, 1))
         for task in tasks:
             count += isinstance(task, Box)
-            yield task, 0
+            yield task, nothing if getattr(function, "func", None) is measure_block else 0
 
     with contextlib.redirect_stderr(open(os.devnull, "w")), contextlib.redirect_stdout(sys.stderr):
         predict_by_tasks.predict_by_tasks(
@@ -259,7 +262,7 @@ def measure_worker(folder: str, shape) -> None:
         for writer in open_writers(volume, job.region.slices, Path(job.output), settings).values():
             stack.enter_context(writer)
         chosen = [boxes[0], boxes[len(boxes) // 2], boxes[-1]]
-        for _ in in_this_process(functools.partial(box_tasks.predict_box, job, 0.5), chosen):
+        for _ in in_this_process(functools.partial(box_tasks.predict_box, job), chosen):
             pass
         print(before, len(boxes))
         stack.pop_all()

@@ -21,8 +21,9 @@ import dualrel_jax
 from dualrel_jax.data.io import ome_zarr
 from dualrel_jax.data.io.volume import Volume, open_volume
 from dualrel_jax.errors import InputError
-from dualrel_jax.inference import orthogonal_planes, z_smoothing
+from dualrel_jax.inference import orthogonal_planes, write_mask, z_smoothing
 from dualrel_jax.inference.predict_volume import predict_volume
+from dualrel_jax.inference.unsure_parts import sure_mask, without_unsure_parts
 
 SHAPE = (11, 50, 70)
 VOXEL_NM = (5.0, 5.0, 5.0)
@@ -96,6 +97,50 @@ def test_a_killed_prediction_is_continued(predict, options, tmp_path):
     for one, other in zip(expected, predict("b/mask.zarr", last, **options), strict=True):
         np.testing.assert_array_equal(one, other)
     assert last.calls < whole.calls
+
+
+@pytest.fixture
+def faint(volume):
+    """Two dark blobs across windows and chunks, one of them less dark, on bright ground: by `Dark` 0.9 and 0.6."""
+    array = np.full(SHAPE, 250, np.uint8)
+    array[2:9, 5:25, 10:40], array[3:8, 30:45, 40:60] = 25, 102
+    return Volume.from_array(array, VOXEL_NM, "blobs")
+
+
+@pytest.mark.parametrize("output", ["a/mask.zarr", "a/mask.tif"])
+def test_parts_of_the_mask_that_are_not_sure_are_left_out(predict, faint, output):
+    mask, probability = predict(output, volume=faint)
+    assert (mask[2:9, 8:22, 13:37] == 255).all() and not mask[:, 27:].any()
+    assert probability[:, 27:].max() > 150
+    every, same = predict(output.replace("a/", "b/"), volume=faint, unsure_margin=1.0)
+    np.testing.assert_array_equal(same, probability)
+    np.testing.assert_array_equal(every > 0, probability > 127.5)
+    np.testing.assert_array_equal(mask[:, :27], every[:, :27])
+
+
+@pytest.mark.parametrize("output", ["mask.zarr", "mask.tif"])
+def test_without_the_probability_the_mask_is_the_same(predict, faint, tmp_path, output):
+    expected, _ = predict(f"a/{output}", volume=faint)
+    settings = dualrel_jax.get_config("supervised:phantom").predict
+    changed = {"tile": 16, "overlap": 4, "window_px": 32, "intensity_range": "0,255", "z_smoothing_nm": 0.0}
+    settings.update({**changed, "probability": False})
+    paths, _ = predict_volume(Dark(), 1.0, faint, tmp_path / "b" / output, settings, pixel_nm=None)
+    np.testing.assert_array_equal(open_volume(paths["mask"])[:], expected)
+    assert {path.name for path in (tmp_path / "b").iterdir()} == {output, "mask.png", "mask.json"}
+
+
+def test_a_prediction_killed_while_its_mask_is_made_predicts_nothing_again(predict, faint, monkeypatch):
+    expected = predict("a/mask.zarr", volume=faint)
+    boxes = iter(range(3))
+    monkeypatch.setattr(write_mask, "SIDES", (4, 16, 16))
+    with monkeypatch.context() as patched:
+        patched.setattr(write_mask, "sure_mask", lambda *parts: next(boxes) and sure_mask(*parts))
+        with pytest.raises((StopIteration, RuntimeError)):
+            predict("b/mask.zarr", volume=faint)
+    network = Dark()
+    for one, other in zip(expected, predict("b/mask.zarr", network, volume=faint), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert network.calls == 0
 
 
 def test_another_prediction_does_not_continue_a_killed_one(predict, volume, tmp_path):
@@ -196,7 +241,7 @@ def test_the_voxel_size_of_a_file_of_the_training_is_the_one_it_had_there(tmp_pa
     paths = dualrel_jax.predict(tmp_path, config)
     assert open_volume(paths["mask"]).voxel_nm is None
     record = json.loads(paths["about"].read_text())
-    assert (record["config.predict.prediction_head"], record["config.predict.threshold"]) == ("prototypes", 0.5)
+    assert (record["config.predict.prediction_head"], record["config.predict.threshold"]) == ("prototypes", 0.4)
     assert "--config.predict.domain=training chooses otherwise" in capsys.readouterr().out
 
     (tmp_path / "slices").mkdir()
@@ -327,6 +372,7 @@ def sparse_volume(folder, shape, tissue):
 def predict_killed_and_continued(folder, shape, side, blocks_before_kill, limit_mib):
     """Predicts a sparse volume in a process that is killed, then in another; checks memory and result."""
     tissue = np.random.default_rng(0).integers(1, 256, (64, 128, 128), dtype=np.uint8)
+    tissue[[0, -1]] = tissue[:, [0, -1]] = tissue[:, :, [0, -1]] = 0  # the copies do not touch
     corners = [
         tuple((n - m) * share // (3 * 64) * 64 for n, m in zip(shape, tissue.shape, strict=True)) for share in (0, 1, 2)
     ]
@@ -346,7 +392,9 @@ def predict_killed_and_continued(folder, shape, side, blocks_before_kill, limit_
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-2000:]
     assert float(result.stdout.split("MiB")[-1]) < limit_mib
-    mask, expected = open_volume(folder / "mask.zarr", verbose=False), np.where(tissue > 127, 255, 0)
+    mask = open_volume(folder / "mask.zarr", verbose=False)
+    expected = np.where(without_unsure_parts(tissue, 0.5, 0.15), 255, 0)
+    assert 0 < np.count_nonzero(expected) < np.count_nonzero(tissue > 127)
     assert mask.shape == tuple(shape)
     for z, y, x in corners:
         np.testing.assert_array_equal(mask[z : z + 64, y : y + 128, x : x + 128], expected)

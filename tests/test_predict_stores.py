@@ -187,12 +187,13 @@ def test_shards_hold_many_chunks_and_are_written_once(predict, pyramid, tmp_path
     plain = predict(input=str(pyramid), output=str(tmp_path / "plain.zarr"), level="0")
     with pytest.raises(KeyboardInterrupt):
         predict(PlainDark(lives=9), input=str(pyramid), output=str(tmp_path / "mask.zarr"), level="0", shards=True)
-    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "mask.zarr.part").glob("0/c/*/*/*")}
+    part = tmp_path / "mask_probability.zarr.part"
+    written = {path: path.stat().st_mtime_ns for path in part.glob("0/c/*/*/*")}
     network = PlainDark()
     paths = predict(network, input=str(pyramid), output=str(tmp_path / "mask.zarr"), level="0", shards=True)
     assert network.calls < 24 and written
     for path, written_ns in written.items():
-        assert (tmp_path / "mask.zarr" / path.relative_to(tmp_path / "mask.zarr.part")).stat().st_mtime_ns == written_ns
+        assert (paths["probability"] / path.relative_to(part)).stat().st_mtime_ns == written_ns
     for level in range(3):
         np.testing.assert_array_equal(*(open_volume(f"{p['mask']}:{level}")[:] for p in (plain, paths)))
     assert len([*paths["probability"].glob("0/c/*/*/*")]) == 2 * 2 * 2

@@ -25,7 +25,6 @@ class BoxProgress:
 
     Attributes:
         continued: whether there is earlier work to continue.
-        foreground_voxels: in the done boxes.
         threshold: that of the earlier work; None: not known yet.
 
     Raises:
@@ -34,7 +33,7 @@ class BoxProgress:
 
     def __init__(self, path: Path, job: dict, parts: Sequence[Path]):
         self._path, self._job, self._done, self._file = path, job, set(), None
-        self.foreground_voxels, self.threshold = 0, None
+        self.threshold = None
         self.continued = path.exists() and all(part.exists() for part in parts)
         if self.continued:
             self._read()
@@ -46,9 +45,8 @@ class BoxProgress:
         for record in records:
             if "threshold" in record:
                 self.threshold = record["threshold"]
-            elif record["box"] not in self._done:
+            else:
                 self._done.add(record["box"])
-                self.foreground_voxels += record["foreground_voxels"]
 
     def _records(self) -> list[dict]:
         """The whole lines; a last one that a kill cut short is left out."""
@@ -79,10 +77,9 @@ class BoxProgress:
         self.threshold = threshold
         self._append({"threshold": threshold})
 
-    def finished(self, box: Box, foreground_voxels: int) -> None:
+    def finished(self, box: Box) -> None:
         """A box is on disk."""
-        self._append({"box": box.text, "foreground_voxels": int(foreground_voxels)})
-        self.foreground_voxels += int(foreground_voxels)
+        self._append({"box": box.text})
         self._bar.update(box.z[1] - box.z[0])
         self._describe()
 

@@ -60,23 +60,20 @@ class PredictionJob:
     output: str
 
 
-def predict_box(job: PredictionJob, threshold: float, box: Box) -> int:
-    """Writes the mask and the probability of a box; -> its voxels that are mitochondrion.
+def predict_box(job: PredictionJob, box: Box) -> None:
+    """Writes the probabilities of a box.
 
     Raises:
         InputError: the run has another model by now, or something cannot be read or written.
     """
     model, volume, settings = _open(job)
-    progress = PredictionProgress(None, {})
     own, whole = (full_size.predicted_region(volume, part.slices, settings) for part in (box, job.region))
     with contextlib.ExitStack() as stack:
         predictor = stack.enter_context(_region_predictor(model, volume, settings, own, whole))
         task = full_size.for_outputs(predictor, box.slices, settings)
-        writers = open_writers(volume, job.region.slices, as_place(job.output), settings)
-        for writer in writers.values():
-            stack.enter_context(writer.joined())
-        write_region(task, writers, progress, zs=box.slices[0], whole=job.region.slices, threshold=threshold)
-    return progress.foreground_voxels
+        writer = open_writers(volume, job.region.slices, as_place(job.output), settings)["probability"]
+        stack.enter_context(writer.joined())
+        write_region(task, writer, PredictionProgress(None, {}), zs=box.slices[0], whole=job.region.slices)
 
 
 def count_probabilities(job: PredictionJob, box: Box) -> np.ndarray:

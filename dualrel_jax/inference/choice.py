@@ -3,7 +3,10 @@
 | the volume | prediction head | threshold |
 | --- | --- | --- |
 | like one whose labels the model learned from | the method's main one | calibrated beside the labelled slices |
-| another microscope or tissue | the method's for other volumes | UNCALIBRATED, no label says how much to expect |
+| another microscope or tissue | the method's for other volumes | LENIENT for masks, UNCALIBRATED for single slices |
+
+Of another volume no label says how much to expect. LENIENT finds more of it, and masks lose their unsure parts, which
+single slices keep.
 
 `config.predict.domain` decides in place of `is_known`; `prediction_head`, `threshold` and `foreground_fraction` set the
 rest.
@@ -21,10 +24,12 @@ from dualrel_jax.inference import threshold as threshold_lib
 from dualrel_jax.inference.run import Run
 from dualrel_jax.inference.slice_predictor import Predictor
 from dualrel_jax.inference.threshold import UNCALIBRATED
+from dualrel_jax.inference.unsure_parts import NONE
 from dualrel_jax.inference.z_smoothing import knows_z
 from dualrel_jax.utils.jsonl import read_json
 from dualrel_jax.utils.ranges import evenly_spaced
 
+LENIENT = 0.4
 DOMAINS = ("auto", "training", "other")
 
 
@@ -45,10 +50,12 @@ class Choice:
     explanation: str
 
 
-def choose(run: Run, volumes: Sequence[Volume], smoothing_nm: float = 0.0) -> Choice:
+def choose(run: Run, volumes: Sequence[Volume], smoothing_nm: float = 0.0, *, whole_masks: bool = False) -> Choice:
     """The head and the threshold for `volumes`, which are segmented alike.
 
-    `smoothing_nm`: standard deviation of the average along z that the threshold is for; 0: single slices.
+    Args:
+        smoothing_nm: standard deviation of the average along z that the threshold is for; 0: single slices.
+        whole_masks: the masks lose their unsure parts, as `config.predict.unsure_margin` says.
     """
     settings, name = run.config.predict, volumes[0].path
     known, reason = is_known(run, volumes)
@@ -65,7 +72,8 @@ def choose(run: Run, volumes: Sequence[Volume], smoothing_nm: float = 0.0) -> Ch
         value = run.calibrated_threshold(head, smoothing_nm if all(map(knows_z, volumes)) else 0.0)
         how = f"the threshold is {value:.2f}, that of the training"
     else:
-        value, how = UNCALIBRATED, f"the threshold is {UNCALIBRATED:g}"
+        value = LENIENT if whole_masks and settings.unsure_margin < NONE else UNCALIBRATED
+        how = f"the threshold is {value:g}"
     shown = run.method.main_head if head == "default" else head
     kind = "as a volume of the training" if known else "as a volume of another kind"
     flags = f"--config.predict.domain={'other' if known else 'training'} chooses otherwise"

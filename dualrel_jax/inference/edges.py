@@ -44,9 +44,7 @@ def move_edges_on_disk(volume: Volume, region: Region, output: Path, settings: C
         Fraction of the region that is mitochondrion.
     """
     mask = open_volume(output, verbose=False)
-    with settings.unlocked():
-        settings.probability = False  # which stays as it is
-    (writer,) = open_writers(volume, region, output, settings).values()
+    writer = open_writers(volume, region, output, settings)["mask"]
     with writer:
         count = move_edges(mask, writer, volume.voxel_nm, edge_nm)
     record = read_json(output.with_name(f"{output.stem}.json"), {}, "predict again")

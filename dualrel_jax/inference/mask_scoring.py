@@ -9,6 +9,7 @@ from dualrel_jax.inference import z_smoothing
 from dualrel_jax.inference.choice import choose
 from dualrel_jax.inference.region_predictor import RegionPredictor
 from dualrel_jax.inference.run import Run
+from dualrel_jax.inference.unsure_parts import margin_of, without_unsure_parts
 from dualrel_jax.inference.volume_predictor import VolumePredictor
 from dualrel_jax.metrics import segmentation
 
@@ -20,7 +21,7 @@ def score_masks(run: Run, parts: Sequence[Part]) -> tuple[segmentation.Scores, s
     only the part itself is compared.
     """
     settings = run.config.predict
-    choice = choose(run, [part.image for part in parts], settings.z_smoothing_nm)
+    choice = choose(run, [part.image for part in parts], settings.z_smoothing_nm, whole_masks=True)
     scores = segmentation.Scores(choice.threshold)
     for part in parts:
         labelled, zs = set(part.labelled_zs), range(part.labelled_zs[0], part.labelled_zs[-1] + 1)
@@ -31,8 +32,12 @@ def score_masks(run: Run, parts: Sequence[Part]) -> tuple[segmentation.Scores, s
         sigma = z_smoothing.smoothing_slices(part.image, settings.z_smoothing_nm)
         task = RegionPredictor(model, part.image, (slice(zs.start, zs.stop), *window), sigma, planes=None)
         (whole,) = task.windows  # one: slices are predicted at once
-        for z, probability in zip(zs, task.probability_slices(whole, zs), strict=True):
+        values = np.zeros((len(zs), *(side.stop - side.start for side in window)), np.uint8)
+        for slice_yx, probability in zip(values, task.probability_slices(whole, zs), strict=True):
+            if probability is not None:
+                slice_yx[...] = np.rint(probability * 255)
+        values[~without_unsure_parts(values, choice.threshold, margin_of(settings))] = 0
+        for z, slice_yx in zip(zs, values, strict=True):
             if z in labelled:
-                label = part.native_label_at(z)
-                scores.update(z, np.zeros(label.shape) if probability is None else probability, label)
+                scores.update(z, slice_yx / np.float32(255), part.native_label_at(z))
     return scores, choice.prediction_head

@@ -17,14 +17,23 @@ from dualrel_jax.inference import threshold as threshold_lib
 from dualrel_jax.inference.box_progress import BoxProgress
 from dualrel_jax.inference.box_tasks import PredictionJob, count_probabilities, predict_box
 from dualrel_jax.inference.choice import Choice
-from dualrel_jax.inference.predict_volume import check_settings, grey_range, open_writers, sole_writer, window_side
+from dualrel_jax.inference.predict_volume import (
+    check_settings,
+    grey_range,
+    open_writers,
+    sole_writer,
+    window_side,
+    written_paths,
+)
 from dualrel_jax.inference.prediction_record import THRESHOLD, describe_job, digest_of, write_beside
 from dualrel_jax.inference.region_predictor import RegionPredictor
 from dualrel_jax.inference.resume import check_no_other, continue_or_clear, progress_path
 from dualrel_jax.inference.run import Run
 from dualrel_jax.inference.threshold import UNCALIBRATED
+from dualrel_jax.inference.unsure_parts import margin_of
 from dualrel_jax.inference.volume_predictor import VolumePredictor
 from dualrel_jax.inference.windows import Box, Region, parse_region, slabs
+from dualrel_jax.inference.write_mask import write_mask
 from dualrel_jax.utils.tasks import Tasks
 
 
@@ -95,15 +104,19 @@ def _predict(
         progress.start(_slices(boxes), _slices(boxes) - _slices(remaining))
         if progress.threshold is None:
             progress.decide(_threshold(own, shared, settings, tasks))
-        for box, foreground_voxels in tasks(functools.partial(predict_box, shared, progress.threshold), remaining):
-            progress.finished(box, foreground_voxels)
+        for box, _ in tasks(functools.partial(predict_box, shared), remaining):
+            progress.finished(box)
+        progress.close()
+        threshold, margin = progress.threshold, margin_of(settings)
+        found = write_mask(*writers.values(), threshold, margin, shards=settings.shards, tasks=tasks)
         for writer in writers.values():
-            _make_levels(writer, tasks)
+            if not writer.discarded:
+                _make_levels(writer, tasks)
             writer.finish(levels=False)
     progress.complete()
-    paths = {name: writer.path for name, writer in writers.items()}
+    paths = written_paths(output, settings)
     paths |= write_beside(shown, region, grey, output, record | {THRESHOLD: progress.threshold})
-    return paths, progress.foreground_voxels / np.prod(writers["mask"].shape)
+    return paths, found / np.prod(writers["mask"].shape)
 
 
 def box_slices(settings: ConfigDict, chunk: tuple[int, int, int], side: int, sigma: float) -> int:

@@ -24,8 +24,10 @@ from dualrel_jax.inference.region_predictor import RegionPredictor
 from dualrel_jax.inference.resume import PredictionProgress, check_no_other, continue_or_clear, progress_path
 from dualrel_jax.inference.slice_predictor import Predictor
 from dualrel_jax.inference.threshold import UNCALIBRATED
+from dualrel_jax.inference.unsure_parts import margin_of
 from dualrel_jax.inference.volume_predictor import VolumePredictor
 from dualrel_jax.inference.windows import Region, parse_region
+from dualrel_jax.inference.write_mask import write_mask
 from dualrel_jax.inference.write_region import write_region
 from dualrel_jax.methods.base import Variables
 from dualrel_jax.utils.atomic import removed_when_stopped
@@ -59,20 +61,20 @@ def _predict_volume(
     region = parse_region(settings.region, shown.shape)
     own_region = full_size.predicted_region(volume, region, settings)
     writers = open_writers(shown, region, output, settings)
-    first = writers["mask"]
-    side = window_side(settings, first.chunk) if first.resumable else 0
+    mask, probability = writers["mask"], writers["probability"]
+    side = window_side(settings, mask.chunk) if mask.resumable else 0
     grey = grey_range(volume, settings.intensity_range)
     model = VolumePredictor(predictor, variables, grey, pixel_nm, settings.tile, settings.overlap, side)
     planes_path = beside(output).with_name(f"{output.name}.planes.part")
     parts = [writer.part for writer in writers.values()] + [planes_path] * (settings.orthogonal_planes)
     job = describe_job(model, volume, shown, settings)
     check_no_other(progress_path(output, in_tasks=True), "with --cluster")
-    progress = PredictionProgress(progress_path(output, in_tasks=False) if first.resumable else None, job, parts)
+    progress = PredictionProgress(progress_path(output, in_tasks=False) if mask.resumable else None, job, parts)
     continue_or_clear(progress.continued, output, parts)
     with contextlib.ExitStack() as stack:
         for writer in writers.values():
             stack.enter_context(writer)
-        if not first.resumable:
+        if not mask.resumable:
             stack.callback(remove, planes_path)
             stack.enter_context(removed_when_stopped(planes_path))
         planes = orthogonal_planes.open_planes(planes_path, own_region) if settings.orthogonal_planes else None
@@ -83,14 +85,16 @@ def _predict_volume(
         if planes is not None:
             orthogonal_planes.predict_planes(model, volume, own_region, planes, progress)
         threshold = _threshold(own, settings)
-        write_region(task, writers, progress, zs=region[0], whole=region, threshold=threshold)
-        for writer in writers.values():  # before either has its name: a kill in the long part loses nothing
-            writer.finish()
+        write_region(task, probability, progress, zs=region[0], whole=region)
+        progress.close()
+        probability.finish()
+        found = write_mask(mask, probability, threshold, margin_of(settings), shards=settings.shards)
+        mask.finish()  # before either has its name: a kill in the long part loses nothing
     remove(planes_path)
     progress.complete()
-    paths = {name: writer.path for name, writer in writers.items()}
+    paths = written_paths(output, settings)
     paths |= write_beside(shown, region, grey, output, job | {THRESHOLD: threshold})
-    return paths, progress.foreground_voxels / np.prod(first.shape)
+    return paths, found / np.prod(mask.shape)
 
 
 def _threshold(task: RegionPredictor, settings: ConfigDict) -> float:
@@ -128,17 +132,19 @@ def check_settings(volume: Volume, settings: ConfigDict) -> None:
         raise InputError(f"config.predict.window_px is {settings.window_px}; expected pixels, or 0 for whole slices.")
 
 
-def output_paths(output: Path, settings: ConfigDict) -> dict[str, Path]:
-    """Name -> path of each volume that is written."""
-    paths = {"mask": output}
-    if settings.probability:
-        paths["probability"] = output.with_name(f"{output.stem}_probability{output.suffix}")
-    return paths
+def output_paths(output: Path) -> dict[str, Path]:
+    """Name -> path of each volume that is written, whether or not it is kept."""
+    return {"mask": output, "probability": output.with_name(f"{output.stem}_probability{output.suffix}")}
+
+
+def written_paths(output: Path, settings: ConfigDict) -> dict[str, Path]:
+    """Name -> path of each volume that is there in the end."""
+    return {name: path for name, path in output_paths(output).items() if name == "mask" or settings.probability}
 
 
 def check_output_paths(output: Path, inputs: list[str], settings: ConfigDict) -> None:
     """InputError if one of the files cannot be written, or would replace one of `inputs`."""
-    volumes = output_paths(output, settings).values()
+    volumes = written_paths(output, settings).values()
     for path in volumes:
         check_output(path, "predict.output", THRESHOLD)
     others = [beside(output).with_name(f"{output.stem}{suffix}") for suffix in (".png", ".json")]
@@ -149,22 +155,28 @@ def check_output_paths(output: Path, inputs: list[str], settings: ConfigDict) ->
 def sole_writer(output: Path, settings: ConfigDict) -> Iterator[None]:
     """Holds all outputs; InputError if another command writes one of them."""
     with contextlib.ExitStack() as stack:
-        for path in output_paths(output, settings).values():
+        for path in output_paths(output).values():
             stack.enter_context(output_writer(path, "--config.predict.output"))
         yield
 
 
 def open_writers(volume: Volume, region: Region, output: Path, settings: ConfigDict) -> dict[str, VolumeWriter]:
-    """Name -> writer of a region of `volume`, in its voxels; InputError for an output that cannot be written."""
+    """Name -> writer of a region of `volume`, in its voxels; InputError for an output that cannot be written.
+
+    That of the probability, of which the mask is made, discards it in the end unless it is asked for.
+    """
     shape = tuple(part.stop - part.start for part in region)
     check_output_paths(output, [volume.path], settings)
     kept = {"offset": tuple(part.start for part in region), "origin_nm": volume.origin_nm, "keep": True}
     kept["shards"] = settings.shards
     reductions = {"mask": "majority", "probability": "mean"}
-    return {
+    writers = {
         name: open_writer(path, shape, np.uint8, volume.voxel_nm, reduction=reductions[name], **kept)
-        for name, path in output_paths(output, settings).items()
+        for name, path in output_paths(output).items()
     }
+    if not settings.probability:
+        writers["probability"].discard()
+    return writers
 
 
 def grey_range(volume: Volume, text: str) -> tuple[float, float]:

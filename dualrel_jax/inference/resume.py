@@ -58,20 +58,18 @@ class PredictionProgress:
 
     Attributes:
         continued: whether there is earlier work to continue.
-        foreground_voxels: in the finished blocks.
 
     Raises:
         InputError: the earlier work was another job.
     """
 
     def __init__(self, path: Path | None, job: dict, parts: Sequence[Path] = ()):
-        self._path, self._job, self._done, self.foreground_voxels = path, job, 0, 0
+        self._path, self._job, self._done = path, job, 0
         self.continued = path is not None and path.exists() and all(part.exists() for part in parts)
         if self.continued:
-            fields = {"job": dict, "done": int, "found": int}
-            record = read_json(path, fields, "delete it, and the prediction starts again")
+            record = read_json(path, {"job": dict, "done": int}, "delete it, and the prediction starts again")
             check_same_job(path, record["job"], job)
-            self._done, self.foreground_voxels = record["done"], record["found"]
+            self._done = record["done"]
         self._skip = self._done
         self._bar = tqdm(desc="predict", unit="slice", mininterval=2, disable=True)
 
@@ -94,9 +92,9 @@ class PredictionProgress:
         self._describe()
         interrupt.check()
 
-    def finished(self, foreground_voxels: int = 0) -> None:
+    def finished(self) -> None:
         """One more block is on disk."""
-        self._done, self.foreground_voxels = self._done + 1, self.foreground_voxels + int(foreground_voxels)
+        self._done += 1
         self._save()
 
     def _describe(self) -> None:
@@ -116,4 +114,4 @@ class PredictionProgress:
 
     def _save(self) -> None:
         if self._path is not None:
-            write_text(self._path, json.dumps({"job": self._job, "done": self._done, "found": self.foreground_voxels}))
+            write_text(self._path, json.dumps({"job": self._job, "done": self._done}))

@@ -34,6 +34,7 @@ class VolumeWriter(abc.ABC):
         resumable: `write_block` takes blocks in any order, and with `keep` what a kill left is continued; that all
             blocks were written is then the caller's to know.
         pyramid: the lower resolutions of a zarr, which `finish` makes.
+        discarded: see `discard`.
     """
 
     resumable = False
@@ -44,7 +45,7 @@ class VolumeWriter(abc.ABC):
         self.chunk = (1, *self.shape[1:])
         self.part = path.with_name(path.name + ".part")
         self._next = 0
-        self._keep = self._finished = False
+        self._keep = self._finished = self.discarded = False
         self._cleaning = contextlib.ExitStack()
 
     def __enter__(self) -> "VolumeWriter":
@@ -88,6 +89,14 @@ class VolumeWriter(abc.ABC):
         for z, slice_yx in enumerate(block, start=corner_zyx[0]):
             self.write(z, slice_yx)
 
+    @abc.abstractmethod
+    def read_block(self, box_zyx: tuple[slice, slice, slice]) -> np.ndarray:
+        """What was written in a box, `z y x`; of a writer that is not resumable after `finish`."""
+
+    def discard(self) -> None:
+        """What is written serves this command alone: leaving the context removes it, and it never gets its name."""
+        self.discarded = True
+
     def finish(self, levels: bool = True) -> None:
         """Completes what lies under the name `part`, all blocks written; leaving the context then only renames it.
 
@@ -96,7 +105,7 @@ class VolumeWriter(abc.ABC):
         """
         if not self._finished:
             with self._disk_errors():
-                if levels and self.pyramid is not None:
+                if levels and self.pyramid is not None and not self.discarded:
                     self.pyramid.make_all()
                 self._finish()
             self._finished = True
@@ -109,6 +118,10 @@ class VolumeWriter(abc.ABC):
             self._close(error)
 
     def _close(self, error: BaseException | None) -> None:
+        if error is None and self.discarded:
+            self._abandon()
+            remove(self.part)
+            return
         if error is None and (self._keep or self._next == len(self)):
             self.finish()
             with self._disk_errors():
@@ -173,6 +186,11 @@ class _TiffWriter(VolumeWriter):
             lines += ["unit=nm"] + ([] if math.isnan(z) else [f"spacing={z!r}"])
         return "\n".join(lines) + "\n"
 
+    def read_block(self, box_zyx: tuple[slice, slice, slice]) -> np.ndarray:
+        z, *yx = box_zyx
+        slices = tifffile.imread(self.part, key=range(*z.indices(len(self)))).reshape(-1, *self.shape[1:])
+        return slices[:, *yx]
+
     def _finish(self) -> None:
         self._file.close()
 
@@ -213,6 +231,10 @@ class _ZarrWriter(VolumeWriter):
             where = tuple(slice(at, at + length) for at, length in zip(corner_zyx, block.shape, strict=True))
             with self._disk_errors():
                 self._store[where].write(block).result()
+
+    def read_block(self, box_zyx: tuple[slice, slice, slice]) -> np.ndarray:
+        with self._disk_errors():
+            return self._store[box_zyx].read().result()
 
     def _write(self, z: int, slice_yx: np.ndarray) -> None:
         self._slices.append(slice_yx.copy())

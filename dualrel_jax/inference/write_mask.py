@@ -1,0 +1,155 @@
+"""Makes the mask of a region from its probabilities on disk, box by box: in this process, or by tasks."""
+
+import contextlib
+import functools
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from dualrel_jax.data.io.remote import as_place
+from dualrel_jax.data.io.voxel import Voxel
+from dualrel_jax.data.io.writers import VolumeWriter, open_writer
+from dualrel_jax.inference.unsure_parts import NONE, BoxParts, measure_parts, read_extent, sure_mask, unsure_parts
+from dualrel_jax.instances import boxes
+from dualrel_jax.instances.boxes import Shape
+from dualrel_jax.utils import interrupt
+from dualrel_jax.utils.tasks import Tasks, in_this_process
+
+SIDES = (64, 512, 512)  # z y x of a box, voxels
+PATIENCE_S = 5.0  # after a signal, to the end of a box
+
+
+@dataclass(frozen=True)
+class MaskJob:
+    """What all boxes of a mask share, as plain values.
+
+    Attributes:
+        mask, probability: path of each; what is written has not got its name yet.
+        shape, voxel_nm: of both.
+        shards: as they were opened with.
+        sides: of the boxes in which parts are found.
+        threshold: probability above which a voxel is mitochondrion.
+    """
+
+    mask: str
+    probability: str
+    shape: Shape
+    voxel_nm: Voxel | None
+    shards: bool
+    sides: Shape
+    threshold: float
+
+    def joined(self, path: str) -> contextlib.AbstractContextManager[VolumeWriter]:
+        """The writer of `mask` or `probability`, in any process."""
+        place = as_place(path)
+        return open_writer(place, self.shape, np.uint8, self.voxel_nm, keep=True, shards=self.shards).joined()
+
+
+@dataclass(frozen=True)
+class Block:
+    """Boxes that are written at once.
+
+    Attributes:
+        box: first voxel and end of all of them, along z, y and x.
+        unsure: of each box of `boxes.grid` inside it, n bool: which of its parts are left out.
+    """
+
+    box: tuple[tuple[int, int], ...]
+    unsure: tuple[np.ndarray, ...] = ()
+
+    @property
+    def slices(self) -> boxes.Box:
+        return tuple(slice(*ends) for ends in self.box)
+
+    def __str__(self) -> str:
+        return "mask of " + ",".join(f"{start}:{stop}" for start, stop in self.box)
+
+
+def write_mask(
+    mask: VolumeWriter,
+    probability: VolumeWriter,
+    threshold: float,
+    margin: float,
+    *,
+    shards: bool = False,
+    tasks: Tasks = in_this_process,
+) -> int:
+    """Writes the mask (0 / 255), of probabilities above `threshold`, without its unsure parts; -> its voxels.
+
+    Args:
+        mask, probability: open writers of one shape; the probabilities, 0..255, are finished.
+        margin: as `unsure_parts` takes it; NONE: nothing is left out.
+        shards: as both were opened with.
+        tasks: how boxes are done, where the writers are those of a zarr.
+    """
+    sides = tuple(map(min, SIDES, mask.shape)) if mask.resumable else _slabs(mask.shape)
+    job = MaskJob(str(mask.path), str(probability.path), mask.shape, mask.voxel_nm, shards, sides, threshold)
+    opened = None if mask.resumable else (mask, probability)  # one process alone writes a TIFF
+    grid = boxes.grid(mask.shape, sides)
+    unsure = [np.zeros(0, bool)] * len(grid)
+    then = "continues" if mask.resumable else "starts again; one with a .zarr output would continue"
+    interrupt.describe(f"Stopped while the mask was made; the same command {then}.", patience_s=PATIENCE_S)
+    if margin < NONE:
+        blocks = [_block(box) for box in grid]
+        found = dict(_work(functools.partial(measure_block, job, opened), blocks, tasks, name="parts"))
+        unsure = unsure_parts([found[block] for block in blocks], mask.shape, sides, margin)
+    written = tuple(map(math.lcm, sides, mask.chunk)) if mask.resumable else sides
+    every = [
+        _block(box, *(unsure[i] for i, _ in boxes.overlapping(box, mask.shape, sides)))
+        for box in boxes.grid(mask.shape, written)
+    ]
+    return sum(count for _, count in _work(functools.partial(write_block, job, opened), every, tasks, name="mask"))
+
+
+def measure_block(job: MaskJob, opened: tuple[VolumeWriter, VolumeWriter] | None, block: Block) -> BoxParts:
+    """The parts in one box.
+
+    Args:
+        opened: writers of the mask and of the probabilities in this process; None: they are joined.
+    """
+    with _writers(job, opened) as (_, probability):
+        values = probability.read_block(read_extent(block.slices, job.shape))
+    return measure_parts(values, job.threshold, block.slices, job.shape)
+
+
+def write_block(job: MaskJob, opened: tuple[VolumeWriter, VolumeWriter] | None, block: Block) -> int:
+    """Writes the mask in some boxes; -> its voxels there. `opened` as in `measure_block`."""
+    whole = np.zeros(boxes.size(block.slices), np.uint8)
+    with _writers(job, opened) as (mask, probability):
+        inside = boxes.overlapping(block.slices, job.shape, job.sides)
+        for (_, box), unsure in zip(inside, block.unsure, strict=True):
+            values = probability.read_block(read_extent(box, job.shape))
+            sure = sure_mask(values, job.threshold, unsure, box, job.shape)
+            whole[boxes.within(box, block.slices)] = np.where(sure, np.uint8(255), np.uint8(0))
+        mask.write_block(tuple(part.start for part in block.slices), whole)
+    return int(np.count_nonzero(whole))
+
+
+@contextlib.contextmanager
+def _writers(job: MaskJob, opened: tuple[VolumeWriter, VolumeWriter] | None) -> Iterator[tuple]:
+    if opened:
+        yield opened
+        return
+    with job.joined(job.mask) as mask, job.joined(job.probability) as probability:
+        yield mask, probability
+
+
+def _slabs(shape: Shape) -> Shape:
+    """Whole slices, as many as a box has voxels, for what is read and written slice by slice."""
+    return (min(max(math.prod(SIDES) // (shape[1] * shape[2]), 1), shape[0]), *shape[1:])
+
+
+def _block(box: boxes.Box, *unsure: np.ndarray) -> Block:
+    return Block(tuple((part.start, part.stop) for part in box), unsure)
+
+
+def _work(function: Callable[[Block], Any], todo: list[Block], tasks: Tasks, *, name: str) -> Iterator[tuple]:
+    with tqdm(total=len(todo), desc=name, unit="box", mininterval=2) as bar:
+        for block, result in tasks(function, todo):
+            yield block, result
+            bar.update()
+            interrupt.check()
