@@ -14,6 +14,7 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 import jax
 import numpy as np
 import pytest
+import stores
 import tifffile
 from scipy import ndimage
 
@@ -37,6 +38,13 @@ def blobs(shape=(12, 48, 48), seed=0):
     label = field > np.quantile(field, 0.85)
     image = 150 - 70 * label + rng.normal(scale=12, size=shape)
     return image.clip(0, 255).astype(np.uint8), label.astype(np.uint8) * 255
+
+
+@pytest.fixture(scope="module")
+def endpoint():
+    """The address of an S3 server with an empty bucket; see stores.use."""
+    with stores.s3_server() as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

@@ -119,12 +119,6 @@ def test_the_mask_can_have_the_voxels_of_level_0(predict, by_tasks, pyramid, tmp
     assert open_volume(again["mask"]).origin_nm == mask.origin_nm
 
 
-@pytest.fixture(scope="module")
-def endpoint():
-    with stores.s3_server() as address:
-        yield address
-
-
 @pytest.fixture
 def s3(endpoint, monkeypatch, pyramid):
     """A store with the pyramid at s3://bucket/em.zarr."""

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ import types
 import jax
 import numpy as np
 import pytest
+from ports import free_port
 
 from dualrel_jax import config as config_lib
 from dualrel_jax.errors import InputError
@@ -251,9 +251,7 @@ def test_two_processes_train_together(small_config, tmp_path):
     config = small_config()
     config.train.update({"steps": 3, "devices": 0})
     alone = command(config, tmp_path / "alone")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+    coordinator = f"127.0.0.1:{free_port()}"
     environment = {**os.environ, "XLA_FLAGS": os.environ["XLA_FLAGS"].replace("count=4", "count=2")}
     processes = []
     for i in range(2):

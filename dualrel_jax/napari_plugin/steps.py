@@ -116,7 +116,7 @@ def segment_view(loaded: Callable[[], Segmenter], view: Callable[[], Any]) -> Ge
 
 def segment_all(loaded: Callable[[], Segmenter]) -> Generator[Progress, None, Segmenter]:
     """Segments all slices from the first to the last, averaged along z as `predict` does."""
-    from dualrel_jax.inference import z_smoothing
+    from dualrel_jax.inference.region_predictor import RegionPredictor
     from dualrel_jax.napari_plugin.preview import Patch, to_bytes
 
     yield Progress(0, 0)
@@ -124,16 +124,12 @@ def segment_all(loaded: Callable[[], Segmenter]) -> Generator[Progress, None, Se
     segmenter.use_means()
     volume, zs = segmenter.volume, range(len(segmenter.volume))
     model = dataclasses.replace(segmenter.model, side=segmenter.run.config.predict.window_px)
-    windows = list(model.windows(volume, tuple(slice(0, n) for n in volume.shape[1:])))
-    for i, window in enumerate(windows):
-        slices = model.probability_slices(volume.crop(slice(None), *window.outer))
-        slices = (None if slice_yx is None else slice_yx[window.kept] for slice_yx in slices)
-        if segmenter.sigma:
-            slices = z_smoothing.smoothed(slices, zs, zs, segmenter.sigma)
+    whole = RegionPredictor(model, volume, tuple(slice(0, n) for n in volume.shape), segmenter.sigma, planes=None)
+    for i, window in enumerate(whole.windows):
         shape = tuple(part.stop - part.start for part in window.inner)
-        for z, probability in zip(zs, slices, strict=True):
+        for z, probability in zip(zs, whole.probability_slices(window, zs), strict=True):
             patch = Patch(z, window.inner, to_bytes(probability, shape))
-            yield Progress(i * len(zs) + z + 1, len(windows) * len(zs), (patch,))
+            yield Progress(i * len(zs) + z + 1, len(whole.windows) * len(zs), (patch,))
     for z in zs:
         segmenter.preview.finish(z)
     return segmenter

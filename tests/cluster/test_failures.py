@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from ports import free_port
 from scipy import ndimage
 
 from dualrel_jax.data.io.volume import open_volume
@@ -175,12 +176,6 @@ def test_ctrl_c_ends_with_a_sentence(untrained_run, volume, expected, tmp_path):
     assert_same(output, expected)
 
 
-def _free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 def _answers(port):
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
@@ -209,7 +204,7 @@ class Scheduler:
 
 
 def test_a_scheduler_that_is_killed_and_another(untrained_run, volume, expected, tmp_path):
-    output, port = tmp_path / "mask.zarr", _free_port()
+    output, port = tmp_path / "mask.zarr", free_port()
     scheduler = Scheduler(port)
     try:
         command = Command(untrained_run, volume, output, f"tcp://127.0.0.1:{port}")
@@ -220,7 +215,7 @@ def test_a_scheduler_that_is_killed_and_another(untrained_run, volume, expected,
             code, printed = command.end()
         assert code == 2
         assert "the scheduler is gone; the same command continues" in printed and "Traceback" not in printed
-        port = _free_port()
+        port = free_port()
         scheduler = Scheduler(port)
         code, printed = Command(untrained_run, volume, output, f"tcp://127.0.0.1:{port}").end()
         assert code == 0, printed

@@ -2,13 +2,13 @@
 
 import ast
 import os
-import socket
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import tifffile
+from ports import free_port
 from scipy import ndimage
 
 from dualrel_jax.data.io import ome_zarr
@@ -64,9 +64,7 @@ def test_each_reads_its_part_and_both_have_the_same_parameters(store, small_conf
         "import json\nfrom ml_collections import ConfigDict\n"
         f"def get_config():\n    return ConfigDict(json.loads({config.to_json_best_effort()!r}))\n"
     )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        hosts = [f"--coordinator=127.0.0.1:{free.getsockname()[1]}", "--num_processes=2"]
+    hosts = [f"--coordinator=127.0.0.1:{free_port()}", "--num_processes=2"]
     flags = [f"--config={tmp_path / 'config.py'}", f"--workdir={tmp_path / 'run'}", "--mode=train", *hosts]
     environment = {**os.environ, "XLA_FLAGS": os.environ["XLA_FLAGS"].replace("count=4", "count=1")}
     logs = [tmp_path / f"{i}.log" for i in range(2)]

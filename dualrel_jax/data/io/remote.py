@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 from dualrel_jax.errors import InputError
 from dualrel_jax.utils import atomic
 
-_URL = re.compile(r"(s3|gs|https?):/+", re.IGNORECASE)
+_URL = re.compile(r"(s3|gs|https?):/{1,2}", re.IGNORECASE)  # of two slashes a Path leaves one
 _OURS = re.compile(r"zarr\.json|\d+/(zarr\.json|c/[\d/]+)")
 _OPEN_S = 30.0  # longest wait for one metadata file, retries included
 # An address that is wrong is known after seconds; a prediction of hours waits longer for a store that is away.

@@ -12,12 +12,6 @@ from dualrel_jax.errors import InputError
 MASK = "s3://bucket/out/mask.zarr"
 
 
-@pytest.fixture(scope="module")
-def endpoint():
-    with stores.s3_server() as address:
-        yield address
-
-
 @pytest.fixture
 def run(endpoint, monkeypatch, tmp_path):
     """A function: name of a run -> context of its command that writes MASK."""

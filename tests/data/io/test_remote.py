@@ -77,6 +77,7 @@ def test_what_is_wrong_with_a_store_is_one_sentence(s3, folder, monkeypatch):
     refused("s3://bucket/em", "no zarr or n5 array")
     refused("s3://other/em/v.zarr", "no such bucket")
     refused("s3://", "names no bucket")
+    refused("s3:///em/v.zarr", "names no bucket")
     refused("s3://someone:hidden-key@bucket/v.zarr", "a password")
     refused("https://host/v.zarr?X-Amz-Signature=hidden-key", "a query")
     with stores.web_server(folder, [403] * 99) as (address, _):
