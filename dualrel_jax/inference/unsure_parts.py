@@ -86,12 +86,24 @@ def _areas(plane: np.ndarray) -> np.ndarray:
     return plane.ravel()[first]
 
 
-def unsure_parts(every: Sequence[BoxParts], shape: Shape, sides: Shape, margin: float) -> list[np.ndarray]:
-    """For each box of `boxes.grid(shape, sides)`: n bool, which of its parts are unsure.
+class UnsureParts(NamedTuple):
+    """The unsure parts of a volume.
 
-    Args:
-        every: the parts of each box, in the order of the grid.
-        margin: a part is unsure if its mean probability is lower by more than this than that of all parts.
+    Attributes:
+        in_boxes: for each box, n bool: which of its parts are unsure.
+        count: how many they are in the volume.
+        fraction: of the voxels above the threshold that they hold.
+    """
+
+    in_boxes: list[np.ndarray]
+    count: int
+    fraction: float
+
+
+def find_unsure(every: Sequence[BoxParts], shape: Shape, sides: Shape, margin: float) -> UnsureParts:
+    """The unsure parts of a volume from the parts of its boxes, in the order of `boxes.grid(shape, sides)`.
+
+    A part is unsure if its mean probability is lower by more than `margin` than that of all parts.
     """
     starts = np.cumsum([0, *(len(parts.voxels) for parts in every)])
     counts = [math.ceil(length / side) for length, side in zip(shape, sides, strict=True)]
@@ -106,8 +118,9 @@ def unsure_parts(every: Sequence[BoxParts], shape: Shape, sides: Shape, margin: 
     _, group = connected_components(graph, directed=False)
     voxels = np.bincount(group, np.concatenate([parts.voxels for parts in every]))
     total = np.bincount(group, np.concatenate([parts.total for parts in every]))
-    expected = total.sum() / max(voxels.sum(), 1) - margin * 255
-    return np.split((total < expected * voxels)[group], starts[1:-1])
+    unsure = total < (total.sum() / max(voxels.sum(), 1) - margin * 255) * voxels
+    fraction = voxels[unsure].sum() / max(voxels.sum(), 1)
+    return UnsureParts(np.split(unsure[group], starts[1:-1]), np.count_nonzero(unsure), fraction)
 
 
 def sure_mask(values: np.ndarray, threshold: float, unsure: np.ndarray, box: Box, shape: Shape) -> np.ndarray:
@@ -125,5 +138,5 @@ def without_unsure_parts(values: np.ndarray, threshold: float, margin: float) ->
         return above(values, threshold)
     whole = tuple(slice(0, length) for length in values.shape)
     parts = measure_parts(values, threshold, whole, values.shape)
-    (unsure,) = unsure_parts([parts], values.shape, size(whole), margin)
+    (unsure,) = find_unsure([parts], values.shape, size(whole), margin).in_boxes
     return sure_mask(values, threshold, unsure, whole, values.shape)

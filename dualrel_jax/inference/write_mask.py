@@ -13,7 +13,7 @@ from tqdm import tqdm
 from dualrel_jax.data.io.remote import as_place
 from dualrel_jax.data.io.voxel import Voxel
 from dualrel_jax.data.io.writers import VolumeWriter, open_writer
-from dualrel_jax.inference.unsure_parts import NONE, BoxParts, measure_parts, read_extent, sure_mask, unsure_parts
+from dualrel_jax.inference.unsure_parts import NONE, BoxParts, find_unsure, measure_parts, read_extent, sure_mask
 from dualrel_jax.instances import boxes
 from dualrel_jax.instances.boxes import Shape
 from dualrel_jax.utils import interrupt
@@ -82,7 +82,7 @@ def write_mask(
 
     Args:
         mask, probability: open writers of one shape; the probabilities, 0..255, are finished.
-        margin: as `unsure_parts` takes it; NONE: nothing is left out.
+        margin: as `find_unsure` takes it; NONE: nothing is left out.
         shards: as both were opened with.
         tasks: how boxes are done, where the writers are those of a zarr.
     """
@@ -96,7 +96,12 @@ def write_mask(
     if margin < NONE:
         blocks = [_block(box) for box in grid]
         found = dict(_work(functools.partial(measure_block, job, opened), blocks, tasks, name="parts"))
-        unsure = unsure_parts([found[block] for block in blocks], mask.shape, sides, margin)
+        unsure, count, fraction = find_unsure([found[block] for block in blocks], mask.shape, sides, margin)
+        if count:
+            tqdm.write(
+                f"{count} {'part' if count == 1 else 'parts'} of the mask, {100 * fraction:.1f} % of it, of which the "
+                f"network is not sure: left out (predict.unsure_margin={margin:g})."
+            )
     written = tuple(map(math.lcm, sides, mask.chunk)) if mask.resumable else sides
     every = [
         _block(box, *(unsure[i] for i, _ in boxes.overlapping(box, mask.shape, sides)))

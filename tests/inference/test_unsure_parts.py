@@ -26,12 +26,15 @@ def test_boxes_find_what_the_definition_says(shape, sides, seed, margin):
     grid = boxes.grid(shape, sides)
     seen = [values[lib.read_extent(box, shape)] for box in grid]
     every = [lib.measure_parts(part, threshold, box, shape) for part, box in zip(seen, grid, strict=True)]
+    found = lib.find_unsure(every, shape, sides, margin)
     mask = np.zeros(shape, bool)
-    for box, part, unsure in zip(grid, seen, lib.unsure_parts(every, shape, sides, margin), strict=True):
+    for box, part, unsure in zip(grid, seen, found.in_boxes, strict=True):
         mask[box] = lib.sure_mask(part, threshold, unsure, box, shape)
     np.testing.assert_array_equal(mask, lib.without_unsure_parts(values, threshold, margin))
     unclear = np.isin(labels, [p for p in range(1, n + 1) if abs(mean[p - 1] - least) < 1e-6])  # equal but for rounding
     np.testing.assert_array_equal(mask[~unclear], expected[~unclear])
+    assert found.fraction == pytest.approx(1 - mask.sum() / max((labels > 0).sum(), 1) if n else 0)
+    assert found.count == len(np.unique(labels[~mask & (labels > 0)]))
 
 
 def test_an_unsure_part_goes_and_a_sure_one_stays_whole():
