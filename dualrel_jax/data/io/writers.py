@@ -44,6 +44,7 @@ class VolumeWriter(abc.ABC):
         self.path, self.shape, self.dtype, self.voxel_nm = path, tuple(shape_zyx), np.dtype(dtype), voxel_nm
         self.chunk = (1, *self.shape[1:])
         self.part = path.with_name(path.name + ".part")
+        self._replaced = path.with_name(path.name + ".replaced.part")
         self._next = 0
         self._keep = self._finished = self.discarded = False
         self._cleaning = contextlib.ExitStack()
@@ -52,6 +53,7 @@ class VolumeWriter(abc.ABC):
         with self._disk_errors():
             if isinstance(self.path, Path):
                 self.path.parent.mkdir(parents=True, exist_ok=True)
+                remove(self._replaced)
             if not (self._keep and self.resumable):
                 remove(self.part)
             self._open()
@@ -135,9 +137,11 @@ class VolumeWriter(abc.ABC):
             raise ValueError(f"{self.path}: only {self._next} of {len(self)} slices were written")
 
     def _publish(self) -> None:
-        """Gives the whole volume its name."""
-        remove(self.path)
+        """Gives the whole volume its name. An earlier folder is renamed first: a kill leaves it whole, or no longer."""
+        if self.path.is_dir():
+            os.replace(self.path, self._replaced)
         os.replace(self.part, self.path)
+        remove(self._replaced)
 
     def _disk_errors(self) -> contextlib.AbstractContextManager[None]:
         return store_errors(self.path) if isinstance(self.path, RemotePath) else disk_errors(self.path)

@@ -1,5 +1,6 @@
 """What is written is read back by `open_volume`, whole or not at all."""
 
+import contextlib
 import errno
 import json
 import tracemalloc
@@ -10,6 +11,7 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dualrel_jax.data.io import writers
 from dualrel_jax.data.io.volume import open_volume
 from dualrel_jax.data.io.writers import open_writer
 from dualrel_jax.errors import InputError
@@ -84,6 +86,25 @@ def test_nothing_half_written_stays(tmp_path, suffix):
     assert len(list(tmp_path.iterdir())) == 1
     write(path, 2 * old)
     assert open_volume(path, verbose=False)[0].max() == 2
+
+
+def test_a_kill_while_an_earlier_zarr_is_deleted_leaves_nothing_in_the_way(tmp_path, monkeypatch):
+    """Half a folder has no zarr.json: the next command would take it for somebody else's."""
+
+    def killed(place):
+        if place.is_dir():
+            (place / "zarr.json").unlink()
+            raise KeyboardInterrupt
+
+    path, old, new = tmp_path / "a.zarr", np.full((2, 4, 5), 7, np.uint8), np.full((2, 4, 5), 9, np.uint8)
+    write(path, old)
+    with monkeypatch.context() as patched, contextlib.suppress(KeyboardInterrupt):
+        with open_writer(path, new.shape, new.dtype) as writer:
+            for z, image in enumerate(new):
+                writer.write(z, image)
+            patched.setattr(writers, "remove", killed)
+    write(path, new)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.zarr"] and (open_volume(path)[:] == 9).all()
 
 
 def test_slices_come_in_order_and_of_the_shape_announced(tmp_path):
