@@ -122,14 +122,14 @@ def test_a_worker_and_then_the_client_are_killed(untrained_run, volume, expected
         workers = command.workers()
         assert len(workers) == 3
         workers[0].kill()
-        command.wait_for(4)
+        command.wait_for(2)  # not more: those of the killed worker may queue behind the chunk without an answer
         workers = command.workers()
         command.process.kill()
         command.process.wait()
         alive = psutil.wait_procs(workers, timeout=60)[1]
     assert not any(worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE for worker in alive)
     done = command.boxes_done()
-    assert 4 <= done < BOXES and not output.exists()
+    assert 2 <= done < BOXES and not output.exists()
     again = Command(untrained_run, volume, output, "local:3")
     code, printed = again.end()
     assert code == 0, printed
