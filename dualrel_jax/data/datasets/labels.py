@@ -97,7 +97,8 @@ def check_values(slices: Iterable[np.ndarray], kind: str, ignore_value: int, pat
     Background is 0; in binary labels in which 0 is the ignore value it is the lower of the two values.
 
     Raises:
-      InputError: NaN, negative values, nothing but foreground, or more than two values of binary labels.
+      InputError: NaN, negative values, nothing but foreground, more than two values of binary labels, or one alone
+          where 0 is no class.
     """
     values: set[float] = set()
     only_foreground = True
@@ -108,6 +109,12 @@ def check_values(slices: Iterable[np.ndarray], kind: str, ignore_value: int, pat
         else:
             only_foreground &= bool((native > (127 if kind == "grey" else 0)).all())
         only_foreground &= not (native == ignore_value).any()
+    if ignore_value == 0 and len(values) == 1:  # is it background or mitochondrion?
+        raise InputError(
+            f"{path} holds nothing but {min(values):g} beside 0, which data.ignore_value=0 leaves out; expected two "
+            "values, the lower of background and the higher of mitochondria: if 0 is background here, leave "
+            "data.ignore_value at -1 or save these labels as 1 and 2."
+        )
     background = min(values, default=0) if ignore_value == 0 else 0
     foreground = sorted(values - {background})
     if len(foreground) > 1:

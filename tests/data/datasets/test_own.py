@@ -152,6 +152,9 @@ def test_binary_means_at_most_one_value_beside_background_and_ignored(values, ig
     if min(values) < 0:
         with pytest.raises(InputError, match="label holds the negative value"):
             check_values(slices, "binary", ignore, "label")
+    elif not ignore and len(kept) == 1:
+        with pytest.raises(InputError, match="label holds nothing but .*; expected two values.*or save these labels"):
+            check_values(slices, "binary", ignore, "label")
     elif len(kept - {background}) > 1:
         with pytest.raises(InputError, match="label_kind=instances"):
             check_values(slices, "binary", ignore, "label")
