@@ -233,11 +233,12 @@ PREDICT = {
         **PROBABILITY,
     ),
     "unsure_margin": field(
-        0.15,
+        0.0,
         "connected parts of the mask whose mean probability is lower by more than this than that of the whole mask, of "
         "which the network is not sure, are left out, unless the threshold follows from points or a fraction; 1: none",
         minimum=0,
         maximum=1,
+        special="0.25 for volumes like those of the training, else 0.15",
     ),
     "foreground_fraction": field(
         0.0,

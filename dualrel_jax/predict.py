@@ -91,6 +91,7 @@ def _predict(run: Run, output: Path, tasks: Tasks | None) -> dict[str, Path]:
         print(finding)
     choice = choose(run, [volume], settings.z_smoothing_nm, whole_masks=True)
     settings.prediction_head, settings.threshold = choice.prediction_head, choice.threshold
+    settings.unsure_margin = choice.unsure_margin
     print(choice.explanation)
     if tasks:
         paths, share = predict_by_tasks(run, choice, volume, output, settings=settings, tasks=tasks)

@@ -24,7 +24,7 @@ from dualrel_jax.inference import threshold as threshold_lib
 from dualrel_jax.inference.run import Run
 from dualrel_jax.inference.slice_predictor import Predictor
 from dualrel_jax.inference.threshold import UNCALIBRATED
-from dualrel_jax.inference.unsure_parts import NONE
+from dualrel_jax.inference.unsure_parts import NONE, margin_of
 from dualrel_jax.inference.z_smoothing import knows_z
 from dualrel_jax.utils.jsonl import read_json
 from dualrel_jax.utils.ranges import evenly_spaced
@@ -42,12 +42,14 @@ class Choice:
         threshold: probability above which a pixel is mitochondrion; 0 where `config.predict.foreground_fraction`
             leads to one, which only the volume itself tells.
         explanation: a sentence, with the flags that choose otherwise.
+        unsure_margin: below the mean probability of the whole mask, at which parts of it are left out.
     """
 
     prediction_head: str
     predictor: Predictor
     threshold: float
     explanation: str
+    unsure_margin: float = NONE
 
 
 def choose(run: Run, volumes: Sequence[Volume], smoothing_nm: float = 0.0, *, whole_masks: bool = False) -> Choice:
@@ -81,7 +83,7 @@ def choose(run: Run, volumes: Sequence[Volume], smoothing_nm: float = 0.0, *, wh
         f"{name} is segmented {kind} ({reason}): the prediction head is {shown}, {how}. {flags}; so do "
         "predict.prediction_head, predict.threshold and predict.foreground_fraction."
     )
-    return Choice(head, run.predictor_of(head), value, explanation)
+    return Choice(head, run.predictor_of(head), value, explanation, margin_of(settings, known))
 
 
 def choose_for_parts(run: Run, parts: Sequence[Part]) -> Choice:

@@ -9,7 +9,7 @@ from dualrel_jax.inference import z_smoothing
 from dualrel_jax.inference.choice import choose
 from dualrel_jax.inference.region_predictor import RegionPredictor
 from dualrel_jax.inference.run import Run
-from dualrel_jax.inference.unsure_parts import margin_of, without_unsure_parts
+from dualrel_jax.inference.unsure_parts import without_unsure_parts
 from dualrel_jax.inference.volume_predictor import VolumePredictor
 from dualrel_jax.metrics import segmentation
 
@@ -36,7 +36,7 @@ def score_masks(run: Run, parts: Sequence[Part]) -> tuple[segmentation.Scores, s
         for slice_yx, probability in zip(values, task.probability_slices(whole, zs), strict=True):
             if probability is not None:
                 slice_yx[...] = np.rint(probability * 255)
-        values[~without_unsure_parts(values, choice.threshold, margin_of(settings))] = 0
+        values[~without_unsure_parts(values, choice.threshold, choice.unsure_margin)] = 0
         for z, slice_yx in zip(zs, values, strict=True):
             if z in labelled:
                 scores.update(z, slice_yx / np.float32(255), part.native_label_at(z))

@@ -17,11 +17,18 @@ from scipy.sparse.csgraph import connected_components
 from dualrel_jax.instances.boxes import Box, Shape, grown, size, within
 
 NONE = 1.0  # a margin at which nothing is unsure
+# Where labels say what a mitochondrion looks like, even a pale one is mostly right; elsewhere it is mostly wrong.
+OF_THE_TRAINING, ELSEWHERE = 0.25, 0.15
 
 
-def margin_of(settings: ConfigDict) -> float:
-    """`predict.unsure_margin`, or NONE where a threshold is made for masks that keep all parts."""
-    return NONE if settings.points or settings.foreground_fraction else settings.unsure_margin
+def margin_of(settings: ConfigDict, known: bool = False) -> float:
+    """`predict.unsure_margin`, where it is left open by whether the volume is `known`, of the training.
+
+    NONE where a threshold is made for masks that keep all parts.
+    """
+    if settings.points or settings.foreground_fraction:
+        return NONE
+    return settings.unsure_margin or (OF_THE_TRAINING if known else ELSEWHERE)
 
 
 class BoxParts(NamedTuple):

@@ -37,9 +37,7 @@ def test_masks_are_averaged_along_z_over_slices_around_the_region_too(smoothing_
         return Choice("default", Grey(), 0.6, "")
 
     monkeypatch.setattr(mask_scoring, "choose", choose)
-    predict = SimpleNamespace(
-        z_smoothing_nm=smoothing_nm, tile=16, overlap=4, points="", foreground_fraction=0.0, unsure_margin=1.0
-    )
+    predict = SimpleNamespace(z_smoothing_nm=smoothing_nm, tile=16, overlap=4)
     run = SimpleNamespace(config=SimpleNamespace(predict=predict), variables={}, pixel_nm=None)
     scores, head = mask_scoring.score_masks(run, [part])
     assert head == "default" and scores.threshold == 0.6 and seen == [("a", smoothing_nm)]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ml_collections import ConfigDict
 from scipy import ndimage
 
 from dualrel_jax.inference import unsure_parts as lib
@@ -53,9 +54,17 @@ def test_a_volume_of_which_all_is_unsure_keeps_it():
     assert lib.without_unsure_parts(values, 0.4, 0.15).sum() == 16
 
 
-@pytest.mark.parametrize(("points", "fraction", "margin"), [("", 0.0, 0.2), ("a.csv", 0.0, 1.0), ("", 0.05, 1.0)])
-def test_a_threshold_from_points_or_a_fraction_is_for_all_parts(points, fraction, margin):
-    from ml_collections import ConfigDict
-
-    settings = ConfigDict({"points": points, "foreground_fraction": fraction, "unsure_margin": 0.2})
-    assert lib.margin_of(settings) == margin
+@pytest.mark.parametrize(
+    ("points", "fraction", "asked", "known", "elsewhere"),
+    [
+        ("", 0.0, 0.0, lib.OF_THE_TRAINING, lib.ELSEWHERE),
+        ("", 0.0, 0.2, 0.2, 0.2),
+        ("a.csv", 0.0, 0.2, lib.NONE, lib.NONE),
+        ("", 0.05, 0.0, lib.NONE, lib.NONE),
+    ],
+)
+def test_the_margin_follows_from_the_domain_unless_the_threshold_is_for_all_parts(
+    points, fraction, asked, known, elsewhere
+):
+    settings = ConfigDict({"points": points, "foreground_fraction": fraction, "unsure_margin": asked})
+    assert (lib.margin_of(settings, True), lib.margin_of(settings, False)) == (known, elsewhere)
