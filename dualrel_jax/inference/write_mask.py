@@ -14,6 +14,7 @@ from dualrel_jax.data.io.remote import as_place
 from dualrel_jax.data.io.voxel import Voxel
 from dualrel_jax.data.io.writers import VolumeWriter, open_writer
 from dualrel_jax.inference.unsure_parts import NONE, BoxParts, find_unsure, measure_parts, read_extent, sure_mask
+from dualrel_jax.inference.windows import Box
 from dualrel_jax.instances import boxes
 from dualrel_jax.instances.boxes import Shape
 from dualrel_jax.utils import interrupt
@@ -54,19 +55,15 @@ class Block:
     """Boxes that are written at once.
 
     Attributes:
-        box: first voxel and end of all of them, along z, y and x.
+        box: all of them together, in voxels of the mask.
         unsure: of each box of `boxes.grid` inside it, n bool: which of its parts are left out.
     """
 
-    box: tuple[tuple[int, int], ...]
+    box: Box
     unsure: tuple[np.ndarray, ...] = ()
 
-    @property
-    def slices(self) -> boxes.Box:
-        return tuple(slice(*ends) for ends in self.box)
-
     def __str__(self) -> str:
-        return "mask of " + ",".join(f"{start}:{stop}" for start, stop in self.box)
+        return f"mask of {self.box}"
 
 
 def write_mask(
@@ -94,20 +91,20 @@ def write_mask(
     then = "continues" if mask.resumable else "starts again; one with a .zarr output would continue"
     interrupt.describe(f"Stopped while the mask was made; the same command {then}.", patience_s=PATIENCE_S)
     if margin < NONE:
-        blocks = [_block(box) for box in grid]
-        found = dict(_work(functools.partial(measure_block, job, opened), blocks, tasks, name="parts"))
-        unsure, count, fraction = find_unsure([found[block] for block in blocks], mask.shape, sides, margin)
+        every = [Block(Box.of(box)) for box in grid]
+        found = dict(_work(functools.partial(measure_block, job, opened), every, tasks, name="parts"))
+        unsure, count, fraction = find_unsure([found[block] for block in every], mask.shape, sides, margin)
         if count:
             tqdm.write(
                 f"{count} {'part' if count == 1 else 'parts'} of the mask, {100 * fraction:.1f} % of it, of which the "
                 f"network is not sure: left out (predict.unsure_margin={margin:g})."
             )
-    written = tuple(map(math.lcm, sides, mask.chunk)) if mask.resumable else sides
-    every = [
-        _block(box, *(unsure[i] for i, _ in boxes.overlapping(box, mask.shape, sides)))
-        for box in boxes.grid(mask.shape, written)
+    at_once = tuple(map(math.lcm, sides, mask.chunk)) if mask.resumable else sides
+    blocks = [
+        Block(Box.of(box), tuple(unsure[i] for i, _ in boxes.overlapping(box, mask.shape, sides)))
+        for box in boxes.grid(mask.shape, at_once)
     ]
-    return sum(count for _, count in _work(functools.partial(write_block, job, opened), every, tasks, name="mask"))
+    return sum(count for _, count in _work(functools.partial(write_block, job, opened), blocks, tasks, name="mask"))
 
 
 def measure_block(job: MaskJob, opened: tuple[VolumeWriter, VolumeWriter] | None, block: Block) -> BoxParts:
@@ -116,21 +113,23 @@ def measure_block(job: MaskJob, opened: tuple[VolumeWriter, VolumeWriter] | None
     Args:
         opened: writers of the mask and of the probabilities in this process; None: they are joined.
     """
+    box = block.box.slices
     with _writers(job, opened) as (_, probability):
-        values = probability.read_block(read_extent(block.slices, job.shape))
-    return measure_parts(values, job.threshold, block.slices, job.shape)
+        values = probability.read_block(read_extent(box, job.shape))
+    return measure_parts(values, job.threshold, box, job.shape)
 
 
 def write_block(job: MaskJob, opened: tuple[VolumeWriter, VolumeWriter] | None, block: Block) -> int:
     """Writes the mask in some boxes; -> its voxels there. `opened` as in `measure_block`."""
-    whole = np.zeros(boxes.size(block.slices), np.uint8)
+    region = block.box.slices
+    whole = np.zeros(boxes.size(region), np.uint8)
     with _writers(job, opened) as (mask, probability):
-        inside = boxes.overlapping(block.slices, job.shape, job.sides)
+        inside = boxes.overlapping(region, job.shape, job.sides)
         for (_, box), unsure in zip(inside, block.unsure, strict=True):
             values = probability.read_block(read_extent(box, job.shape))
             sure = sure_mask(values, job.threshold, unsure, box, job.shape)
-            whole[boxes.within(box, block.slices)] = np.where(sure, np.uint8(255), np.uint8(0))
-        mask.write_block(tuple(part.start for part in block.slices), whole)
+            whole[boxes.within(box, region)] = np.where(sure, np.uint8(255), np.uint8(0))
+        mask.write_block(tuple(part.start for part in region), whole)
     return int(np.count_nonzero(whole))
 
 
@@ -146,10 +145,6 @@ def _writers(job: MaskJob, opened: tuple[VolumeWriter, VolumeWriter] | None) -> 
 def _slabs(shape: Shape) -> Shape:
     """Whole slices, as many as a box has voxels, for what is read and written slice by slice."""
     return (min(max(math.prod(SIDES) // (shape[1] * shape[2]), 1), shape[0]), *shape[1:])
-
-
-def _block(box: boxes.Box, *unsure: np.ndarray) -> Block:
-    return Block(tuple((part.start, part.stop) for part in box), unsure)
 
 
 def _work(function: Callable[[Block], Any], todo: list[Block], tasks: Tasks, *, name: str) -> Iterator[tuple]:
