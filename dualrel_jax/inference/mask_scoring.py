@@ -10,7 +10,7 @@ from dualrel_jax.inference.choice import choose
 from dualrel_jax.inference.region_predictor import RegionPredictor
 from dualrel_jax.inference.run import Run
 from dualrel_jax.inference.unsure_parts import without_unsure_parts
-from dualrel_jax.inference.volume_predictor import VolumePredictor
+from dualrel_jax.inference.volume_predictor import VolumePredictor, to_bytes
 from dualrel_jax.metrics import segmentation
 
 
@@ -32,10 +32,9 @@ def score_masks(run: Run, parts: Sequence[Part]) -> tuple[segmentation.Scores, s
         sigma = z_smoothing.smoothing_slices(part.image, settings.z_smoothing_nm)
         task = RegionPredictor(model, part.image, (slice(zs.start, zs.stop), *window), sigma, planes=None)
         (whole,) = task.windows  # one: slices are predicted at once
-        values = np.zeros((len(zs), *(side.stop - side.start for side in window)), np.uint8)
+        values = np.empty((len(zs), *(side.stop - side.start for side in window)), np.uint8)
         for slice_yx, probability in zip(values, task.probability_slices(whole, zs), strict=True):
-            if probability is not None:
-                slice_yx[...] = np.rint(probability * 255)
+            slice_yx[...] = to_bytes(probability, slice_yx.shape)
         values[~without_unsure_parts(values, choice.threshold, choice.unsure_margin)] = 0
         for z, slice_yx in zip(zs, values, strict=True):
             if z in labelled:

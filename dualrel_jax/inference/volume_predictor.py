@@ -18,6 +18,13 @@ from dualrel_jax.methods.base import Variables
 ProbabilitySlice = np.ndarray | None  # probability y x float32; None: nothing to see there, 0 everywhere
 
 
+def to_bytes(probability: ProbabilitySlice, shape: tuple[int, int]) -> np.ndarray:
+    """0..1 -> uint8 of that shape, 255 means 1."""
+    if probability is None:
+        return np.zeros(shape, np.uint8)
+    return np.rint(np.multiply(probability, 255, dtype=np.float32)).astype(np.uint8)
+
+
 @dataclass(frozen=True)
 class VolumePredictor:
     """A trained model, and how it sees volumes.

@@ -7,7 +7,7 @@ import numpy as np
 from dualrel_jax.data.io.writers import VolumeWriter
 from dualrel_jax.inference.region_predictor import RegionPredictor
 from dualrel_jax.inference.resume import PredictionProgress
-from dualrel_jax.inference.volume_predictor import ProbabilitySlice
+from dualrel_jax.inference.volume_predictor import ProbabilitySlice, to_bytes
 from dualrel_jax.inference.windows import Region, Window, relative, slabs
 
 
@@ -43,10 +43,8 @@ def _block(
     slices: Iterator[ProbabilitySlice], layer: slice, window: Window, progress: PredictionProgress
 ) -> np.ndarray:
     """The next slices as uint8 z y x, 0..255."""
-    block = np.zeros((layer.stop - layer.start, *(part.stop - part.start for part in window.inner)), np.uint8)
+    block = np.empty((layer.stop - layer.start, *(part.stop - part.start for part in window.inner)), np.uint8)
     for slice_yx in block:
-        probability = next(slices)
-        if probability is not None:
-            slice_yx[...] = np.rint(probability * 255)
+        slice_yx[...] = to_bytes(next(slices), slice_yx.shape)
         progress.step()
     return block

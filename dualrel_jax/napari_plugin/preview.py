@@ -9,7 +9,7 @@ import numpy as np
 from dualrel_jax.data.datasets.registry import training_shape
 from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.inference import z_smoothing
-from dualrel_jax.inference.volume_predictor import ProbabilitySlice, VolumePredictor
+from dualrel_jax.inference.volume_predictor import ProbabilitySlice, VolumePredictor, to_bytes
 from dualrel_jax.inference.windows import Window, windows
 
 _NEIGHBOURS = 4  # slices on either side that are segmented ahead
@@ -126,13 +126,6 @@ class Preview:
     def _patch(self, z: int, i: int, probability: ProbabilitySlice) -> Patch:
         yx = self.tiles[i].inner
         return Patch(z, yx, to_bytes(probability, _shape(yx)))
-
-
-def to_bytes(probability: ProbabilitySlice, shape: tuple[int, int]) -> np.ndarray:
-    """0..1 -> uint8 of that shape, 255 means 1."""
-    if probability is None:
-        return np.zeros(shape, np.uint8)
-    return np.rint(np.multiply(probability, 255, dtype=np.float32)).astype(np.uint8)
 
 
 def _shape(yx: tuple[slice, slice]) -> tuple[int, int]:

@@ -117,7 +117,8 @@ def segment_view(loaded: Callable[[], Segmenter], view: Callable[[], Any]) -> Ge
 def segment_all(loaded: Callable[[], Segmenter]) -> Generator[Progress, None, Segmenter]:
     """Segments all slices from the first to the last, averaged along z as `predict` does."""
     from dualrel_jax.inference.region_predictor import RegionPredictor
-    from dualrel_jax.napari_plugin.preview import Patch, to_bytes
+    from dualrel_jax.inference.volume_predictor import to_bytes
+    from dualrel_jax.napari_plugin.preview import Patch
 
     yield Progress(0, 0)
     segmenter = loaded()
