@@ -312,9 +312,16 @@ INSTANCES = {
         maximum=1e6,
         special="none",
     ),
-    "seed_depth_nm": field(
-        60.0,
-        "instances part at a neck whose radius is smaller by this than that of both sides",
+    "neck_ratio": field(
+        0.45,
+        "instances part at a neck whose radius is at most this share of that of the thinner side",
+        minimum=0,
+        maximum=1,
+        special="never",
+    ),
+    "neck_depth_nm": field(
+        40.0,
+        "the least by which the radius of such a neck is smaller",
         unit="nm",
         minimum=0,
         maximum=1e5,

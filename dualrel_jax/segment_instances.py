@@ -125,7 +125,7 @@ def _segment_instances(workdir: Path, config: ConfigDict, output: Path, tasks: T
 
 def _begin(volume: Volume, settings: ConfigDict, threshold: float | None, folder: Path) -> Job:
     """The job that labels `volume`, its values above `threshold`, or what an earlier call left of it."""
-    rules = {key: settings[key] for key in ("hole_um3", "seed_depth_nm", "min_um3", "min_probability")}
+    rules = {key: settings[key] for key in ("hole_um3", "neck_depth_nm", "neck_ratio", "min_um3", "min_probability")}
     job = Job(str(folder), volume.path, volume.shape, volume.voxel_nm, threshold=threshold, **rules, sides=volume.shape)
     memory_bytes = memory.available_bytes()
     sides = choose_sides(job, settings.box_px, memory_bytes and memory_bytes * MEMORY_FRACTION)

@@ -223,8 +223,8 @@ def test_the_same_call_continues_what_a_kill_left_and_another_one_is_refused(con
     with pytest.raises(KeyboardInterrupt):
         segment_instances(tmp_path, config, stopping_after(count, first))
     other = config.copy_and_resolve_references()
-    other.instances.seed_depth_nm = 30.0
-    with pytest.raises(InputError, match="belongs to unfinished instances with another seed_depth_nm .60.0 "):
+    other.instances.neck_ratio = 0.3
+    with pytest.raises(InputError, match="belongs to unfinished instances with another neck_ratio .0.45 "):
         segment_instances(tmp_path, other)
     again = results(segment_instances(tmp_path, config, stopping_after(-1, second)))
     np.testing.assert_array_equal(again[0], expected[0])

@@ -15,6 +15,7 @@ RENAMED = {
     "predict.output_of": "predict.prediction_head",
     "predict.block_px": "predict.window_px",
     "predict.flips": "predict.test_time_augmentation",
+    "instances.seed_depth_nm": "instances.neck_depth_nm",
     "train.patch": "train.crop_px",
     "train.ema_share": "train.ema_fraction",
     "method.ramp_share": "train.ramp_fraction",

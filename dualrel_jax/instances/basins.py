@@ -14,7 +14,7 @@ from scipy import ndimage
 from dualrel_jax.data.io.voxel import Voxel
 from dualrel_jax.instances import boxes
 from dualrel_jax.instances.boxes import Box, Shape
-from dualrel_jax.instances.stitch import Basins, Passes, merge, scrambled
+from dualrel_jax.instances.stitch import Basins, Necks, Passes, merge, scrambled
 
 THICK_NM = 500.0  # distances beyond this, and the depth of a neck, count as this: it bounds what a window must show
 
@@ -125,7 +125,7 @@ class _Foreground:
 
 
 def divide(
-    mask: np.ndarray, core: Box, outer: Box, shape: Shape, *, voxel_nm: Voxel, unsure: list, depth_nm: float
+    mask: np.ndarray, core: Box, outer: Box, shape: Shape, *, voxel_nm: Voxel, unsure: list, necks: Necks
 ) -> Pieces | None:
     """Divides the mask `z y x` bool of the window `outer` into basins, joins those it can, and keeps those of `core`.
 
@@ -134,12 +134,12 @@ def divide(
         core, outer, shape: the box, the window that shows it with its surroundings, and the size of the volume.
         voxel_nm: (z, y, x).
         unsure: from `fill_holes`.
-        depth_nm: of a neck; infinity: none parts anything.
+        necks: where it is parted.
 
     Returns:
         None where the window is too small to know the basins of the box.
     """
-    limit_nm = THICK_NM + (depth_nm if math.isfinite(depth_nm) else 0)
+    limit_nm = THICK_NM + (necks.depth_nm if math.isfinite(necks.depth_nm) else 0)
     height = np.minimum(distance_nm(mask, voxel_nm), np.float32(limit_nm)).ravel()
     voxels = _Foreground(mask, outer, shape)
     height_nm = height[voxels.at]
@@ -155,7 +155,7 @@ def divide(
     complete = np.zeros(len(basins.ids), bool)
     complete[node[in_core]] = True
     complete[node[in_core & ~voxels.inside(_without_rim(core, outer, shape))]] = False
-    group, passes = merge(basins, passes, depth_nm, complete)
+    group, passes = merge(basins, passes, necks, complete)
     labels = np.zeros(voxels.window, np.uint32)
     kept, number = np.unique(group[node[in_core]], return_inverse=True)
     labels.ravel()[voxels.at[in_core]] = number + 1

@@ -36,7 +36,7 @@ class Job:
         volume: path of the probabilities.
         shape, voxel_nm: of the volume.
         threshold: probability above which a voxel is foreground; None: where the value is not 0.
-        hole_um3, seed_depth_nm, min_um3, min_probability: see configs/base.py.
+        hole_um3, neck_depth_nm, neck_ratio, min_um3, min_probability: see configs/base.py.
         sides: `z y x` of a box.
     """
 
@@ -46,14 +46,15 @@ class Job:
     voxel_nm: Voxel
     threshold: float | None
     hole_um3: float
-    seed_depth_nm: float
+    neck_depth_nm: float
+    neck_ratio: float
     min_um3: float
     min_probability: float
     sides: tuple[int, int, int]
 
     @property
     def rules(self) -> ConfigDict:
-        return ConfigDict({key: getattr(self, key) for key in ("hole_um3", "seed_depth_nm", "min_um3")})
+        return ConfigDict({key: getattr(self, key) for key in ("hole_um3", "neck_depth_nm", "neck_ratio", "min_um3")})
 
     def grid(self) -> list[Box]:
         return boxes.grid(self.shape, self.sides)

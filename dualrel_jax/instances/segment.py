@@ -12,7 +12,7 @@ from dualrel_jax.instances import basins, boxes
 from dualrel_jax.instances.basins import Pieces
 from dualrel_jax.instances.boxes import Box, Shape
 from dualrel_jax.instances.morphometry import full_scale
-from dualrel_jax.instances.stitch import stitch
+from dualrel_jax.instances.stitch import Necks, stitch
 
 HALO_NM = 400.0  # of the first window around a box: most maxima and their distances lie within
 _ROUNDING = 1e-3  # real numbers may lie outside 0..1 by this much
@@ -70,7 +70,7 @@ def label_instances(mask: np.ndarray, voxel_nm: Voxel, settings: ConfigDict, sid
     Voxels are connected by their faces only: noise that touches at an edge or a corner joins no mitochondria.
 
     Args:
-        settings: `hole_um3`, `seed_depth_nm`, `min_um3`; see configs/base.py.
+        settings: `hole_um3`, `neck_depth_nm`, `neck_ratio`, `min_um3`; see configs/base.py.
         side: of the boxes that the mask is worked through in; 0: one box. It does not change the result.
     """
     cores = boxes.grid(mask.shape, (side,) * 3 if side else mask.shape)
@@ -78,7 +78,7 @@ def label_instances(mask: np.ndarray, voxel_nm: Voxel, settings: ConfigDict, sid
         label_box(lambda outer: mask[outer].copy(), core, mask.shape, voxel_nm=voxel_nm, settings=settings)
         for core in cores
     ]
-    groups = stitch([box.basins for box in every], [box.passes for box in every], necks_nm(settings))
+    groups = stitch([box.basins for box in every], [box.passes for box in every], necks_of(settings))
     labels = np.zeros(mask.shape, np.uint32)
     for core, box, group in zip(cores, every, groups, strict=True):
         labels[core] = np.append(0, group + 1)[box.labels]
@@ -104,15 +104,15 @@ def label_box(read_mask, core: Box, shape: Shape, *, voxel_nm: Voxel, settings: 
         outer = boxes.grown(core, [math.ceil(halo_nm / nm) for nm in voxel_nm], shape)
         mask = read_mask(outer)
         unsure = basins.fill_holes(mask, outer, shape, hole_voxels)
-        pieces = basins.divide(mask, core, outer, shape, voxel_nm=voxel_nm, unsure=unsure, depth_nm=necks_nm(settings))
+        pieces = basins.divide(mask, core, outer, shape, voxel_nm=voxel_nm, unsure=unsure, necks=necks_of(settings))
         if pieces is not None:
             return pieces
         halo_nm *= 1.5
 
 
-def necks_nm(settings: ConfigDict) -> float:
-    """`seed_depth_nm`, infinity where nothing is parted."""
-    return settings.seed_depth_nm or math.inf
+def necks_of(settings: ConfigDict) -> Necks:
+    """Of `neck_depth_nm`, where 0 means that nothing is parted, and `neck_ratio`."""
+    return Necks(settings.neck_depth_nm or math.inf, settings.neck_ratio)
 
 
 def voxel_um3(voxel_nm: Voxel) -> float:

@@ -15,7 +15,7 @@ from dualrel_jax.errors import InputError
 from dualrel_jax.instances import box_tasks, boxes, morphometry
 from dualrel_jax.instances.box_tasks import BoxTask, Job
 from dualrel_jax.instances.morphometry import Sums
-from dualrel_jax.instances.segment import HALO_NM, check_scale, necks_nm, numbers_by_size, voxel_um3
+from dualrel_jax.instances.segment import HALO_NM, check_scale, necks_of, numbers_by_size, voxel_um3
 from dualrel_jax.instances.stitch import stitch
 from dualrel_jax.utils import interrupt
 from dualrel_jax.utils.atomic import write_text
@@ -91,7 +91,7 @@ def number_instances(job: Job, tasks: Tasks = in_this_process, name: str = "numb
         highest, nonzero = max(float(a["highest"]) for a in about), sum(int(a["nonzero"]) for a in about)
         dtype = about[0]["highest"].dtype
         check_scale(dtype, highest, nonzero, math.prod(job.shape), job.volume)
-    groups = stitch(list(basins), list(passes), necks_nm(job.rules))
+    groups = stitch(list(basins), list(passes), necks_of(job.rules))
     every = Sums(*(np.concatenate(columns) for columns in zip(*sums, strict=True)))
     group = np.concatenate(groups)
     whole = morphometry.merge(every, group)

@@ -53,7 +53,12 @@ class Panel(Container):
         self.learn = PushButton(text="Learn from corrections")
         self.smallest = FloatSpinBox(label="Smallest volume, um3", value=rules.min_um3, min=0, max=1e3, step=0.001)
         self.neck = FloatSpinBox(
-            label="Split necks deeper than, nm", value=rules.seed_depth_nm, min=0, max=1e4, step=10
+            label="Split necks below",
+            value=rules.neck_ratio,
+            min=0,
+            max=1,
+            step=0.05,
+            tooltip="Radius of a neck as a share of that of the thinner side; 0: nothing is split.",
         )
         self.sure = FloatSpinBox(label="Least mean probability", value=rules.min_probability, min=0, max=1, step=0.05)
         self.instances = PushButton(text="Instances")

@@ -268,7 +268,7 @@ class DualRelWidget(Panel):
 
     def _instances(self) -> None:
         volume, layer, rules = self._volume(), self.masks.value, base.get_config().instances
-        rules.min_um3, rules.seed_depth_nm = self.smallest.value, self.neck.value
+        rules.min_um3, rules.neck_ratio = self.smallest.value, self.neck.value
         rules.min_probability = self.sure.value
         mask, probability = masks.whole_mask(layer, volume), masks.probability_of(layer)
         certain = masks.kept_slices(layer)

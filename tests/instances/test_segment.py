@@ -13,20 +13,20 @@ FACES = ndimage.generate_binary_structure(3, 1)
 
 
 def rules(**changed):
-    return ConfigDict({"hole_um3": 0.0, "seed_depth_nm": 0.0, "min_um3": 0.0} | changed)
+    return ConfigDict({"hole_um3": 0.0, "neck_depth_nm": 0.0, "neck_ratio": 1.0, "min_um3": 0.0} | changed)
 
 
 def test_two_balls_that_touch_are_parted_unless_the_neck_is_wide():
     shape, voxel_nm = (12, 60, 100), (30, 10, 10)
     pair = ball(shape, voxel_nm, (180, 300, 300), 140) | ball(shape, voxel_nm, (180, 300, 540), 140)
     assert segment.label_instances(pair, voxel_nm, rules()).max() == 1
-    parted = segment.label_instances(pair, voxel_nm, rules(seed_depth_nm=30.0))
+    parted = segment.label_instances(pair, voxel_nm, rules(neck_depth_nm=30.0))
     assert parted.max() == 2
     left, right = parted[6, 30, 30], parted[6, 30, 54]
     assert left != right and ((parted > 0) == pair).all()
     assert (parted[..., :40] != right).all() and (parted[..., 44:] != left).all()
     # The neck's radius is 72 nm, that of the balls 140 nm.
-    assert segment.label_instances(pair, voxel_nm, rules(seed_depth_nm=90.0)).max() == 1
+    assert segment.label_instances(pair, voxel_nm, rules(neck_depth_nm=90.0)).max() == 1
 
 
 @settings(max_examples=25, deadline=None)
@@ -38,18 +38,39 @@ def test_as_many_parts_as_h_maxima(seed, depth_nm, voxel_nm):
     distance_nm = ndimage.distance_transform_edt(inside, sampling=voxel_nm).astype(np.float32)
     filled = morphology.reconstruction(np.maximum(distance_nm - depth_nm, 0), distance_nm, footprint=FACES)
     peaks = morphology.local_maxima(filled, connectivity=1) & (filled > 0)
-    parts = segment.label_instances(inside, voxel_nm, rules(seed_depth_nm=depth_nm))
+    parts = segment.label_instances(inside, voxel_nm, rules(neck_depth_nm=depth_nm))
     assert parts.max() == max(ndimage.label(peaks)[1], 1)
     assert ((parts > 0) == inside).all()
     assert all(ndimage.label(parts == i)[1] == 1 for i in range(1, parts.max() + 1))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([0.35, 0.55, 0.85]), st.sampled_from([(5, 5, 5), (23, 7, 6)]))
+def test_by_ratio_alone_as_many_parts_as_h_maxima_of_the_logarithm(seed, ratio, voxel_nm):
+    components, n = ndimage.label(blobs(seed))
+    inside = np.pad(components == 1 + seed % n, 1)
+    distance_nm = ndimage.distance_transform_edt(inside, sampling=voxel_nm).astype(np.float32)
+    height = np.log(np.maximum(distance_nm, 1))
+    filled = morphology.reconstruction(np.maximum(height + np.log(ratio), 0), height, footprint=FACES)
+    peaks = morphology.local_maxima(filled, connectivity=1) & inside
+    parts = segment.label_instances(inside, voxel_nm, rules(neck_depth_nm=1e-6, neck_ratio=ratio))
+    assert parts.max() == max(ndimage.label(peaks)[1], 1)
+
+
+def test_a_waist_of_a_thick_mitochondrion_is_no_neck():
+    shape, voxel_nm = (60, 60, 100), (10, 10, 10)
+    pair = ball(shape, voxel_nm, (300, 300, 300), 280) | ball(shape, voxel_nm, (300, 300, 640), 280)
+    # The waist's radius is 222 nm of 280: deep enough, and yet wide.
+    assert segment.label_instances(pair, voxel_nm, rules(neck_depth_nm=40.0)).max() == 2
+    assert segment.label_instances(pair, voxel_nm, rules(neck_depth_nm=40.0, neck_ratio=0.6)).max() == 1
 
 
 def test_what_the_volume_cuts_is_not_narrow_there():
     """A rod through the whole volume is one piece however deep seeds may be."""
     rod = np.zeros((30, 40, 40), bool)
     rod[:, 10:30, 10:30] = True
-    assert segment.label_instances(rod, (5, 5, 5), rules(seed_depth_nm=1.0)).max() == 1
-    assert segment.label_instances(np.ones((4, 4, 4), bool), (5, 5, 5), rules(seed_depth_nm=1.0)).max() == 1
+    assert segment.label_instances(rod, (5, 5, 5), rules(neck_depth_nm=1.0)).max() == 1
+    assert segment.label_instances(np.ones((4, 4, 4), bool), (5, 5, 5), rules(neck_depth_nm=1.0)).max() == 1
 
 
 def test_contact_by_a_corner_joins_nothing():
@@ -93,12 +114,13 @@ def test_numbers_follow_size(seed, smallest):
     st.sampled_from([7, 10]),
     st.sampled_from([(20, 20, 20), (45, 9, 8)]),
     st.sampled_from([0.0, 8.0, 15.0]),
+    st.sampled_from([1.0, 0.5]),
     st.sampled_from([0.0, 0.0001]),
 )
-def test_boxes_change_nothing(seed, side, voxel_nm, depth_nm, hole_um3):
+def test_boxes_change_nothing(seed, side, voxel_nm, depth_nm, ratio, hole_um3):
     """Bit for bit, with windows that first are too small to know anything."""
     mask = blobs(seed) ^ (np.random.default_rng(seed).random((14, 24, 26)) < 0.02)
-    settings = rules(seed_depth_nm=depth_nm, hole_um3=hole_um3, min_um3=0.0002)
+    settings = rules(neck_depth_nm=depth_nm, neck_ratio=ratio, hole_um3=hole_um3, min_um3=0.0002)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(segment, "HALO_NM", 45.0)
         in_boxes = segment.label_instances(mask, voxel_nm, settings, side)
@@ -110,6 +132,6 @@ def test_an_object_that_spans_many_boxes_is_one_and_a_neck_at_their_border_still
     z, y, x = np.indices(shape) - np.reshape((10, 10, 0), (3, 1, 1, 1))
     radius = np.where(x < 100, 6, np.where(x < 104, 2, 6))  # one voxel beside the border between boxes of 17
     rod = z**2 + y**2 <= radius**2
-    labels = segment.label_instances(rod, voxel_nm, rules(seed_depth_nm=60.0), side=17)
+    labels = segment.label_instances(rod, voxel_nm, rules(neck_depth_nm=60.0), side=17)
     assert labels.max() == 2 and (labels[rod & (x < 100)] == 1).all() and (labels[rod & (x > 104)] == 2).all()
-    assert segment.label_instances(rod, voxel_nm, rules(seed_depth_nm=90.0), side=17).max() == 1
+    assert segment.label_instances(rod, voxel_nm, rules(neck_depth_nm=90.0), side=17).max() == 1
