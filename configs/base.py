@@ -238,7 +238,7 @@ PREDICT = {
         "which the network is not sure, are left out, unless the threshold follows from points or a fraction; 1: none",
         minimum=0,
         maximum=1,
-        special="0.25 for volumes like those of the training, else 0.15",
+        special="0.25 for volumes like those of the training, else 0.15, or 0.2 with planes=xyz",
     ),
     "foreground_fraction": field(
         0.0,
@@ -281,8 +281,12 @@ PREDICT = {
         maximum=10_000,
         special="off",
     ),
-    "orthogonal_planes": field(
-        False, "average over slices along z, y and x, of nearly isotropic voxels; takes 3 times as long"
+    "planes": field(
+        "auto",
+        "planes that are segmented: slices (xy), or those along all three axes, averaged (xyz), of nearly isotropic "
+        "voxels, which takes 3 times as long; auto: xyz in such volumes that are unlike those of the training, unless "
+        "--cluster is given",
+        choices=("auto", "xy", "xyz"),
     ),
     "window_px": field(
         2048,

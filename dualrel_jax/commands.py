@@ -32,7 +32,7 @@ _PREDICT = {
     "--points": "predict.points",
     "--edge-nm": "predict.edge_nm",
     "--domain": "predict.domain",
-    "--orthogonal-planes": "predict.orthogonal_planes",
+    "--planes": "predict.planes",
     "--test-time-augmentation": "predict.test_time_augmentation",
 }
 _INSTANCES = {

@@ -89,9 +89,9 @@ def _predict(run: Run, output: Path, tasks: Tasks | None) -> dict[str, Path]:
     open_writers(shown, region, output, settings)  # refuses what cannot be written
     for finding in check_prediction_input(volume):
         print(finding)
-    choice = choose(run, [volume], settings.z_smoothing_nm, whole_masks=True)
+    choice = choose(run, [volume], settings.z_smoothing_nm, whole_masks=True, all_planes=not tasks)
     settings.prediction_head, settings.threshold = choice.prediction_head, choice.threshold
-    settings.unsure_margin = choice.unsure_margin
+    settings.planes, settings.unsure_margin = choice.planes, choice.unsure_margin
     print(choice.explanation)
     if tasks:
         paths, share = predict_by_tasks(run, choice, volume, output, settings=settings, tasks=tasks)

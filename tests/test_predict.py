@@ -78,7 +78,7 @@ def test_a_region_is_a_view_of_the_whole(predict, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"region": "1:,,3:60"}, {"z_smoothing_nm": 7.0}, {"orthogonal_planes": True, "z_smoothing_nm": 4.0}]
+    "options", [{}, {"region": "1:,,3:60"}, {"z_smoothing_nm": 7.0}, {"planes": "xyz", "z_smoothing_nm": 4.0}]
 )
 def test_a_killed_prediction_is_continued(predict, options, tmp_path):
     whole = Dark()
@@ -181,7 +181,7 @@ def test_smoothing_is_a_gaussian_mean_of_the_slices_there_are(predict, volume):
     np.testing.assert_allclose(probability, expected * 255, atol=1)
 
 
-@pytest.mark.parametrize("how", [{}, {"orthogonal_planes": True}, {"z_smoothing_nm": 9.0}, {"region": "2:9,5:45,20:"}])
+@pytest.mark.parametrize("how", [{}, {"planes": "xyz"}, {"z_smoothing_nm": 9.0}, {"region": "2:9,5:45,20:"}])
 @pytest.mark.parametrize("share", [0.1, 0.7])
 def test_masks_cover_a_known_share(predict, tmp_path, how, share):
     mask, _ = predict("a/mask.tif", foreground_fraction=share, **how)  # of so few slices the sample is all of them
@@ -261,19 +261,19 @@ def test_the_voxel_size_of_a_file_of_the_training_is_the_one_it_had_there(tmp_pa
 def test_views_are_the_mean_of_sections_across_all_axes(predict, volume):
     expected = np.mean([section_means(volume, axis) for axis in range(3)], axis=0)
     for output in ("a/mask.zarr", "b/mask.tif"):
-        mask, probability = predict(output, orthogonal_planes=True)
+        mask, probability = predict(output, planes="xyz")
         np.testing.assert_allclose(probability, expected * 255, atol=1)
         clear = abs(expected - 0.5) > 0.01
         np.testing.assert_array_equal(mask[clear] > 0, expected[clear] > 0.5)
-    region = predict("c/mask.zarr", orthogonal_planes=True, region="3:9,5:45,20:")[1]
+    region = predict("c/mask.zarr", planes="xyz", region="3:9,5:45,20:")[1]
     np.testing.assert_allclose(region, expected[3:9, 5:45, 20:] * 255, atol=1)
 
 
 @pytest.mark.parametrize(
     ("change", "voxel_nm", "said"),
     [
-        ({"orthogonal_planes": True}, (30, 8, 8), "30 x 8 x 8 nm.*1.5 times"),
-        ({"orthogonal_planes": True}, None, "needs the voxel size"),
+        ({"planes": "xyz"}, (30, 8, 8), "30 x 8 x 8 nm.*1.5 times"),
+        ({"planes": "xyz"}, None, "needs the voxel size"),
         ({"z_smoothing_nm": -1.0}, VOXEL_NM, "is -1.0; expected 0"),
         ({"region": "5:99,,"}, VOXEL_NM, "z is '5:99'"),
         ({"intensity_range": "9,3"}, VOXEL_NM, "intensity_range is '9,3'"),

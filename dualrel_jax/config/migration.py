@@ -10,7 +10,8 @@ RENAMED = {
     "data.train_slices": "data.train_region",
     "data.validation_slices": "data.validation_region",
     "predict.share": "predict.foreground_fraction",
-    "predict.views": "predict.orthogonal_planes",
+    "predict.views": "predict.planes",
+    "predict.orthogonal_planes": "predict.planes",
     "predict.grey": "predict.intensity_range",
     "predict.output_of": "predict.prediction_head",
     "predict.block_px": "predict.window_px",
@@ -26,7 +27,10 @@ RENAMED = {
     "dualrel.consistency_weight": "method.prototype_consistency_weight",
 }
 # New name -> {old value: new value}, where the values were renamed too.
-VALUES = {"predict.orthogonal_planes": {"xy": False, "xyz": True}, "method.reliability": {"uncertainty": "class"}}
+VALUES = {
+    "predict.planes": {"False": "auto", "True": "xyz"},
+    "method.reliability": {"uncertainty": "class"},
+}
 # Fields that shape a training -> what versions without the field did. Fields that do not (`config.FREE`) need no line.
 ADDED = {
     "train.ramp_fraction": 1.0,  # only configs of the supervised method lacked it, which has no ramp
@@ -77,9 +81,7 @@ def present_name(key: str, method: str) -> str:
 
 def new_value(key: str, value: Any) -> Any:
     """The present value of the field whose present name is `key`."""
-    if isinstance(value, str):
-        return VALUES.get(key, {}).get(value, value)
-    return value
+    return VALUES.get(key, {}).get(str(value), value)
 
 
 def migrate(config: dict[str, Any], path: object = "") -> dict[str, Any]:

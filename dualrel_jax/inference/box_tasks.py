@@ -114,7 +114,7 @@ def _region_predictor(
 ) -> Iterator[RegionPredictor]:
     """For a part of the input; with orthogonal planes also for the slices of `whole` that averaging along z needs."""
     sigma = z_smoothing.smoothing_slices(volume, settings.z_smoothing_nm)
-    if not settings.orthogonal_planes:
+    if settings.planes != "xyz":
         yield RegionPredictor(model, volume, box, sigma, None)
         return
     z, *yx = box

@@ -1,15 +1,15 @@
 """Which prediction head segments a volume, and above which probability: one rule for every command and table.
 
-| the volume | prediction head | threshold |
-| --- | --- | --- |
-| like one whose labels the model learned from | the method's main one | calibrated beside the labelled slices |
-| another microscope or tissue | the method's for other volumes | LENIENT for masks, UNCALIBRATED for single slices |
+| the volume | prediction head | threshold | planes |
+| --- | --- | --- | --- |
+| like one whose labels the model learned from | main | calibrated beside the labelled slices | xy |
+| another microscope or tissue | for other volumes | LENIENT; of single slices UNCALIBRATED | xyz |
 
 Of another volume no label says how much to expect. LENIENT finds more of it, and masks lose their unsure parts, which
-single slices keep.
+single slices keep. Planes along all three axes where its voxels allow them, as `orthogonal_planes.pays` says.
 
-`config.predict.domain` decides in place of `is_known`; `prediction_head`, `threshold` and `foreground_fraction` set the
-rest.
+`config.predict.domain` decides in place of `is_known`; `prediction_head`, `threshold`, `foreground_fraction` and
+`planes` set the rest.
 """
 
 import dataclasses
@@ -20,6 +20,7 @@ from dualrel_jax.data.datasets.appearance import Appearance, appearance
 from dualrel_jax.data.datasets.registry import Part
 from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.errors import InputError
+from dualrel_jax.inference import orthogonal_planes
 from dualrel_jax.inference import threshold as threshold_lib
 from dualrel_jax.inference.run import Run
 from dualrel_jax.inference.slice_predictor import Predictor
@@ -42,6 +43,7 @@ class Choice:
         threshold: probability above which a pixel is mitochondrion; 0 where `config.predict.foreground_fraction`
             leads to one, which only the volume itself tells.
         explanation: a sentence, with the flags that choose otherwise.
+        planes: xy or xyz, of `config.predict.planes`.
         unsure_margin: below the mean probability of the whole mask, at which parts of it are left out.
     """
 
@@ -49,15 +51,24 @@ class Choice:
     predictor: Predictor
     threshold: float
     explanation: str
+    planes: str = "xy"
     unsure_margin: float = NONE
 
 
-def choose(run: Run, volumes: Sequence[Volume], smoothing_nm: float = 0.0, *, whole_masks: bool = False) -> Choice:
+def choose(
+    run: Run,
+    volumes: Sequence[Volume],
+    smoothing_nm: float = 0.0,
+    *,
+    whole_masks: bool = False,
+    all_planes: bool = False,
+) -> Choice:
     """The head and the threshold for `volumes`, which are segmented alike.
 
     Args:
         smoothing_nm: standard deviation of the average along z that the threshold is for; 0: single slices.
         whole_masks: the masks lose their unsure parts, as `config.predict.unsure_margin` says.
+        all_planes: whether `config.predict.planes=auto` may choose xyz, which takes time.
     """
     settings, name = run.config.predict, volumes[0].path
     known, reason = is_known(run, volumes)
@@ -76,14 +87,18 @@ def choose(run: Run, volumes: Sequence[Volume], smoothing_nm: float = 0.0, *, wh
     else:
         value = LENIENT if whole_masks and settings.unsure_margin < NONE else UNCALIBRATED
         how = f"the threshold is {value:g}"
+    planes = settings.planes
+    if planes == "auto":
+        planes = "xyz" if all_planes and not known and all(map(orthogonal_planes.pays, volumes)) else "xy"
     shown = run.method.main_head if head == "default" else head
     kind = "as a volume of the training" if known else "as a volume of another kind"
     flags = f"--config.predict.domain={'other' if known else 'training'} chooses otherwise"
     explanation = (
-        f"{name} is segmented {kind} ({reason}): the prediction head is {shown}, {how}. {flags}; so do "
-        "predict.prediction_head, predict.threshold and predict.foreground_fraction."
+        f"{name} is segmented {kind} ({reason}): the prediction head is {shown}, {how}, "
+        f"the planes are {planes}. {flags}; so do predict.prediction_head, predict.threshold, "
+        "predict.foreground_fraction and predict.planes."
     )
-    return Choice(head, run.predictor_of(head), value, explanation, margin_of(settings, known))
+    return Choice(head, run.predictor_of(head), value, explanation, planes, margin_of(settings, known, planes))
 
 
 def choose_for_parts(run: Run, parts: Sequence[Part]) -> Choice:

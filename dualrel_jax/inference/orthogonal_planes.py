@@ -16,6 +16,7 @@ from dualrel_jax.inference.volume_predictor import ProbabilitySlice, VolumePredi
 from dualrel_jax.inference.windows import Region, Window, relative, slabs
 
 _MOST_ANISOTROPIC = 1.5
+_LEAST_DEPTH_NM = 500.0  # shallower volumes show too little of the tissue in planes across z
 _DEPTH = 32  # planes across z that are read at once
 
 
@@ -24,15 +25,23 @@ def check_isotropic(volume: Volume) -> None:
     sizes = volume.voxel_nm
     if sizes is None or math.isnan(sizes[0]):
         raise InputError(
-            f"config.predict.orthogonal_planes=True needs the voxel size, which {volume.path} does not say; set "
-            "--config.predict.voxel_nm=z,y,x in nm, or leave orthogonal_planes at False."
+            f"config.predict.planes=xyz needs the voxel size, which {volume.path} does not say; set "
+            "--config.predict.voxel_nm=z,y,x in nm, or leave planes at auto."
         )
     if max(sizes) > _MOST_ANISOTROPIC * min(sizes):
         raise InputError(
-            f"config.predict.orthogonal_planes=True: {volume.path} has voxels of "
+            f"config.predict.planes=xyz: {volume.path} has voxels of "
             f"{sizes[0]:g} x {sizes[1]:g} x {sizes[2]:g} nm; "
-            f"expected sides that differ by at most {_MOST_ANISOTROPIC} times: leave it at False."
+            f"expected sides that differ by at most {_MOST_ANISOTROPIC} times: leave planes at auto."
         )
+
+
+def pays(volume: Volume) -> bool:
+    """Whether averages over all planes gain in volumes unlike those of the training: voxels and shape allow them."""
+    sizes = volume.voxel_nm
+    if sizes is None or math.isnan(sizes[0]) or max(sizes) > _MOST_ANISOTROPIC * min(sizes):
+        return False
+    return min(n * nm for n, nm in zip(volume.shape, sizes, strict=True)) >= _LEAST_DEPTH_NM
 
 
 def open_planes(path: Path, region: Region) -> np.ndarray:

@@ -126,7 +126,7 @@ def box_slices(settings: ConfigDict, chunk: tuple[int, int, int], side: int, sig
     plane: else planes would be predicted several times.
     """
     depth = chunk[0]
-    if settings.orthogonal_planes and side:
+    if settings.planes == "xyz" and side:
         return max((side - 2 * z_smoothing.reach(sigma)) // depth, 1) * depth
     return -(-settings.task_slices // depth) * depth
 

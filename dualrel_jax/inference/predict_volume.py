@@ -66,7 +66,7 @@ def _predict_volume(
     grey = grey_range(volume, settings.intensity_range)
     model = VolumePredictor(predictor, variables, grey, pixel_nm, settings.tile, settings.overlap, side)
     planes_path = beside(output).with_name(f"{output.name}.planes.part")
-    parts = [writer.part for writer in writers.values()] + [planes_path] * (settings.orthogonal_planes)
+    parts = [writer.part for writer in writers.values()] + [planes_path] * (settings.planes == "xyz")
     job = describe_job(model, volume, shown, settings)
     check_no_other(progress_path(output, in_tasks=True), "with --cluster")
     progress = PredictionProgress(progress_path(output, in_tasks=False) if mask.resumable else None, job, parts)
@@ -77,7 +77,7 @@ def _predict_volume(
         if not mask.resumable:
             stack.callback(remove, planes_path)
             stack.enter_context(removed_when_stopped(planes_path))
-        planes = orthogonal_planes.open_planes(planes_path, own_region) if settings.orthogonal_planes else None
+        planes = orthogonal_planes.open_planes(planes_path, own_region) if settings.planes == "xyz" else None
         own = RegionPredictor(model, volume, own_region, sigma, planes)
         task = full_size.for_outputs(own, region, settings)
         stack.callback(progress.close)
@@ -119,7 +119,7 @@ def window_side(settings: ConfigDict, chunk: tuple[int, int, int]) -> int:
 def check_settings(volume: Volume, settings: ConfigDict) -> None:
     """InputError for settings that this volume cannot be segmented with."""
     check_likely(volume.voxel_nm, volume.path, "predict.voxel_nm")
-    if settings.orthogonal_planes:
+    if settings.planes == "xyz":
         orthogonal_planes.check_isotropic(volume)
     if settings.points and full_size.is_enlarged(volume, settings):
         raise InputError(

@@ -19,16 +19,17 @@ from dualrel_jax.instances.boxes import Box, Shape, grown, size, within
 NONE = 1.0  # a margin at which nothing is unsure
 # Where labels say what a mitochondrion looks like, even a pale one is mostly right; elsewhere it is mostly wrong.
 OF_THE_TRAINING, ELSEWHERE = 0.25, 0.15
+ELSEWHERE_XYZ = 0.2  # the mean over planes along all axes is less sure of everything
 
 
-def margin_of(settings: ConfigDict, known: bool = False) -> float:
-    """`predict.unsure_margin`, where it is left open by whether the volume is `known`, of the training.
+def margin_of(settings: ConfigDict, known: bool = False, planes: str = "xy") -> float:
+    """`predict.unsure_margin`; where it is left open, by `planes` and whether the volume is `known`, of the training.
 
     NONE where a threshold is made for masks that keep all parts.
     """
     if settings.points or settings.foreground_fraction:
         return NONE
-    return settings.unsure_margin or (OF_THE_TRAINING if known else ELSEWHERE)
+    return settings.unsure_margin or (OF_THE_TRAINING if known else ELSEWHERE_XYZ if planes == "xyz" else ELSEWHERE)
 
 
 class BoxParts(NamedTuple):

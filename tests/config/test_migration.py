@@ -80,7 +80,7 @@ PRESENT = {
     "data": {"foreground_crop_fraction": 0.3},
     "predict": {
         "foreground_fraction": 0.1,
-        "orthogonal_planes": True,
+        "planes": "xyz",
         "intensity_range": "1,9",
         "prediction_head": "mean",
         "window_px": 99,
@@ -152,7 +152,9 @@ def test_a_run_with_the_switches_of_experiments_at_their_defaults_is_todays(tmp_
     [
         (["--config.predict.share=0.1"], "predict.foreground_fraction", 0.1),
         (["--config.predict.share", "0.1"], "predict.foreground_fraction", 0.1),
-        (["--config.predict.views=xyz"], "predict.orthogonal_planes", True),
+        (["--config.predict.views=xyz"], "predict.planes", "xyz"),
+        (["--config.predict.orthogonal_planes=True"], "predict.planes", "xyz"),
+        (["--config.predict.orthogonal_planes=False"], "predict.planes", "auto"),
         (["--config.predict.flips"], "predict.test_time_augmentation", True),
         (["--noconfig.predict.flips"], "predict.test_time_augmentation", False),
         (["--config.method.consistency_weight=7"], "method.prototype_consistency_weight", 7.0),

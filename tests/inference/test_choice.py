@@ -67,6 +67,25 @@ def test_the_volume_decides_on_head_and_threshold(run, volume, head, threshold, 
 
 
 @pytest.mark.parametrize(
+    ("fields", "shape", "voxel_nm", "planes"),
+    [
+        ({}, (64, 70, 70), (10.0, 9.0, 9.0), "xyz"),
+        ({"planes": "xy"}, (64, 70, 70), (10.0, 9.0, 9.0), "xy"),
+        ({"domain": "training"}, (64, 70, 70), (10.0, 9.0, 9.0), "xy"),
+        ({"domain": "training", "planes": "xyz"}, (64, 70, 70), (10.0, 9.0, 9.0), "xyz"),
+        ({}, (64, 70, 70), (30.0, 9.0, 9.0), "xy"),  # slices twice as far apart as pixels
+        ({}, (40, 70, 70), (10.0, 9.0, 9.0), "xy"),  # 400 nm deep
+    ],
+)
+def test_isotropic_volumes_of_another_kind_are_seen_along_all_axes(run, fields, shape, voxel_nm, planes):
+    image = np.random.default_rng(1).integers(0, 255, shape, np.uint8)
+    choice = choose(run(**fields), [Volume.from_array(image, voxel_nm, "other.tif")], all_planes=True)
+    assert choice.planes == planes
+    assert choice.unsure_margin == (0.25 if "domain" in fields else 0.2 if planes == "xyz" else 0.15)
+    assert f"the planes are {planes}" in choice.explanation and "predict.planes" in choice.explanation
+
+
+@pytest.mark.parametrize(
     ("fields", "volume", "head", "threshold"),
     [
         ({"domain": "training"}, FOREIGN, "default", 0.62),

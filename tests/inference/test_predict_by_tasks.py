@@ -80,7 +80,7 @@ def test_boxes_in_any_order_give_what_one_process_gives(case, tmp_path, how):
 
 
 def test_orthogonal_planes_of_boxes_differ_by_less_than_a_grey_value(case, tmp_path):
-    how = {"orthogonal_planes": True, "z_smoothing_nm": 4.0}
+    how = {"planes": "xyz", "z_smoothing_nm": 4.0}
     case("a", None, **how), case("b", backwards, **how)
     for whole, boxes in zip(arrays(tmp_path / "a"), arrays(tmp_path / "b"), strict=True):
         assert (whole != boxes).mean() < 0.001
