@@ -73,7 +73,7 @@ def test_the_volume_decides_on_head_and_threshold(run, volume, head, threshold, 
         ({"planes": "xy"}, (64, 70, 70), (10.0, 9.0, 9.0), "xy"),
         ({"domain": "training"}, (64, 70, 70), (10.0, 9.0, 9.0), "xy"),
         ({"domain": "training", "planes": "xyz"}, (64, 70, 70), (10.0, 9.0, 9.0), "xyz"),
-        ({}, (64, 70, 70), (30.0, 9.0, 9.0), "xy"),  # slices twice as far apart as pixels
+        ({}, (64, 70, 70), (20.0, 9.0, 9.0), "xy"),  # slices twice as far apart as pixels
         ({}, (40, 70, 70), (10.0, 9.0, 9.0), "xy"),  # 400 nm deep
     ],
 )
