@@ -263,6 +263,7 @@ def _unknown_word(word: str, name: str) -> InputError:
     """The error for a word that the command does not have: it names the nearest option, or the field to set."""
     if not word.startswith("-"):
         return InputError(f"{word!r} is one word too many for dualrel {name} (see dualrel {name} --help).")
+    from dualrel_jax.config.migration import RENAMED
     from dualrel_jax.config.schema import fields_of
 
     flag = word.partition("=")[0]
@@ -270,7 +271,8 @@ def _unknown_word(word: str, name: str) -> InputError:
     flags = [*command.options, "--set", "--help", *(["--method", "--config"] if command.starts else [])]
     flags += ["--cluster"] if command.mode in ON_A_CLUSTER else []
     flags += ["--compare"] if name == "figures" else []
-    fields = {key.rpartition(".")[2]: key for key in fields_of("dualrel")}
+    fields = {old.rpartition(".")[2]: key for old, key in RENAMED.items()}
+    fields |= {key.rpartition(".")[2]: key for key in fields_of("dualrel")}
     asked = flag.strip("-").replace("-", "_")
     if near := difflib.get_close_matches(flag, flags, n=1, cutoff=0.7):
         advice = f"did you mean {near[0]}?"

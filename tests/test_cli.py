@@ -118,6 +118,7 @@ def test_a_yaml_file_holds_some_fields(run_folder, tmp_path):
         ("predict nowhere volume.tif", "nowhere holds no finished or started run"),
         ("predict runs/mine --treshold 0.4", "no option --treshold; did you mean --threshold?"),
         ("predict runs/mine --clster local:2", "did you mean --cluster?"),
+        ("predict runs/mine --orthogonal-planes", "did you mean --set predict.planes=VALUE?"),  # its name before
         ("predict runs/mine --output", "argument --output/-o: expected one argument"),
         ("train runs/new --lables masks", "no option --lables; did you mean --labels?"),
         ("train runs/new --crop-px 64", "did you mean --set train.crop_px=VALUE?"),
