@@ -17,6 +17,7 @@ from dualrel_jax.inference.windows import Region, Window, relative, slabs
 
 _MOST_ANISOTROPIC = 1.5
 _LEAST_DEPTH_NM = 500.0  # shallower volumes show too little of the tissue in planes across z
+_MOST_VOXELS = 2**31  # planes of larger TIFFs take longer to read, slice by slice, than to predict
 _DEPTH = 32  # planes across z that are read at once
 
 
@@ -37,11 +38,14 @@ def check_isotropic(volume: Volume) -> None:
 
 
 def pays(volume: Volume) -> bool:
-    """Whether averages over all planes gain in volumes unlike those of the training: voxels and shape allow them."""
+    """Whether averages over all planes pay in a volume unlike those of the training, by its voxels and its size."""
     sizes = volume.voxel_nm
     if sizes is None or math.isnan(sizes[0]) or max(sizes) > _MOST_ANISOTROPIC * min(sizes):
         return False
-    return min(n * nm for n, nm in zip(volume.shape, sizes, strict=True)) >= _LEAST_DEPTH_NM
+    return (
+        math.prod(volume.shape) <= _MOST_VOXELS
+        and min(n * nm for n, nm in zip(volume.shape, sizes, strict=True)) >= _LEAST_DEPTH_NM
+    )
 
 
 def open_planes(path: Path, region: Region) -> np.ndarray:
