@@ -26,6 +26,8 @@ ROWS = {  # title in a table -> row of a benchmark
     "CPS": "cps",
     "CPS + CutMix": "cps_cutmix",
     "UniMatch": "unimatch",
+    "RankMatch": "rankmatch",
+    "DualRel (as in the supplement)": "dualrel_paper",
     "DualRel (this package)": "dualrel",
     "nothing: DualRel (this package)": "dualrel",
     "referential correlation": "direct",
