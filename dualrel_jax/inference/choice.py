@@ -1,4 +1,4 @@
-"""Which prediction head segments a volume, and above which probability: one rule for every command and table.
+"""The prediction head, the threshold and the planes of a volume: one rule for every command and table.
 
 | the volume | prediction head | threshold | planes |
 | --- | --- | --- | --- |
@@ -63,7 +63,7 @@ def choose(
     whole_masks: bool = False,
     all_planes: bool = False,
 ) -> Choice:
-    """The head and the threshold for `volumes`, which are segmented alike.
+    """The head, the threshold and the planes for `volumes`, which are segmented alike.
 
     Args:
         smoothing_nm: standard deviation of the average along z that the threshold is for; 0: single slices.
