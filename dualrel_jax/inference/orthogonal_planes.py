@@ -14,6 +14,7 @@ from dualrel_jax.errors import InputError
 from dualrel_jax.inference.resume import PredictionProgress
 from dualrel_jax.inference.volume_predictor import ProbabilitySlice, VolumePredictor
 from dualrel_jax.inference.windows import Region, Window, relative, slabs
+from dualrel_jax.inference.z_smoothing import knows_z
 
 _MOST_ANISOTROPIC = 1.5
 _LEAST_DEPTH_NM = 500.0  # shallower volumes show too little of the tissue in planes across z
@@ -24,12 +25,12 @@ _DEPTH = 32  # planes across z that are read at once
 def check_isotropic(volume: Volume) -> None:
     """InputError where planes across z would not look like slices."""
     sizes = volume.voxel_nm
-    if sizes is None or math.isnan(sizes[0]):
+    if not knows_z(volume):
         raise InputError(
             f"config.predict.planes=xyz needs the voxel size, which {volume.path} does not say; set "
             "--config.predict.voxel_nm=z,y,x in nm, or leave planes at auto."
         )
-    if max(sizes) > _MOST_ANISOTROPIC * min(sizes):
+    if _is_anisotropic(volume):
         raise InputError(
             f"config.predict.planes=xyz: {volume.path} has voxels of "
             f"{sizes[0]:g} x {sizes[1]:g} x {sizes[2]:g} nm; "
@@ -37,14 +38,17 @@ def check_isotropic(volume: Volume) -> None:
         )
 
 
+def _is_anisotropic(volume: Volume) -> bool:
+    return max(volume.voxel_nm) > _MOST_ANISOTROPIC * min(volume.voxel_nm)
+
+
 def pays(volume: Volume) -> bool:
     """Whether averages over all planes pay in a volume unlike those of the training, by its voxels and its size."""
-    sizes = volume.voxel_nm
-    if sizes is None or math.isnan(sizes[0]) or max(sizes) > _MOST_ANISOTROPIC * min(sizes):
+    if not knows_z(volume) or _is_anisotropic(volume):
         return False
     return (
         math.prod(volume.shape) <= _MOST_VOXELS
-        and min(n * nm for n, nm in zip(volume.shape, sizes, strict=True)) >= _LEAST_DEPTH_NM
+        and min(n * nm for n, nm in zip(volume.shape, volume.voxel_nm, strict=True)) >= _LEAST_DEPTH_NM
     )
 
 

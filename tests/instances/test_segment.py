@@ -16,6 +16,13 @@ def rules(**changed):
     return ConfigDict({"hole_um3": 0.0, "neck_depth_nm": 0.0, "neck_ratio": 1.0, "min_um3": 0.0} | changed)
 
 
+def one_component(seed, voxel_nm):
+    """(mask of one of the blobs, distance to its background in nm)."""
+    components, n = ndimage.label(blobs(seed))
+    inside = np.pad(components == 1 + seed % n, 1)
+    return inside, ndimage.distance_transform_edt(inside, sampling=voxel_nm).astype(np.float32)
+
+
 def test_two_balls_that_touch_are_parted_unless_the_neck_is_wide():
     shape, voxel_nm = (12, 60, 100), (30, 10, 10)
     pair = ball(shape, voxel_nm, (180, 300, 300), 140) | ball(shape, voxel_nm, (180, 300, 540), 140)
@@ -33,9 +40,7 @@ def test_two_balls_that_touch_are_parted_unless_the_neck_is_wide():
 @given(st.integers(0, 10**6), st.sampled_from([3.3, 7.7, 12.1]), st.sampled_from([(5, 5, 5), (23, 7, 6)]))
 def test_as_many_parts_as_h_maxima(seed, depth_nm, voxel_nm):
     """Reference: extended maxima of the distance by grey reconstruction."""
-    components, n = ndimage.label(blobs(seed))
-    inside = np.pad(components == 1 + seed % n, 1)
-    distance_nm = ndimage.distance_transform_edt(inside, sampling=voxel_nm).astype(np.float32)
+    inside, distance_nm = one_component(seed, voxel_nm)
     filled = morphology.reconstruction(np.maximum(distance_nm - depth_nm, 0), distance_nm, footprint=FACES)
     peaks = morphology.local_maxima(filled, connectivity=1) & (filled > 0)
     parts = segment.label_instances(inside, voxel_nm, rules(neck_depth_nm=depth_nm))
@@ -47,9 +52,7 @@ def test_as_many_parts_as_h_maxima(seed, depth_nm, voxel_nm):
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([0.35, 0.55, 0.85]), st.sampled_from([(5, 5, 5), (23, 7, 6)]))
 def test_by_ratio_alone_as_many_parts_as_h_maxima_of_the_logarithm(seed, ratio, voxel_nm):
-    components, n = ndimage.label(blobs(seed))
-    inside = np.pad(components == 1 + seed % n, 1)
-    distance_nm = ndimage.distance_transform_edt(inside, sampling=voxel_nm).astype(np.float32)
+    inside, distance_nm = one_component(seed, voxel_nm)
     height = np.log(np.maximum(distance_nm, 1))
     filled = morphology.reconstruction(np.maximum(height + np.log(ratio), 0), height, footprint=FACES)
     peaks = morphology.local_maxima(filled, connectivity=1) & inside
