@@ -4,9 +4,9 @@
   python -m perf.time_to_quality --data data --output time --tools dualrel supervised --budgets 5
 
 CPU-minutes are process time of the training command and of all that it starts, from an empty cache of compilations; a
-busy machine does not change them. A short training measures the cost of a step, then each (tool, budget) is one
-training whose schedule ends at its budget. Each tool makes its masks by its own prediction. What is measured is
-in OUTPUT/time_to_quality.json after each part; the same command continues. Use `taskset` for the cores.
+busy machine does not change them. Each (tool, budget) is one training whose schedule ends at its budget; a short
+training before, later the longest so far, says what a step costs. Each tool makes its masks by its own prediction. What
+is measured is in OUTPUT/time_to_quality.json after each part; the same command continues. Use `taskset` for the cores.
 """
 
 import argparse
@@ -69,11 +69,19 @@ def compare(task: Task, output: Path, names: Sequence[str], budgets: Sequence[fl
                 of_tool["cost"] = tools.measure(TOOLS[name], task, output / name / "measure", pythons)._asdict()
                 save(path, record)
             if f"{minutes:g}" not in of_tool["runs"]:
-                of_tool["runs"][f"{minutes:g}"] = measure(task, output, name, minutes, Cost(**of_tool["cost"]), pythons)
+                of_tool["runs"][f"{minutes:g}"] = measure(task, output, name, minutes, cost_of(of_tool), pythons)
                 save(path, record)
                 print(f"{name}, {minutes:g} minutes: {json.dumps(of_tool['runs'][f'{minutes:g}'])}", flush=True)
     print(table(record))
     plot.draw(record, [output / f"time_to_quality.{end}" for end in ("png", "svg")])
+
+
+def cost_of(of_tool: dict) -> Cost:
+    """That of the tool's longest training so far; before the first, of the short one."""
+    if not of_tool["runs"]:
+        return Cost(**of_tool["cost"])
+    run = max(of_tool["runs"].values(), key=lambda run: run["steps"])
+    return Cost.of(60 * run["cpu_minutes"], run["step_cpu_seconds"], run["steps"])
 
 
 def measure(task: Task, output: Path, name: str, minutes: float, cost: Cost, pythons: dict[str, str]) -> dict:

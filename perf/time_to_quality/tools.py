@@ -56,6 +56,11 @@ class Cost(NamedTuple):
     once: float
     step: float
 
+    @classmethod
+    def of(cls, seconds: float, step: float, steps: int) -> "Cost":
+        """Of a training of `steps` that took `seconds`, `step` each."""
+        return cls(max(0.0, seconds - step * steps), step)
+
     def steps(self, minutes: float) -> int:
         """That fit into so many CPU-minutes; at least 1."""
         return max(1, round((60 * minutes - self.once) / self.step))
@@ -96,7 +101,7 @@ def train(tool: Tool, task: Task, folder: Path, steps: int, pythons: dict[str, s
 def measure(tool: Tool, task: Task, folder: Path, pythons: dict[str, str]) -> Cost:
     """The cost of a tool's training, from a short one."""
     seconds, step, report = train(tool, task, folder, tool.measured_steps, pythons)
-    return Cost(max(0.0, seconds - step * report["steps"]), step)
+    return Cost.of(seconds, step, report["steps"])
 
 
 def predict(tool: Tool, task: Task, folder: Path, pythons: dict[str, str]) -> tuple[np.ndarray, float]:

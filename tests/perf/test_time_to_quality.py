@@ -52,6 +52,14 @@ def test_steps_fill_the_budget_beside_what_a_training_costs_once():
     assert tools.Cost(once=30, step=80).steps(0.5) == 1
 
 
+def test_the_longest_training_says_what_a_step_costs():
+    short = {"once": 10.0, "step": 8.0}
+    assert program.cost_of({"cost": short, "runs": {}}) == tools.Cost(10, 8)
+    runs = {"5": {"steps": 30, "cpu_minutes": 4, "step_cpu_seconds": 6}}
+    runs["10"] = {"steps": 100, "cpu_minutes": 9, "step_cpu_seconds": 5}
+    assert program.cost_of({"cost": short, "runs": runs}) == tools.Cost(40, 5)
+
+
 def test_a_comparison_continues_where_it_ended(data, tmp_path, monkeypatch):
     trained = []
 
