@@ -17,7 +17,7 @@ background H (1 - q) / sum H (1 - q).
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special  # not stats, whose import takes a second
 
 from dualrel_jax.data.io.points import DRAWN, Points
 from dualrel_jax.metrics.segmentation import BINS
@@ -66,9 +66,9 @@ def threshold_of_points(probability: np.ndarray, histogram: np.ndarray, points: 
     bins = _logit((np.arange(BINS + 1) + 0.5) / (BINS + 1))
     share = histogram / max(histogram.sum(), 1)
     shift, slope = (grid.ravel() for grid in np.meshgrid(_SHIFTS, _SLOPES, indexing="ij"))
-    q_bins = _sigmoid(slope[:, None] * (bins - shift[:, None]))  # models, bins
+    q_bins = special.expit(slope[:, None] * (bins - shift[:, None]))  # models, bins
     fractions = q_bins @ share
-    log_posterior = stats.norm.logpdf(shift, 0, PRIOR_SHIFT) + stats.norm.logpdf(np.log(slope), 0, PRIOR_LOG_SLOPE)
+    log_posterior = -0.5 * ((shift / PRIOR_SHIFT) ** 2 + (np.log(slope) / PRIOR_LOG_SLOPE) ** 2)  # and a constant
     arguments = slope[:, None] * (_logit(probability) - shift[:, None])
     signs = np.where(is_mitochondrion, 1, -1)
     log_posterior += -np.logaddexp(0, -signs * arguments).sum(axis=1)
@@ -98,14 +98,10 @@ def _counted(points: Points) -> tuple[float, float] | None:
     if points.drawn != "random":
         return None
     count, n = int(points.is_mitochondrion.sum()), len(points)
-    low, high = stats.beta.ppf((0.025, 0.975), count + 0.5, n - count + 0.5)
+    low, high = special.betaincinv(count + 0.5, n - count + 0.5, (0.025, 0.975))
     return (0.0 if count == 0 else float(low), 1.0 if count == n else float(high))
 
 
 def _logit(p: np.ndarray) -> np.ndarray:
     p = np.clip(p, 1 / 512, 1 - 1 / 512)  # the probability on disk has 8 bits
     return np.log(p / (1 - p))
-
-
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return 0.5 * (1 + np.tanh(x / 2))

@@ -20,7 +20,6 @@ from dualrel_jax.inference import threshold
 from dualrel_jax.inference.slice_predictor import Predictor
 from dualrel_jax.methods import create_method
 from dualrel_jax.methods.base import Method, Variables
-from dualrel_jax.training.checkpoint import Checkpoints, abstract
 from dualrel_jax.training.state import TrainState, abstract_state
 from dualrel_jax.training.weights_file import FILE_NAMES, named, read_file, unflatten
 from dualrel_jax.utils import sharding as sharding_lib
@@ -156,6 +155,8 @@ def _training_pixel(path: Path) -> tuple[float, float] | None:
 
 def load_state(workdir: Path, config: ConfigDict) -> tuple[int, TrainState]:
     """(step, state) of the checkpoint of `workdir` that `config.predict.checkpoint` names; InputError without one."""
+    from dualrel_jax.training.checkpoint import Checkpoints, abstract  # Orbax: 0.3 s that a weights file does not need
+
     config = config_lib.resolve(config)
     shapes = abstract_state(create_method(config), config)
     sharding = sharding_lib.replicated(sharding_lib.create_mesh(config.train.devices))
