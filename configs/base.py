@@ -284,8 +284,7 @@ PREDICT = {
     "planes": field(
         "auto",
         "planes that are segmented: slices (xy), or those along all three axes, averaged (xyz), of nearly isotropic "
-        "voxels, which takes 3 times as long; auto: xyz in such volumes that are unlike those of the training, unless "
-        "--cluster is given",
+        "voxels, which takes 3 times as long; auto: xyz in such volumes where it pays, unless --cluster is given",
         choices=("auto", "xy", "xyz"),
     ),
     "window_px": field(

@@ -1,12 +1,12 @@
 """The prediction head, the threshold and the planes of a volume: one rule for every command and table.
 
-| the volume | prediction head | threshold | planes |
-| --- | --- | --- | --- |
-| like one whose labels the model learned from | main | calibrated beside the labelled slices | xy |
-| another microscope or tissue | for other volumes | LENIENT; of single slices UNCALIBRATED | xyz |
+| the volume | prediction head | threshold |
+| --- | --- | --- |
+| like one whose labels the model learned from | main | calibrated beside the labelled slices |
+| another microscope or tissue | for other volumes | LENIENT; of single slices UNCALIBRATED |
 
 Of another volume no label says how much to expect. LENIENT finds more of it, and masks lose their unsure parts, which
-single slices keep. Planes along all three axes where its voxels allow them, as `orthogonal_planes.pays` says.
+single slices keep. Planes along all three axes are segmented where `orthogonal_planes.pays` says so.
 
 `config.predict.domain` decides in place of `is_known`; `prediction_head`, `threshold`, `foreground_fraction` and
 `planes` set the rest.
@@ -89,7 +89,8 @@ def choose(
         how = f"the threshold is {value:g}"
     planes = settings.planes
     if planes == "auto":
-        planes = "xyz" if all_planes and not known and all(map(orthogonal_planes.pays, volumes)) else "xy"
+        pay = all_planes and all(orthogonal_planes.pays(volume, known) for volume in volumes)
+        planes = "xyz" if pay else "xy"
     shown = run.method.main_head if head == "default" else head
     kind = "as a volume of the training" if known else "as a volume of another kind"
     flags = f"--config.predict.domain={'other' if known else 'training'} chooses otherwise"

@@ -18,6 +18,7 @@ from dualrel_jax.inference.z_smoothing import knows_z
 
 _MOST_ANISOTROPIC = 1.5
 _LEAST_DEPTH_NM = 500.0  # shallower volumes show too little of the tissue in planes across z
+_LEAST_SPACING_NM = 10.0  # of tissue like the training's: the mean along z of finer slices is as good as all planes
 _MOST_VOXELS = 2**31  # planes of larger TIFFs take longer to read, slice by slice, than to predict
 _DEPTH = 32  # planes across z that are read at once
 
@@ -42,14 +43,16 @@ def _is_anisotropic(volume: Volume) -> bool:
     return max(volume.voxel_nm) > _MOST_ANISOTROPIC * min(volume.voxel_nm)
 
 
-def pays(volume: Volume) -> bool:
-    """Whether averages over all planes pay in a volume unlike those of the training, by its voxels and its size."""
-    if not knows_z(volume) or _is_anisotropic(volume):
+def pays(volume: Volume, known: bool) -> bool:
+    """Whether averages over all planes pay, by the voxels and the size of a volume.
+
+    Args:
+        known: it is like one whose labels the model learned from.
+    """
+    if not knows_z(volume) or _is_anisotropic(volume) or math.prod(volume.shape) > _MOST_VOXELS:
         return False
-    return (
-        math.prod(volume.shape) <= _MOST_VOXELS
-        and min(n * nm for n, nm in zip(volume.shape, volume.voxel_nm, strict=True)) >= _LEAST_DEPTH_NM
-    )
+    depth_nm = min(n * nm for n, nm in zip(volume.shape, volume.voxel_nm, strict=True))
+    return depth_nm >= _LEAST_DEPTH_NM and (not known or volume.voxel_nm[0] >= _LEAST_SPACING_NM)
 
 
 def open_planes(path: Path, region: Region) -> np.ndarray:
@@ -104,9 +107,12 @@ def _turns(model: VolumePredictor, volume: Volume, region: Region) -> Iterator[_
 
 
 def averaged(slices: Iterator[ProbabilitySlice], others: np.ndarray) -> Iterator[ProbabilitySlice]:
-    """Mean of each probability slice and of the other planes at its place, `plane z y x` uint8. None stays None."""
+    """Mean of each probability slice, which counts half, and of the others at its place, `plane z y x` uint8.
+
+    Slices count more because the network learned from slices. None stays None.
+    """
     for z, probability in enumerate(slices):
         if probability is None:
             yield None
         else:
-            yield (others[:, z].sum(axis=0, dtype=np.float32) / 255 + probability) / (1 + len(others))
+            yield (probability + others[:, z].mean(axis=0, dtype=np.float32) / 255) / 2
