@@ -1,4 +1,4 @@
-"""Scores of masks as `predict` makes them: averaged along z, above the threshold calibrated on such averages."""
+"""Scores of masks of slices averaged along z as `predict` does, above the threshold calibrated on such averages."""
 
 from collections.abc import Sequence
 
