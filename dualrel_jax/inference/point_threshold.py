@@ -17,7 +17,7 @@ background H (1 - q) / sum H (1 - q).
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special  # not stats, whose import takes a second
+from scipy import special  # not stats, whose import takes half a second
 
 from dualrel_jax.data.io.points import DRAWN, Points
 from dualrel_jax.metrics.segmentation import BINS
