@@ -90,7 +90,7 @@ def _predict(run: Run, output: Path, tasks: Tasks | None) -> dict[str, Path]:
     for finding in check_prediction_input(volume):
         print(finding)
     choice = choose(run, [volume], settings.z_smoothing_nm, whole_masks=True, all_planes=not tasks)
-    settings.prediction_head, settings.threshold = choice.prediction_head, choice.threshold
+    settings.prediction_head, settings.threshold = choice.prediction_head, choice.threshold or 0.0
     settings.planes, settings.unsure_margin = choice.planes, choice.unsure_margin
     print(choice.explanation)
     if tasks:

@@ -308,7 +308,7 @@ def machine_section(files: RunFiles) -> Section | None:
     steps, seconds = files.series("speed/seconds_per_step")
     if steps:
         rows.append(("Time per step", f"{np.median(seconds):.3g} s (median)"))
-        rows.append(("Time of all steps", f"{format_duration(files.training_seconds)}, without validation"))
+        rows.append(("Time of all steps", f"{format_duration(files.training_seconds)} with compiling, no validation"))
     return Section("Software and time", rows=rows) if rows else None
 
 

@@ -83,7 +83,7 @@ def suggest(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, 
 def _suggest(run: Run, folder: Path) -> dict[str, Path]:
     settings = run.config.suggest
     partition = Partition.load(run.workdir / "partition.json")
-    mesh = sharding.create_mesh(run.config.train.devices)
+    mesh = sharding.available_mesh(run.config.train.devices)
     method = DisagreementMethod(run.method, run.config.augment)
     predictor = Predictor(method, _with_default_head(run.config), mesh)
     candidates = _candidates(run.dataset.train, partition, settings.candidates)

@@ -19,7 +19,7 @@ from dualrel_jax.data.pipeline.create import create_feed
 from dualrel_jax.errors import InputError
 from dualrel_jax.evaluate import evaluate_run
 from dualrel_jax.inference import run
-from dualrel_jax.inference.pseudo_labels import pseudo_labelled
+from dualrel_jax.inference.pseudo_labels import for_pseudo_labels, pseudo_labelled
 from dualrel_jax.inference.scoring import score
 from dualrel_jax.inference.slice_predictor import Predictor
 from dualrel_jax.inference.threshold import UNCALIBRATED, of_coverage
@@ -93,6 +93,11 @@ def _train_stages(config: ConfigDict, workdir: Path, dataset: Dataset) -> TrainS
     method, partition = create_method(config), make_partition(dataset.train, config.data)
     mesh = sharding.create_mesh(config.train.devices)
     second_config = stages.second_stage(config)
+    if second_config is not None and jax.process_count() > 1:
+        raise InputError(
+            f"config.train.second_stage_fraction is {config.train.second_stage_fraction:g}; expected 0 on several "
+            "hosts: only one host can make the masks that a second stage learns from."
+        )
     folder = workdir if second_config is None else workdir / "first_stage"
     initial = starting_weights(config, folder)
     first_config = config if second_config is None else stages.with_train(config, second_stage_fraction=0.0)
@@ -107,7 +112,7 @@ def _train_stages(config: ConfigDict, workdir: Path, dataset: Dataset) -> TrainS
     _train(first_config, folder, method, dataset, partition, initial=initial)
     interrupt.describe("Stopped between the two stages; the same command continues.")
     print(f"Second stage: {second_config.train.steps} steps, on the labels and on masks of all training slices.")
-    first = run.load_run(folder)
+    first = run.load_run(folder, for_pseudo_labels(first_config))
     first.dataset = dataset
     pseudo = pseudo_labelled(first, partition, folder / "pseudo_labels")
     initial = starting_weights(stages.with_train(config, init=str(folder)), workdir)

@@ -12,10 +12,10 @@ import jax
 import numpy as np
 import pytest
 from ports import free_port
+from states import last_state
 
 from dualrel_jax import config as config_lib
 from dualrel_jax.errors import InputError
-from dualrel_jax.inference import run
 from dualrel_jax.methods.supervised import Supervised
 from dualrel_jax.train import train, train_and_evaluate
 from dualrel_jax.training import schedules
@@ -40,7 +40,7 @@ def command(config, workdir, *extra):
 
 
 def final_state(workdir, config):
-    state = run.load_state(workdir, config)[1]
+    state = last_state(workdir, config)[1]
     return jax.tree.leaves(jax.device_get(state))
 
 

@@ -127,6 +127,13 @@ def _check(config: ConfigDict) -> None:
             f"config.base.predict.foreground_fraction is {config.base.predict.foreground_fraction}; expected 0: it is "
             "of one volume, and models are scored on several."
         )
+    if config.base.predict.points:
+        raise InputError(
+            f"config.base.predict.points is {config.base.predict.points}; expected none: they are of one volume, and "
+            "models are scored on several."
+        )
+    if config.base.predict.planes == "xyz":
+        raise InputError("config.base.predict.planes is xyz; expected auto or xy: benchmarks score slices.")
     if config.base.data.partition_file:
         raise InputError(
             f"config.base.data.partition_file is {config.base.data.partition_file}; expected none: config.labelled "

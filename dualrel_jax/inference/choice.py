@@ -40,8 +40,8 @@ class Choice:
 
     Attributes:
         predictor: of the prediction head `prediction_head`.
-        threshold: probability above which a pixel is mitochondrion; 0 where `config.predict.foreground_fraction`
-            leads to one, which only the volume itself tells.
+        threshold: probability above which a pixel is mitochondrion; None where `config.predict.foreground_fraction`
+            or `points` lead to one, which only the volume itself tells.
         explanation: a sentence, with the flags that choose otherwise.
         planes: xy or xyz, of `config.predict.planes`.
         unsure_margin: below the mean probability of the whole mask, at which parts of it are left out.
@@ -49,7 +49,7 @@ class Choice:
 
     prediction_head: str
     predictor: Predictor
-    threshold: float
+    threshold: float | None
     explanation: str
     planes: str = "xy"
     unsure_margin: float = NONE
@@ -76,9 +76,9 @@ def choose(
     if head == "default" and not known:
         head = run.method.prediction_head_elsewhere
     if settings.points:
-        value, how = 0.0, f"the threshold follows from the points of {settings.points}"
+        value, how = None, f"the threshold follows from the points of {settings.points}"
     elif settings.foreground_fraction:
-        value, how = 0.0, "the threshold follows from config.predict.foreground_fraction"
+        value, how = None, "the threshold follows from config.predict.foreground_fraction"
     elif settings.threshold:
         value, how = settings.threshold, f"the threshold is config.predict.threshold, {settings.threshold:g}"
     elif known:
@@ -103,7 +103,16 @@ def choose(
 
 
 def choose_for_parts(run: Run, parts: Sequence[Part]) -> Choice:
-    """`choose` for labelled parts; their slices lead to the threshold of `config.predict.foreground_fraction`."""
+    """`choose` for labelled parts; their slices lead to the threshold of `config.predict.foreground_fraction`.
+
+    Raises:
+        InputError: `config.predict.points` are set, which are of another volume.
+    """
+    if run.config.predict.points:
+        raise InputError(
+            f"config.predict.points is {run.config.predict.points}; expected none here: points lead to the threshold "
+            "of the volume that predict segments; give the threshold that it prints as config.predict.threshold."
+        )
     choice = choose(run, [part.image for part in parts])
     if fraction := run.config.predict.foreground_fraction:
         slices = evenly_spaced([(part, z) for part in parts for z in part.zs], threshold_lib.SAMPLE)

@@ -8,6 +8,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from dualrel_jax.constants import IGNORE
 from dualrel_jax.data.datasets.partition import Partition
@@ -46,11 +47,19 @@ def label_of(probability: np.ndarray, threshold: float) -> np.ndarray:
     return np.where(unsure, np.uint8(IGNORE), (probability > threshold).astype(np.uint8))
 
 
+def for_pseudo_labels(config: ConfigDict) -> ConfigDict:
+    """`config` without the settings of `predict` that are of one volume or of one output."""
+    config = config.copy_and_resolve_references().unlock()
+    config.predict.update({"region": "", "points": "", "foreground_fraction": 0.0, "full_size": False})
+    return config
+
+
 def pseudo_labelled(run: Run, partition: Partition, folder: Path) -> tuple[Dataset, Partition]:
     """The data set of `run` with parts of pseudo-labels by its model added, and the partition that uses all labels.
 
-    The predictions are kept in `folder`, where a stopped call is continued. Head, threshold and averages are those by
-    which `predict` segments the same volumes. A slice that was trained with its label keeps it.
+    `run` has a config `for_pseudo_labels`. The predictions are kept in `folder`, where a stopped call is continued.
+    Head, threshold and averages are those by which `predict` segments the same volumes. A slice that was trained with
+    its label keeps it.
     """
     parts = [_pseudo_part(run, part, set(partition.labelled), folder) for part in run.dataset.train]
     entries = [*partition.labelled, *((part.name, z) for part in parts for z in part.labelled_zs)]
@@ -91,8 +100,7 @@ def _predicted(run: Run, part: Part, box: tuple[slice, slice, slice], output: Pa
     choice = choose(run, [part.view], settings.z_smoothing_nm)
     probability = output.with_name(f"{output.stem}_probability{output.suffix}")
     if not output.with_suffix(".json").exists():  # written last
-        settings.update({"region": "", "probability": True, "foreground_fraction": 0.0, "threshold": choice.threshold})
-        settings.prediction_head = choice.prediction_head
+        settings.update({"probability": True, "threshold": choice.threshold, "prediction_head": choice.prediction_head})
         settings.intensity_range = ",".join(f"{grey!r}" for grey in map(float, part.range))
         output.parent.mkdir(parents=True, exist_ok=True)
         volume = part.view.crop(*box)  # what lies outside, as a validation block, plays no part

@@ -20,7 +20,7 @@ from dualrel_jax.inference import threshold
 from dualrel_jax.inference.slice_predictor import Predictor
 from dualrel_jax.methods import create_method
 from dualrel_jax.methods.base import Method, Variables
-from dualrel_jax.training.state import TrainState, abstract_state
+from dualrel_jax.training.state import abstract_state
 from dualrel_jax.training.weights_file import FILE_NAMES, named, read_file, unflatten
 from dualrel_jax.utils import sharding as sharding_lib
 from dualrel_jax.utils.atomic import write_text
@@ -57,7 +57,7 @@ class Run:
         if prediction_head not in self._predictors:
             config = self.config.copy_and_resolve_references().unlock()
             config.predict.prediction_head = prediction_head
-            mesh = sharding_lib.create_mesh(config.train.devices)
+            mesh = sharding_lib.available_mesh(config.train.devices)
             self._predictors[prediction_head] = Predictor(self.method, config, mesh)
         return self._predictors[prediction_head]
 
@@ -116,7 +116,7 @@ def load_run(workdir: str | Path, config: ConfigDict | None = None) -> Run:
     if different:
         raise InputError(f"{workdir} was trained with another config ({different}); leave that field as it was.")
     method = create_method(config)
-    mesh = sharding_lib.create_mesh(config.train.devices)
+    mesh = sharding_lib.available_mesh(config.train.devices)
     step, variables = _load_variables(workdir, config)
     pixel_nm = _training_pixel(workdir / "run.json")
     predictor = Predictor(method, config, mesh)
@@ -127,8 +127,7 @@ def _load_variables(workdir: Path, config: ConfigDict) -> tuple[int, Variables]:
     """(step, weights) of a run's checkpoint or, in a folder that `export` wrote, of its weights file."""
     file = next((workdir / name for name in FILE_NAMES if (workdir / name).is_file()), None)
     if file is None:
-        step, state = load_state(workdir, config)
-        return step, state.teacher if config.predict.weights == "teacher" else state.variables
+        return load_weights(workdir, config, config.predict.weights)
     expected = abstract_state(create_method(config), config).variables
     weights = read_file(file, f"expected the weights of the config beside it: {_COPY}")
     shapes = {name: leaf.shape for name, leaf in zip(*named(expected), strict=True)}
@@ -153,15 +152,24 @@ def _training_pixel(path: Path) -> tuple[float, float] | None:
     return tuple(pixel_nm)
 
 
-def load_state(workdir: Path, config: ConfigDict) -> tuple[int, TrainState]:
-    """(step, state) of the checkpoint of `workdir` that `config.predict.checkpoint` names; InputError without one."""
+def load_weights(workdir: Path, config: ConfigDict, of: str) -> tuple[int, Variables]:
+    """(step, weights) of the checkpoint of `workdir` that `config.predict.checkpoint` names.
+
+    Args:
+        of: teacher or student.
+
+    Raises:
+        InputError: there is no checkpoint.
+    """
     from dualrel_jax.training.checkpoint import Checkpoints, abstract  # Orbax: 0.3 s that a weights file does not need
 
     config = config_lib.resolve(config)
-    shapes = abstract_state(create_method(config), config)
-    sharding = sharding_lib.replicated(sharding_lib.create_mesh(config.train.devices))
+    field = {"teacher": "teacher", "student": "variables"}[of]
+    shapes = getattr(abstract_state(create_method(config), config), field)
+    sharding = sharding_lib.replicated(sharding_lib.available_mesh(config.train.devices))
     with Checkpoints(workdir / "checkpoints") as checkpoints:
-        restored = checkpoints.restore(abstract(shapes, sharding), config.predict.checkpoint)
+        restored = checkpoints.restore({field: abstract(shapes, sharding)}, config.predict.checkpoint, partial=True)
     if restored is None:
         raise InputError(f"{workdir} holds no checkpoint yet; run its training first (dualrel train {workdir}).")
-    return restored
+    step, state = restored
+    return step, state[field]

@@ -18,7 +18,7 @@ from dualrel_jax.utils import sharding
 class Predictor:
     """Probability maps of slices of any size, by overlapping tiles with blended borders.
 
-    Tiles have one size, so the network is compiled once a volume.
+    The tiles of a slice have one size; the network is compiled once for each.
     """
 
     def __init__(self, method: Method, config: ConfigDict, mesh: jax.sharding.Mesh):

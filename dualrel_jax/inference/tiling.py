@@ -14,8 +14,8 @@ class Tiles:
     """Where the tiles of one slice lie and how much each counts at each pixel.
 
     Along each axis as few tiles as `tile` allows are spread evenly, so that neighbours share at least `overlap` pixels.
-    All tiles of a slice have one size, the least that covers it, so a jitted model compiles once a volume and computes
-    little twice. None reaches outside but by less than `multiple` pixels, where the slice is reflected. A tile's weight
+    All tiles of a slice have one size, the least that covers it, so a jitted model compiles once and computes little
+    twice. None reaches outside but by less than `multiple` pixels, where the slice is reflected. A tile's weight
     falls smoothly (sin^2 over `overlap` pixels) towards its border, where a convolutional network sees least context,
     and never reaches zero; the weights at each pixel sum to one.
 

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from dualrel_jax import config as config_lib
 from dualrel_jax import starter
 from dualrel_jax.errors import InputError
-from dualrel_jax.inference.run import load_state
+from dualrel_jax.inference.run import load_weights
 from dualrel_jax.methods import create_method
 from dualrel_jax.training.state import TrainState, abstract_state
 from dualrel_jax.training.weights_file import FILE_NAMES, flat_names, flatten, named, read_file
@@ -88,8 +88,8 @@ def read_weights(path: Path) -> tuple[dict[str, np.ndarray], dict]:
     file = next((path / name for name in FILE_NAMES if (path / name).is_file()), path)
     if (path / "config.json").is_file() and (path / "checkpoints").is_dir():
         config = config_lib.load(path / "config.json")
-        step, state = load_state(path, config)
-        weights = flatten(state.teacher)
+        step, teacher = load_weights(path, config, "teacher")
+        weights = flatten(teacher)
         pixel_nm = read_json(path / "run.json", {}, "copy it from where the run was trained").get("pixel_nm")
         source = {"path": str(path.resolve()), "step": step, "pixel_nm": pixel_nm}
     elif file.suffix == ".safetensors" and file.is_file():

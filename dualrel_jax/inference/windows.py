@@ -96,7 +96,7 @@ def windows(
     """Windows whose inner rectangles, at most `side` x `side`, cover the region, row by row; side 0: one of any size.
 
     The outer ones are larger by `halo` pixels (y, x) on each side and at least `least` long, as far as the slice
-    reaches, whatever the region: so a region is a view of the prediction of the whole.
+    reaches. So a window shows the network nearly as much as a whole slice does; where that is one tile, all of it.
     """
     starts = [range(part.start, part.stop, side or part.stop - part.start) for part in region_yx]
     for corner in itertools.product(*starts):

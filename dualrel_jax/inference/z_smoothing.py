@@ -10,6 +10,9 @@ from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference.volume_predictor import ProbabilitySlice
 
+_FULL = 65535  # a probability of 1 among the slices that are held
+_ROWS = 16  # of the slices, summed at once: they fit into the cache
+
 
 def knows_z(volume: Volume) -> bool:
     """Whether the distance of the slices of a volume is known."""
@@ -40,7 +43,7 @@ def smoothed(
     """Gaussian mean over z of the slices at `given`, for each z of `wanted`, in rising order; `sigma` in slices.
 
     The weights of the slices that are not None sum to one: at the ends of the volume and beside a slice that is None
-    the mean is over fewer slices. None stays None. In memory are 2 reach + 1 slices, as float16.
+    the mean is over fewer slices. None stays None. In memory are 2 reach + 1 slices, as uint16.
     """
     radius = reach(sigma)
     coming = zip(given, slices, strict=True)
@@ -48,14 +51,19 @@ def smoothed(
     for z in wanted:
         while not held or held[-1][0] < min(z + radius, given[-1]):
             at, probability = next(coming)
-            held.append((at, None if probability is None else probability.astype(np.float16)))
+            held.append((at, None if probability is None else np.rint(probability * _FULL).astype(np.uint16)))
         near = {at: probability for at, probability in held if probability is not None and abs(at - z) <= radius}
         if z not in near:
             yield None
             continue
-        weights = {at: math.exp(-0.5 * ((at - z) / sigma) ** 2) for at in near}
-        total = sum(weights.values())
-        mean = np.zeros_like(near[z], np.float32)
-        for at, probability in near.items():
-            mean += np.multiply(probability, weights[at] / total, dtype=np.float32)
-        yield mean
+        weights = np.array([math.exp(-0.5 * ((at - z) / sigma) ** 2) for at in near])
+        yield _weighted_sum(list(near.values()), weights / (weights.sum() * _FULL))
+
+
+def _weighted_sum(slices: list[np.ndarray], weights: np.ndarray) -> np.ndarray:
+    total = np.zeros(slices[0].shape, np.float32)
+    for top in range(0, len(total), _ROWS):
+        rows = slice(top, top + _ROWS)
+        for values, weight in zip(slices, weights, strict=True):
+            total[rows] += np.multiply(values[rows], weight, dtype=np.float32)
+    return total

@@ -47,9 +47,6 @@ class CCT(Method):
     def __init__(self, config: ConfigDict):
         super().__init__(config)
         self.counts = {kind: self.config[f"num_{kind}"] for kind in KINDS}
-        self.auxiliary = AuxiliaryDecoder(
-            config.model.depth - 1, config.method.auxiliary_width, jnp.dtype(config.model.dtype), config.model.stem
-        )
         self.networks = {
             "student": CCTNetwork(unet(config.model), sum(self.counts.values()), config.method.auxiliary_width)
         }

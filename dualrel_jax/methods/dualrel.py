@@ -128,14 +128,14 @@ class DualRel(Method):
 
     def labelled_loss(self, variables, batch, step):
         (logits, prototype, z), variables = self.apply_train("student", variables, batch.image)
-        mitochondrion = (batch.label == 1).astype(jnp.float32)
+        is_class = jax.nn.one_hot(batch.label, 2)  # of neither where it is to be ignored
         terms = {
             "supervised": lambda: losses.supervised(logits, batch.label),
             "prototype": lambda: losses.supervised(
                 upsample(prototypes.fuse(prototype.maps), logits.shape[:3]), batch.label
             ),
             "diversity": lambda: prototypes.diversity(prototype.maps).mean(),
-            "reliability": lambda: reliability.reliability_loss(confusion(prototype.maps, mitochondrion), z).mean(),
+            "reliability": lambda: reliability.reliability_loss(confusion(prototype.maps, is_class), z).mean(),
         }
         terms = compute({name: term for name, term in terms.items() if name in self.weights})
         total = sum(self.weights[name] * term for name, term in terms.items())
@@ -150,7 +150,7 @@ class DualRel(Method):
         """What the reliability learns from, b k: the discrepancy d, or confusion with the teacher's head b Y X 2."""
         if self.config.reliability == "consistency":
             return d
-        return confusion(maps, head[..., 1])
+        return confusion(maps, head)
 
     def prototype_weights(self, z: jax.Array) -> jax.Array:
         """Reliability weight of each prototype, b k with mean 1; all 1 in the uniform ablation."""
@@ -180,9 +180,10 @@ class DualRel(Method):
         }
 
 
-def confusion(maps: jax.Array, mitochondrion: jax.Array) -> jax.Array:
-    """`reliability.confusion` with the probability of mitochondrion b Y X, at the size of the maps."""
-    return reliability.confusion(maps, jax.image.resize(mitochondrion, (len(maps), *maps.shape[2:]), "linear"))
+def confusion(maps: jax.Array, probability: jax.Array) -> jax.Array:
+    """`reliability.confusion` with the probabilities of the classes, b Y X 2, at the size of the maps."""
+    small = jax.image.resize(probability, (len(maps), *maps.shape[2:], 2), "linear")
+    return reliability.confusion(maps, small[..., 0], small[..., 1])
 
 
 def cross_pseudo_label_loss(student: StudentOutput, teacher: TeacherPredictions) -> jax.Array:

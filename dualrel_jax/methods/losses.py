@@ -7,7 +7,7 @@ from dualrel_jax.constants import IGNORE
 
 
 def masked_mean(values: jax.Array, mask: jax.Array | None = None) -> jax.Array:
-    """Mean of `values` weighted by `mask` (0 or more, broadcast over the last axes), in float32; 0 for no weight."""
+    """Mean of `values`, float32, weighted by `mask`: 0 or more, of their shape or of their last axes. No weight: 0."""
     values = values.astype(jnp.float32)
     if mask is None:
         return values.mean()

@@ -35,17 +35,16 @@ def discrepancy(student: PrototypeOutput, teacher: PrototypeOutput) -> jax.Array
 
 
 @jax.named_scope("confusion")
-def confusion(maps: jax.Array, mitochondrion: jax.Array) -> jax.Array:
-    """Fraction of each prototype that lies on the other class, (b k y x, b y x) -> b k in [0, 1].
+def confusion(maps: jax.Array, background: jax.Array, mitochondrion: jax.Array) -> jax.Array:
+    """Fraction of each prototype that lies on the other class, (b k y x, b y x, b y x) -> b k in [0, 1].
 
-    A prototype has as much of a pixel as is assigned to it, the softmax over prototypes. `mitochondrion` is the
-    probability of that class at each pixel.
+    A prototype has as much of a pixel as is assigned to it, the softmax over prototypes. `background` and
+    `mitochondrion` are the probabilities of the classes at each pixel; both are 0 where the label is not known.
     """
-    assignment = jax.nn.softmax(maps, axis=1)
-    foreground, background = jnp.split(assignment, 2, axis=1)
-    p = mitochondrion[:, None]
-    wrong = jnp.concatenate([foreground * (1 - p), background * p], axis=1)
-    return wrong.sum(axis=(2, 3)) / (assignment.sum(axis=(2, 3)) + 1e-6)
+    of_mitochondria, of_background = jnp.split(jax.nn.softmax(maps, axis=1), 2, axis=1)
+    wrong = jnp.concatenate([of_mitochondria * background[:, None], of_background * mitochondrion[:, None]], axis=1)
+    known = jnp.concatenate([of_mitochondria, of_background], axis=1) * (background + mitochondrion)[:, None]
+    return wrong.sum(axis=(2, 3)) / (known.sum(axis=(2, 3)) + 1e-6)
 
 
 def reliability_weights(z: jax.Array) -> jax.Array:

@@ -45,7 +45,7 @@ class Segmenter:
         volume: what is segmented; `sample`: of it what the choices look at.
         model: a `VolumePredictor`.
         sigma: of the mean along z, in slices; 0: none.
-        threshold: probability above which a pixel is mitochondrion, that of single slices until `use_means`; 0:
+        threshold: probability above which a pixel is mitochondrion, that of single slices until `use_means`; None:
             `foreground_fraction` leads to it.
         preview: a `Preview` of the volume.
     """
@@ -55,7 +55,7 @@ class Segmenter:
     sample: Volume
     model: Any
     sigma: float
-    threshold: float
+    threshold: float | None
     preview: Any = None
 
     def __post_init__(self):
@@ -204,7 +204,7 @@ def suggest(
     config.predict.prediction_head = "default"
     method = DisagreementMethod(run.method, config.augment)
     model = dataclasses.replace(
-        segmenter.model, predictor=Predictor(method, config, sharding.create_mesh(config.train.devices))
+        segmenter.model, predictor=Predictor(method, config, sharding.available_mesh(config.train.devices))
     )
 
     def part(tile: Any) -> Part:

@@ -73,11 +73,12 @@ class Checkpoints:
         except (OSError, ValueError) as error:
             raise _explained(error, self._folder) from error
 
-    def restore(self, abstract_state: Any, which: str = "last") -> tuple[int, Any] | None:
+    def restore(self, abstract_state: Any, which: str = "last", partial: bool = False) -> tuple[int, Any] | None:
         """(step, state) of the last or best good checkpoint, or None if there is none.
 
         A damaged checkpoint is named, and the next newest one is used. Fields of the state that are younger than the
-        checkpoint start at 0. InputError if it holds another state; any other error passes as it is.
+        checkpoint start at 0. InputError if it holds another state; any other error passes as it is. `partial`: only
+        what `abstract_state` has is read, whatever else the checkpoint holds.
         """
         if which not in ("last", "best"):
             raise InputError(f"config.predict.checkpoint is {which!r}; expected last or best.")
@@ -92,7 +93,7 @@ class Checkpoints:
             checkpoints.sort(key=lambda c: _score(c.metrics) if c.metrics else -1.0, reverse=True)
         for checkpoint in checkpoints:
             try:
-                return checkpoint.step, self._load(checkpoint.step, abstract_state)
+                return checkpoint.step, self._load(checkpoint.step, abstract_state, partial)
             except (ValueError, LookupError, OSError) as error:  # Orbax wraps the cause in errors of several kinds
                 cause = _root(error)
                 why = textwrap.shorten(str(cause), 200)  # it may quote the whole state
@@ -113,7 +114,11 @@ class Checkpoints:
             )
         return None
 
-    def _load(self, step: int, abstract_state: Any) -> Any:
+    def _load(self, step: int, abstract_state: Any, partial: bool) -> Any:
+        if partial:
+            some = ocp.options.PyTreeOptions(loading=ocp.options.PyTreeOptions.Loading(partial_load=True))
+            with ocp.Context(pytree_options=some):
+                return self._checkpointer.load(step, abstract_state)
         stored = self._checkpointer.metadata(step).metadata
         fields = [field.name for field in dataclasses.fields(abstract_state)] if _is_struct(abstract_state) else []
         # None where the list of what is stored cannot be read: loading then says why.

@@ -4,7 +4,6 @@ The first learns from the labels and, by its method, from slices without labels.
 learns from labels alone: the true ones, and masks of all training slices that the first one makes.
 """
 
-import jax
 from ml_collections import ConfigDict
 
 
@@ -12,9 +11,6 @@ def second_stage(config: ConfigDict) -> ConfigDict | None:
     """`config` with the steps of the second stage; None where there is none."""
     at_once = config.train.steps_per_call
     steps = round(config.train.second_stage_fraction * config.train.steps / at_once) * at_once
-    if steps and jax.process_count() > 1:
-        print("On several hosts there is no second stage.")
-        return None
     return with_train(config, steps=steps) if steps else None
 
 

@@ -55,6 +55,11 @@ def create_mesh(num_devices: int = 0) -> Mesh:
     return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
 
 
+def available_mesh(num_devices: int = 0) -> Mesh:
+    """`create_mesh` for the use of a trained model: all devices of a machine that has fewer than its training had."""
+    return create_mesh(min(num_devices, len(jax.devices())))
+
+
 def check_batches(train: ConfigDict, unlabelled_too: bool, mesh: Mesh) -> None:
     """InputError if a batch of `config.train` cannot be split evenly over the devices, or this host has none."""
     if jax.process_index() not in {device.process_index for device in mesh.devices.flat}:

@@ -127,6 +127,8 @@ def test_a_method_may_not_change_a_shared_field(monkeypatch):
         ("--config.to=phantom", "beside phantom"),
         ("--config.base.size=huge", "huge.*tiny"),
         ("--config.base.predict.foreground_fraction=0.05", "foreground_fraction is 0.05; expected 0"),
+        ("--config.base.predict.points=a.csv", "points is a.csv; expected none"),
+        ("--config.base.predict.planes=xyz", "planes is xyz; expected auto or xy"),
         ("--config.base.data.partition_file=a.json", "partition_file is a.json; expected none"),
         ("--config.rows.dualrel.method.magic=1", "magic"),
         ("--config=configs/dualrel.py:phantom", "not that of a benchmark"),

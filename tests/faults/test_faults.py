@@ -14,10 +14,10 @@ import jax
 import numpy as np
 import pytest
 from harness import Command, kill_and_continue, litter, run
+from states import last_state
 
 from dualrel_jax import config as config_lib
 from dualrel_jax.data.io.volume import open_volume
-from dualrel_jax.inference.run import load_state
 from dualrel_jax.utils.jsonl import read_records
 
 FORMATS = (".tif", ".zarr")
@@ -50,7 +50,7 @@ def same_run(folder, other):
     """Both trainings are finished, with the same weights, optimizer and log, and nothing is left beside them."""
     states = []
     for place in (folder, other):
-        step, state = load_state(place, config_lib.load(place / "config.json"))
+        step, state = last_state(place, config_lib.load(place / "config.json"))
         states.append([np.asarray(step), *jax.tree.leaves(jax.device_get(state))])
     for one, two in zip(*states, strict=True):
         np.testing.assert_array_equal(one, two)

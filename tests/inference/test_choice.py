@@ -96,7 +96,8 @@ def test_isotropic_volumes_are_seen_along_all_axes(run, fields, shape, voxel_nm,
         ({"prediction_head": "mean"}, ALIKE, "mean", 0.62),
         ({"threshold": 0.4}, FOREIGN, "prototypes", 0.4),
         ({"threshold": 0.4}, TRAINED, "default", 0.4),
-        ({"foreground_fraction": 0.1}, TRAINED, "default", 0.0),
+        ({"foreground_fraction": 0.1}, TRAINED, "default", None),
+        ({"points": "points.csv"}, TRAINED, "default", None),
     ],
 )
 def test_flags_override_it(run, fields, volume, head, threshold):
@@ -112,6 +113,11 @@ def test_a_fraction_leads_to_the_threshold_of_labelled_parts(run):
     part = SimpleNamespace(image=TRAINED, zs=range(6), image_at=lambda z: IMAGE[z])
     threshold = choose_for_parts(run(foreground_fraction=0.1), [part]).threshold
     assert np.mean(IMAGE / 255 > threshold) == pytest.approx(0.1, abs=0.01)
+
+
+def test_points_are_of_one_volume_and_score_no_other(run):
+    with pytest.raises(InputError, match="config.predict.points is points.csv; expected none here"):
+        choose_for_parts(run(points="points.csv"), [])
 
 
 def test_a_run_without_a_record_compares_with_its_files_or_with_nothing(run):

@@ -10,6 +10,7 @@ from dualrel_jax.constants import IGNORE
 from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.data.datasets.registry import load_dataset
 from dualrel_jax.data.io.volume import Volume
+from dualrel_jax.errors import InputError
 from dualrel_jax.inference import pseudo_labels, run
 from dualrel_jax.train import train
 
@@ -75,6 +76,23 @@ def test_the_second_stage_learns_from_masks_of_the_first_and_continues_bit_for_b
     for a, b in zip(whole, again, strict=True):
         np.testing.assert_array_equal(a, b)
     assert written == {path: path.stat().st_mtime_ns for path in written}  # not predicted again
+
+
+def test_the_second_stage_has_nothing_of_one_other_volume(small_config):
+    config = small_config()
+    config.predict.update({"points": "a.csv", "foreground_fraction": 0.1, "full_size": True, "region": "2:4,,"})
+    config.predict.tile = 32
+    predict = pseudo_labels.for_pseudo_labels(config).predict
+    assert (predict.points, predict.foreground_fraction, predict.full_size, predict.region) == ("", 0.0, False, "")
+    assert predict.tile == 32 and config.predict.full_size
+
+
+def test_several_hosts_have_no_second_stage(small_config, tmp_path, monkeypatch):
+    config = small_config("supervised")
+    config.train.second_stage_fraction = 0.5
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(InputError, match="second_stage_fraction is 0.5; expected 0 on several hosts"):
+        train(config, tmp_path)
 
 
 @pytest.mark.slow

@@ -2,7 +2,13 @@
 
 import types
 
-from dualrel_jax.inference.run import Run
+import jax
+import numpy as np
+
+from dualrel_jax.inference.run import Run, load_run
+from dualrel_jax.inference.weights import read_weights
+from dualrel_jax.train import train
+from dualrel_jax.training.checkpoint import Checkpoints
 
 
 def run_of(method):
@@ -14,3 +20,30 @@ def test_activations_are_jitted_once_for_a_run_and_none_without_prototypes():
     assert run.activations is run.activations
     assert run.activations(1.0, 2.0) == 3
     assert run_of(types.SimpleNamespace()).activations is None
+
+
+def test_weights_are_read_whatever_the_optimiser_left(small_config, tmp_path):
+    config = small_config("supervised")
+    config.train.update({"steps": 2, "eval_every_steps": 2})
+    trained = train(config, tmp_path)
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        checkpoints.save(3, trained.replace(opt_state={"of another version": np.zeros(5, np.float32)}))
+    for weights, expected in (("teacher", trained.teacher), ("student", trained.variables)):
+        config.predict.weights = weights
+        run = load_run(tmp_path, config)
+        assert run.step == 3
+        jax.tree.map(np.testing.assert_array_equal, run.variables, expected)
+
+
+def test_a_run_of_more_devices_than_there_are_is_used_on_all_of_them(small_config, tmp_path, monkeypatch):
+    config = small_config("supervised")
+    config.train.update({"steps": 2, "devices": 4, "eval_every_steps": 2})
+    trained = train(config, tmp_path)
+    alone = jax.devices()[:1]
+    monkeypatch.setattr(jax, "devices", lambda: alone)
+    run = load_run(tmp_path)
+    assert run.predictor.slices_at_once == 1
+    for found, expected in zip(jax.tree.leaves(run.variables), jax.tree.leaves(trained.teacher), strict=True):
+        assert found.devices() == set(alone)
+        np.testing.assert_array_equal(found, expected)
+    assert read_weights(tmp_path)[1]["step"] == 2

@@ -7,10 +7,10 @@ import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from states import last_state
 
 import dualrel_jax
 from dualrel_jax.errors import InputError
-from dualrel_jax.inference import run
 from dualrel_jax.inference.weights import fit, read_weights, starting_weights
 from dualrel_jax.methods import create_method
 from dualrel_jax.train import train
@@ -67,12 +67,12 @@ def test_a_killed_training_continues_without_its_source(volume_files, tmp_path):
     train(config, tmp_path / "run")
     recorded = json.loads((tmp_path / "run" / "run.json").read_text())["init"]
     assert recorded["path"] == str(tmp_path / "source") and recorded["step"] == 2 and len(recorded["sha256"]) == 64
-    expected = jax.tree.leaves(run.load_state(tmp_path / "run", config)[1])
+    expected = jax.tree.leaves(last_state(tmp_path / "run", config)[1])
     for step in (2, 3):
         shutil.rmtree(tmp_path / "run" / "checkpoints" / str(step))
     shutil.rmtree(tmp_path / "source")
     train(config, tmp_path / "run")  # from step 1
-    for a, b in zip(jax.tree.leaves(run.load_state(tmp_path / "run", config)[1]), expected, strict=True):
+    for a, b in zip(jax.tree.leaves(last_state(tmp_path / "run", config)[1]), expected, strict=True):
         np.testing.assert_array_equal(a, b)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["init"] == recorded
 

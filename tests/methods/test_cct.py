@@ -15,6 +15,7 @@ from dualrel_jax.errors import InputError
 from dualrel_jax.methods import create_method, losses
 from dualrel_jax.methods.base import unet
 from dualrel_jax.methods.cct import KINDS
+from dualrel_jax.models.cct_perturbations import AuxiliaryDecoder
 from dualrel_jax.training.state import params_of
 
 STEPS = 20
@@ -54,7 +55,8 @@ def test_loss_is_the_squared_error_of_each_auxiliary_decoder_to_the_main_one():
     target, z = softmax(main.logits), np.asarray(main.features[-1])
     foreground = target[:, 2::4, 2::4, 1:] > 0.5  # nearest at a quarter of the size: the third of four
     assert 0.02 < foreground.mean() < 0.98
-    errors, decode = [], jax.jit(method.auxiliary.apply)
+    one = AuxiliaryDecoder(config.model.depth - 1, config.method.auxiliary_width, jnp.float32, config.model.stem)
+    errors, decode = [], jax.jit(one.apply)
     for j, mask in enumerate((foreground, ~foreground, ~foreground)):
         own = {"params": jax.tree.map(lambda leaf, j=j: leaf[j], params["auxiliary"])}
         errors.append(np.mean((softmax(decode(own, z * mask)) - target) ** 2))

@@ -28,7 +28,7 @@ class TfDataFeed:
     def __init__(self, config: ConfigDict, labelled: list[SliceOf], unlabelled: list[SliceOf], mesh, start_step: int):
         self._mesh = mesh
         margin = augment.margin(config.augment, config.train.crop_px)
-        reader = _Reader(config.data.cache_mib, labelled, unlabelled, margin)
+        reader = _Reader(config.data.cache_mib, labelled, unlabelled, margin, config.seed)
         seeds = np.random.SeedSequence(config.seed).generate_state(2, np.uint64)
         batches = config.train.batch_labelled, config.train.batch_unlabelled
         self._failures: list[InputError] = []  # the first of them is raised by the next batch
@@ -85,7 +85,7 @@ class _Reader:
     Of unlabelled slices above `WHOLE_PX` pixels only the crops are read.
     """
 
-    def __init__(self, cache_mib: int, labelled: list[SliceOf], unlabelled: list[SliceOf], margin: int):
+    def __init__(self, cache_mib: int, labelled: list[SliceOf], unlabelled: list[SliceOf], margin: int, seed: int):
         self.margin = margin
         slices = labelled + [slice_of for slice_of in unlabelled if not _is_large(slice_of.part)]
         largest = max((int(np.prod(np.add(part.shape_at_training, 2 * margin))) for part, _ in slices), default=1)
@@ -94,7 +94,7 @@ class _Reader:
         self.image = cached(lambda name, z: crops.mirror(parts[name].image_at(z), margin))
         self.label = cached(lambda name, z: crops.mirror(parts[name].label_at(z), margin))
         self.known = cached(lambda name, z: crops.known_box(self._inner_label(name, z)))
-        self.points = cached(lambda name, z: crops.foreground_points(self._inner_label(name, z), z))
+        self.points = cached(lambda name, z: crops.foreground_points(self._inner_label(name, z), seed))
 
     def unlabelled_crop(self, part: Part, z: int, corner: tuple[int, int], side: int) -> np.ndarray:
         """Side x side pixels of an image from a corner (y, x) of the slice with its margin on."""
