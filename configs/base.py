@@ -214,7 +214,7 @@ PREDICT = {
         False, "give the mask the voxels of level 0 where a coarser one is read: probabilities are interpolated"
     ),
     "region": field(
-        "", "part of the volume to segment, in voxels of level 0", form=text_forms.REGION, special="all of it"
+        "", "part of the volume to segment, in voxels of level 0", form=text_forms.BOX, special="all of it"
     ),
     "intensity_range": field(
         "",

@@ -20,7 +20,7 @@ Flags:
   --workdir DIR       folder of the run: checkpoints, scores, pictures, masks. The same command continues a killed run.
   --mode MODE         train_and_evaluate (default), train, or one of the modes above.
   --region Z0:Z1,Y0:Y1,X0:X1
-                      predict: only this part, in voxels; parts may be left out, as in 10:20,,
+                      predict: only this part, in voxels; parts may be left out, as in 10:20
   --cluster WHERE     predict, instances: in tasks, by local:N (processes of this machine), tcp://HOST:PORT (a Dask
                       scheduler) or FILE.yaml (Slurm jobs); see docs/scaling.md. A mask is a .zarr then.
   --compare RUN,RUN   figures: folders of other runs to draw beside it, tested on the same slices.

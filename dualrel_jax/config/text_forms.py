@@ -5,6 +5,8 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
+from dualrel_jax.utils.boxes import parse_box, whole
+
 LARGEST_VOXEL_NM = 100_000.0
 
 
@@ -31,7 +33,12 @@ def _number(text: str) -> float:
 
 
 def _is_box(text: str) -> bool:
-    return _is_region(text) or ("," not in text and _is_region(f"{text},,"))
+    """Whether it is a box of some volume."""
+    try:
+        parse_box(text, whole((10**12,) * 3))
+    except ValueError:
+        return False
+    return True
 
 
 def _is_slice_list(text: str) -> bool:
@@ -47,14 +54,6 @@ def _is_labelled(text: str) -> bool:
     if not match:
         return text.strip() == "all"
     return int(match[1]) > 0 and (match[2] is None or int(match[1]) <= int(match[2]))
-
-
-def _is_region(text: str) -> bool:
-    parts = text.split(",")
-    matches = [re.fullmatch(r"\s*(?:(\d{0,12}):(\d{0,12}))?\s*", part, re.ASCII) for part in parts]
-    if len(parts) != 3 or not all(matches):
-        return False
-    return all(not match[1] or not match[2] or int(match[1]) < int(match[2]) for match in matches)
 
 
 def _is_intensities(text: str) -> bool:
@@ -75,7 +74,6 @@ BOX = Form(
 BOX_OR_NONE = Form(f"{BOX.expected}; or none", lambda text: text == "none" or _is_box(text))
 SLICE_LIST = Form("the z of each label slice, counted from 0, such as 3,40, of several volumes 3,40;5", _is_slice_list)
 LABELLED = Form("a fraction such as 1/32, a count such as 5, or all", _is_labelled)
-REGION = Form("three ranges of voxels, z0:z1,y0:y1,x0:x1, of which parts may be left out, such as 10:20,,", _is_region)
 LEVEL = Form("auto or a number such as 0 or 2", lambda text: re.fullmatch(r"auto|\d{1,3}", text, re.ASCII) is not None)
 INTENSITIES = Form("two intensities, the lower first, such as 0,255", _is_intensities)
 

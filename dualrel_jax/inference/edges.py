@@ -14,7 +14,8 @@ from dualrel_jax.data.io.writers import VolumeWriter
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference.predict_volume import grey_range, open_writers
 from dualrel_jax.inference.prediction_record import write_beside
-from dualrel_jax.inference.windows import Region, slabs
+from dualrel_jax.inference.windows import Region
+from dualrel_jax.utils import boxes
 from dualrel_jax.utils.jsonl import read_json
 
 SIDE, DEPTH = 1024, 16  # of a block, where the mask may be written in blocks; its least slices
@@ -61,20 +62,13 @@ def move_edges(mask: Volume, writer: VolumeWriter, voxel_nm: Voxel, edge_nm: flo
     nm = tuple(APART_NM if math.isnan(size) else size for size in voxel_nm)
     reach = [int(abs(edge_nm) / size) for size in nm]
     side = SIDE if writer.resumable else max(mask.shape)
-    count = 0
     depth = -(-DEPTH // writer.chunk[0]) * writer.chunk[0]
-    for z in slabs(slice(0, mask.shape[0]), depth):
-        for y in slabs(slice(0, mask.shape[1]), side):
-            for x in slabs(slice(0, mask.shape[2]), side):
-                outer = [
-                    slice(max(part.start - far, 0), min(part.stop + far, length))
-                    for part, far, length in zip((z, y, x), reach, mask.shape, strict=True)
-                ]
-                moved = moved_mask(mask[tuple(outer)] > 0, nm, edge_nm)
-                kept = tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip((z, y, x), outer, strict=True))
-                block = moved[kept]
-                writer.write_block((z.start, y.start, x.start), np.where(block, np.uint8(255), np.uint8(0)))
-                count += int(np.count_nonzero(block))
+    count = 0
+    for box in boxes.grid(mask.shape, (depth, side, side)):
+        outer = boxes.grown(box, reach, mask.shape)
+        block = moved_mask(mask[outer] > 0, nm, edge_nm)[boxes.within(box, outer)]
+        writer.write_block(tuple(part.start for part in box), np.where(block, np.uint8(255), np.uint8(0)))
+        count += int(np.count_nonzero(block))
     return count
 
 

@@ -13,8 +13,9 @@ from dualrel_jax.data.io.voxel import Voxel
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference.resume import PredictionProgress
 from dualrel_jax.inference.volume_predictor import ProbabilitySlice, VolumePredictor
-from dualrel_jax.inference.windows import Region, Window, relative, slabs
+from dualrel_jax.inference.windows import Region, Window, slabs
 from dualrel_jax.inference.z_smoothing import knows_z
+from dualrel_jax.utils.boxes import within
 
 _MOST_ANISOTROPIC = 1.5
 _LEAST_DEPTH_NM = 500.0  # shallower volumes show too little of the tissue in planes across z
@@ -72,7 +73,7 @@ def predict_planes(
     """Fills `planes` with the probabilities, 0..255, of the region's xz and yz planes."""
     for turn, plane in zip(_turns(model, volume, region), planes, strict=True):
         for window in turn.windows:
-            target = plane.transpose(turn.order)[:, *relative(window.inner, turn.across)]
+            target = plane.transpose(turn.order)[:, *within(window.inner, turn.across)]
             for slab in progress.remaining(slabs(turn.along, _DEPTH)):
                 outer = list(window.outer)
                 outer.insert(turn.order[0], slab)

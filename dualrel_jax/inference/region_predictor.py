@@ -10,8 +10,9 @@ from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.inference import orthogonal_planes, z_smoothing
 from dualrel_jax.inference.threshold import SAMPLE
 from dualrel_jax.inference.volume_predictor import ProbabilitySlice, VolumePredictor
-from dualrel_jax.inference.windows import Region, Window, relative
+from dualrel_jax.inference.windows import Region, Window
 from dualrel_jax.metrics.segmentation import probability_histogram
+from dualrel_jax.utils.boxes import within
 from dualrel_jax.utils.ranges import evenly_spaced
 
 FEW_SLICES = 4
@@ -84,12 +85,12 @@ class RegionPredictor:
     def probability_slices(self, window: Window, zs: range) -> Iterator[ProbabilitySlice]:
         """Of the window's inner part, at each of `zs`."""
         # Planes are known in the region only.
-        within = slice(0, len(self.volume)) if self.planes is None else self.region[0]
+        known = slice(0, len(self.volume)) if self.planes is None else self.region[0]
         reach = z_smoothing.reach(self.sigma)
-        read = range(max(zs.start - reach, within.start), min(zs.stop + reach, within.stop))
+        read = range(max(zs.start - reach, known.start), min(zs.stop + reach, known.stop))
         seen = self.volume.crop(slice(read.start, read.stop), *window.outer)
         slices = (None if p is None else p[window.kept] for p in self.model.probability_slices(seen))
         if self.planes is not None:
-            planes = self.planes[:, *relative((read, *window.inner), self.region)]
+            planes = self.planes[:, *within((read, *window.inner), self.region)]
             slices = orthogonal_planes.averaged(slices, planes)
         return z_smoothing.smoothed(slices, read, zs, self.sigma) if self.sigma else slices

@@ -14,7 +14,7 @@ from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from dualrel_jax.instances.boxes import Box, Shape, grown, size, within
+from dualrel_jax.utils.boxes import Box, Shape, grown, size, within
 
 NONE = 1.0  # a margin at which nothing is unsure
 # Where labels say what a mitochondrion looks like, even a pale one is mostly right; elsewhere it is mostly wrong.

@@ -1,41 +1,25 @@
 """The part of a volume that is segmented, and the blocks it is worked through in."""
 
 import itertools
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.errors import InputError
-from dualrel_jax.utils.ranges import format_box
+from dualrel_jax.utils.boxes import format_box, parse_box, whole, within
 from dualrel_jax.utils.text import format_shape
 
 Region = tuple[slice, slice, slice]  # z y x, whole numbers
 
 
 def parse_region(text: str, shape: tuple[int, int, int]) -> Region:
-    """`"z0:z1,y0:y1,x0:x1"` in voxels, any part or end left out -> the region of a volume of this shape.
-
-    Raises:
-        InputError: another form, or not inside the volume.
-    """
-    parts = text.split(",") if text else [""] * 3
-    found = []
-    for axis, part, length in zip("zyx", parts, shape, strict=False):
-        match = re.fullmatch(r"\s*(\d*):(\d*)\s*|\s*", part)
-        start, stop = (int(match[i] or default) if match else 0 for i, default in ((1, 0), (2, length)))
-        if not match or not 0 <= start < stop <= length:
-            raise InputError(
-                f"config.predict.region is {text!r}; {axis} is {part.strip()!r}, expected a range such as 0:{length} "
-                f"inside the volume, which has {format_shape(shape)} voxels (z y x)."
-            )
-        found.append(slice(start, stop))
-    if len(parts) != 3:
+    """The region that `config.predict.region` says, of a volume of this shape; InputError where it is none."""
+    try:
+        return parse_box(text, whole(shape))
+    except ValueError as error:
         raise InputError(
-            f"config.predict.region is {text!r}; expected three ranges, z0:z1,y0:y1,x0:x1, such as 10:20,, for slices "
-            "10 to 19."
-        )
-    return tuple(found)
+            f"config.predict.region is {text!r}: {error}; the volume has {format_shape(shape)} voxels (z y x)."
+        ) from None
 
 
 def region_at_level(text: str, volume: Volume) -> str:
@@ -69,7 +53,7 @@ class Box:
     @property
     def text(self) -> str:
         """As `parse_region` reads it."""
-        return ",".join(f"{start}:{stop}" for start, stop in (self.z, self.y, self.x))
+        return format_box(self.slices)
 
 
 @dataclass(frozen=True)
@@ -87,7 +71,7 @@ class Window:
     @property
     def kept(self) -> tuple[slice, slice]:
         """`inner` in pixels of `outer`."""
-        return relative(self.inner, self.outer)
+        return within(self.inner, self.outer)
 
 
 def windows(
@@ -111,11 +95,6 @@ def _widened(part: slice, length: int, halo: int, least: int) -> slice:
     start, stop = max(part.start - grow, 0), min(part.stop + grow, length)
     # What one border took is given on the other side.
     return slice(max(min(start, stop - least), 0), min(max(stop, start + least), length))
-
-
-def relative(inner: Iterable[slice | range], outer: Iterable[slice]) -> tuple[slice, ...]:
-    """`inner`, axis by axis, counted from the start of `outer`."""
-    return tuple(slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True))
 
 
 def slabs(zs: slice, depth: int) -> list[slice]:

@@ -15,9 +15,8 @@ from dualrel_jax.data.io.voxel import Voxel
 from dualrel_jax.data.io.writers import VolumeWriter, open_writer
 from dualrel_jax.inference.unsure_parts import NONE, BoxParts, find_unsure, measure_parts, read_extent, sure_mask
 from dualrel_jax.inference.windows import Box
-from dualrel_jax.instances import boxes
-from dualrel_jax.instances.boxes import Shape
-from dualrel_jax.utils import interrupt
+from dualrel_jax.utils import boxes, interrupt
+from dualrel_jax.utils.boxes import Shape
 from dualrel_jax.utils.tasks import Tasks, in_this_process
 
 SIDES = (64, 512, 512)  # z y x of a box, voxels

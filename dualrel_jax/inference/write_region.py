@@ -8,7 +8,8 @@ from dualrel_jax.data.io.writers import VolumeWriter
 from dualrel_jax.inference.region_predictor import RegionPredictor
 from dualrel_jax.inference.resume import PredictionProgress
 from dualrel_jax.inference.volume_predictor import ProbabilitySlice, to_bytes
-from dualrel_jax.inference.windows import Region, Window, relative, slabs
+from dualrel_jax.inference.windows import Region, Window, slabs
+from dualrel_jax.utils.boxes import within
 
 
 def write_region(
@@ -35,7 +36,7 @@ def write_region(
         slices = task.probability_slices(window, range(layers[0].start, zs.stop))
         for layer in layers:
             block = _block(slices, layer, window, progress)
-            writer.write_block(tuple(part.start for part in relative((layer, *window.inner), whole)), block)
+            writer.write_block(tuple(part.start for part in within((layer, *window.inner), whole)), block)
             progress.finished()
 
 

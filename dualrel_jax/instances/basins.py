@@ -12,9 +12,9 @@ import numpy as np
 from scipy import ndimage
 
 from dualrel_jax.data.io.voxel import Voxel
-from dualrel_jax.instances import boxes
-from dualrel_jax.instances.boxes import Box, Shape
 from dualrel_jax.instances.stitch import Basins, Necks, Passes, merge, scrambled
+from dualrel_jax.utils import boxes
+from dualrel_jax.utils.boxes import Box, Shape
 
 THICK_NM = 500.0  # distances beyond this, and the depth of a neck, count as this: it bounds what a window must show
 

@@ -17,12 +17,13 @@ from dualrel_jax.data.io.scratch import disk_errors, open_scratch
 from dualrel_jax.data.io.volume import Volume, open_volume
 from dualrel_jax.data.io.voxel import Voxel
 from dualrel_jax.data.io.writers import open_writer
-from dualrel_jax.instances import boxes, morphometry
-from dualrel_jax.instances.boxes import Box, Shape
+from dualrel_jax.instances import morphometry
 from dualrel_jax.instances.morphometry import Parts, Sums
 from dualrel_jax.instances.segment import above, label_box
 from dualrel_jax.instances.stitch import Basins, Passes
+from dualrel_jax.utils import boxes
 from dualrel_jax.utils.atomic import write_bytes
+from dualrel_jax.utils.boxes import Box, Shape
 
 CHUNK = 64  # side of the chunks of the labels, of which boxes are multiples, if they are not smaller
 

@@ -11,9 +11,9 @@ from skimage.measure import marching_cubes, mesh_surface_area
 
 from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.data.io.voxel import Voxel
-from dualrel_jax.instances import boxes
-from dualrel_jax.instances.boxes import Box, Shape
+from dualrel_jax.utils import boxes
 from dualrel_jax.utils.atomic import write_text
+from dualrel_jax.utils.boxes import Box, Shape
 from dualrel_jax.utils.tables import csv_table
 
 COLUMNS = ("id", "volume_um3", "surface_um2", "length_um", "mean_probability", "touches_border")

@@ -8,11 +8,12 @@ from ml_collections import ConfigDict
 from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.data.io.voxel import Voxel
 from dualrel_jax.errors import InputError
-from dualrel_jax.instances import basins, boxes
+from dualrel_jax.instances import basins
 from dualrel_jax.instances.basins import Pieces
-from dualrel_jax.instances.boxes import Box, Shape
 from dualrel_jax.instances.morphometry import full_scale
 from dualrel_jax.instances.stitch import Necks, stitch
+from dualrel_jax.utils import boxes
+from dualrel_jax.utils.boxes import Box, Shape
 
 HALO_NM = 400.0  # of the first window around a box: most maxima and their distances lie within
 _ROUNDING = 1e-3  # real numbers may lie outside 0..1 by this much

@@ -12,12 +12,12 @@ from tqdm import tqdm
 
 from dualrel_jax.data.io.writers import VolumeWriter
 from dualrel_jax.errors import InputError
-from dualrel_jax.instances import box_tasks, boxes, morphometry
+from dualrel_jax.instances import box_tasks, morphometry
 from dualrel_jax.instances.box_tasks import BoxTask, Job
 from dualrel_jax.instances.morphometry import Sums
 from dualrel_jax.instances.segment import HALO_NM, check_scale, necks_of, numbers_by_size, voxel_um3
 from dualrel_jax.instances.stitch import stitch
-from dualrel_jax.utils import interrupt
+from dualrel_jax.utils import boxes, interrupt
 from dualrel_jax.utils.atomic import write_text
 from dualrel_jax.utils.jsonl import read_json
 from dualrel_jax.utils.tasks import Tasks, in_this_process

@@ -1,27 +1,9 @@
-"""Which numbers of a range to look at: boxes, evenly spaced items, the central window, runs of consecutive numbers."""
+"""Which numbers of a range to look at: evenly spaced items, the central window, runs of consecutive numbers."""
 
-import re
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 import numpy as np
-
-
-def parse_box(text: str, shape: Sequence[int]) -> tuple[slice, ...] | None:
-    """`"z0:z1,y0:y1,x0:x1"`, any part or end left out -> that box of an array of this shape; None if it is none."""
-    parts, box = text.split(","), []
-    for part, length in zip(parts, shape, strict=False):
-        match = re.fullmatch(r"\s*(?:(\d*)\s*:\s*(\d*))?\s*", part, re.ASCII)
-        start, stop = (int(match[i] or default) if match else 0 for i, default in ((1, 0), (2, length)))
-        if not 0 <= start < stop <= length:
-            return None
-        box.append(slice(start, stop))
-    return tuple(box) if len(parts) == len(shape) else None
-
-
-def format_box(box: Iterable[slice]) -> str:
-    """As `parse_box` reads it."""
-    return ",".join(f"{part.start}:{part.stop}" for part in box)
 
 
 def central_window(shape: Sequence[int], side: int) -> tuple[slice, ...]:

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from scipy import ndimage
 
 from dualrel_jax.inference import unsure_parts as lib
-from dualrel_jax.instances import boxes
+from dualrel_jax.utils import boxes
 
 shapes = st.tuples(*[st.integers(1, 9)] * 3)
 

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dualrel_jax.errors import InputError
-from dualrel_jax.inference.windows import parse_region, relative, slabs, windows
+from dualrel_jax.inference.windows import parse_region, slabs, windows
+from dualrel_jax.utils.boxes import within
 from dualrel_jax.utils.ranges import central_window, evenly_spaced
 
 SHAPE = (10, 20, 30)
@@ -17,6 +18,7 @@ SHAPE = (10, 20, 30)
     [
         ("", ((0, 10), (0, 20), (0, 30))),
         ("2:5,,", ((2, 5), (0, 20), (0, 30))),
+        ("2:5", ((2, 5), (0, 20), (0, 30))),
         ("2:, :7 ,5:6", ((2, 10), (0, 7), (5, 6))),
     ],
 )
@@ -27,9 +29,9 @@ def test_parts_of_a_region_may_be_left_out(text, expected):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("2:5", "expected three ranges"),
-        ("2:5,,,", "expected three ranges"),
-        ("2:11,,", "z is '2:11', expected a range such as 0:10"),
+        ("2:5,", "expected slices, z0:z1, or a box"),
+        ("2:5,,,", "expected slices, z0:z1, or a box"),
+        ("2:11,,", "z is '2:11', expected a range inside 0:10"),
         (",7:7,", "y is '7:7'"),
         (",,-3:5", "x is '-3:5'.*10 x 20 x 30"),
         ("5,,", "z is '5'"),
@@ -62,9 +64,9 @@ def test_windows_cover_the_region_once_and_reach_as_far_as_asked(data):
     np.testing.assert_array_equal(covered, expected)
 
 
-def test_slabs_and_relative_ranges():
+def test_slabs_and_boxes_within_others():
     assert slabs(slice(3, 10), 4) == [slice(3, 7), slice(7, 10)]
-    assert relative((slice(5, 7), range(4, 6)), (slice(2, 9), slice(4, 9))) == (slice(3, 5), slice(0, 2))
+    assert within((slice(5, 7), range(4, 6)), (slice(2, 9), slice(4, 9))) == (slice(3, 5), slice(0, 2))
 
 
 def test_the_middle_is_as_far_from_both_ends_as_can_be_and_all_of_what_is_small():

@@ -8,8 +8,9 @@ from scipy import ndimage
 from shapes import ball, blobs, grid_nm
 
 from dualrel_jax.data.io.volume import Volume
-from dualrel_jax.instances import boxes, morphometry
+from dualrel_jax.instances import morphometry
 from dualrel_jax.instances.morphometry import measure
+from dualrel_jax.utils import boxes
 
 
 def as_volume(mask, voxel_nm):

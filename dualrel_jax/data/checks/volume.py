@@ -26,7 +26,7 @@ def check_volume(image: Volume, zs: Sequence[int], labelled: bool = False) -> It
     zs = evenly_spaced(zs, _SLICES)
     constant = [z for z in zs if np.ptp(central_slice(image, z).astype(float)) == 0]
     if constant:
-        remedy = "data.train_region=a:b" if labelled else "predict.region=a:b,,"
+        remedy = "data.train_region=a:b" if labelled else "predict.region=a:b"
         yield Finding(
             f"{len(constant)} of {len(zs)} slices looked at of {image.path} hold one grey value only (z = "
             f"{list_words(constant[:6])}): leave them out ({remedy}), or export the volume again.",

@@ -1,16 +1,15 @@
 """The regions of a volume that train and validate: boxes in z, y and x that do not overlap."""
 
 import math
-import re
 from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
 from dualrel_jax.data.datasets.labels import Source
 from dualrel_jax.errors import InputError
+from dualrel_jax.utils.boxes import parse_box
 
 GAP = 4  # slices left out between training and validation, because neighbours look alike
-_RANGE = re.compile(r"\s*(?:(\d*)\s*:\s*(\d*))?\s*", re.ASCII)
 
 
 class Region(NamedTuple):
@@ -81,30 +80,14 @@ def _validation(config: ConfigDict, source: Source, default: str) -> Region:
 
 
 def parse_region(text: str, key: str, source: Source) -> Region:
-    """The region `z0:z1` or `z0:z1,y0:y1,x0:x1` of a volume, whose parts and ends may be left out.
-
-    Raises:
-      InputError: another form, or not inside the volume.
-    """
-    parts = text.split(",")
-    ranges = [_RANGE.fullmatch(part) for part in parts]
-    if len(parts) not in (1, 3) or not all(ranges):
-        raise InputError(
-            f"{key}={text} is not understood; expected a range of slices such as 0:128 (128 not included), or ranges "
-            "of z, y and x such as 0:128,,0:704."
-        )
+    """The region of a volume that the field `key` says: see `boxes.parse_box`; InputError where it is none."""
     y_size, x_size = source.image.shape[1:]
-    limits = {"z": (source.zs[0], source.zs[-1] + 1), "y": (0, y_size), "x": (0, x_size)}
-    ends = []
-    for (axis, (first, last)), found in zip(limits.items(), [*ranges, None, None], strict=False):
-        start, stop = (int(found[1] or first), int(found[2] or last)) if found else (first, last)
-        if not first <= start < stop <= last:
-            raise InputError(
-                f"{key}={text} does not fit {source.image.path}; expected {axis} within {first}:{last}, its start "
-                "first."
-            )
-        ends.append((start, stop))
-    return Region(tuple(z for z in source.zs if ends[0][0] <= z < ends[0][1]), (slice(*ends[1]), slice(*ends[2])))
+    inside = (slice(source.zs[0], source.zs[-1] + 1), slice(0, y_size), slice(0, x_size))
+    try:
+        slices, *window = parse_box(text, inside)
+    except ValueError as error:
+        raise InputError(f"{key} is {text!r}: {error}, of {source.image.path}.") from None
+    return Region(tuple(z for z in source.zs if slices.start <= z < slices.stop), tuple(window))
 
 
 def _default(text: str, source: Source) -> Region:

@@ -16,7 +16,8 @@ from dualrel_jax.data.io.readers.formats import SUPPORTED, advice, format_of
 from dualrel_jax.data.io.remote import RemotePath, as_place, is_remote, split_address, store_errors
 from dualrel_jax.data.io.voxel import Voxel, is_voxel
 from dualrel_jax.errors import InputError
-from dualrel_jax.utils.ranges import evenly_spaced, format_box, parse_box
+from dualrel_jax.utils.boxes import format_box, parse_box, whole
+from dualrel_jax.utils.ranges import evenly_spaced
 from dualrel_jax.utils.text import format_shape
 
 _BOX = re.compile(r"(.+)\[([\d:,\s]*)\]\s*")
@@ -203,12 +204,12 @@ def _split_box(path: str | Path | RemotePath) -> tuple[str | Path | RemotePath, 
 
 def _boxed(volume: Volume, text: str) -> Volume:
     full_shape = volume.level.full_shape if volume.level else volume.shape
-    box = parse_box(text, full_shape)
-    if box is None:
+    try:
+        box = parse_box(text, whole(full_shape))
+    except ValueError as error:
         raise InputError(
-            f"{volume.container}[{text}]: is not a box inside the volume; expected z0:z1,y0:y1,x0:x1 within its "
-            f"{format_shape(full_shape)} voxels, of which parts may be left out, such as [10:20,,]"
-        )
+            f"{volume.container}[{text}]: {error}; the volume has {format_shape(full_shape)} voxels (z y x)"
+        ) from None
     own = volume.level.from_full(box) if volume.level else box
     origin = (
         at if math.isnan(size) else at + part.start * size

@@ -104,5 +104,5 @@ def test_a_box_counts_voxels_of_level_0(pyramid):
 
 @pytest.mark.parametrize("box", ["2:9,,", "4:2,,", ":,:"])
 def test_a_box_outside_of_the_volume_is_refused(pyramid, box):
-    with pytest.raises(InputError, match="not a box inside the volume.*8 x 600 x 520"):
+    with pytest.raises(InputError, match="expected (a range inside 0:8|slices, z0:z1, or a box).*8 x 600 x 520"):
         open_volume(f"{pyramid}[{box}]")

@@ -1,11 +1,45 @@
-"""Geometry of the boxes that a volume is divided into, in voxels `z y x`."""
+"""Boxes of a volume, in voxels `z y x`: as text, and those that it is divided into."""
 
 import itertools
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 
 Box = tuple[slice, slice, slice]  # z y x, whole numbers
 Shape = tuple[int, int, int]
+
+
+_RANGE = re.compile(r"\s*(?:(\d*)\s*:\s*(\d*))?\s*", re.ASCII)
+
+
+def whole(shape: Shape) -> Box:
+    return tuple(slice(0, length) for length in shape)
+
+
+def parse_box(text: str, outer: Box) -> Box:
+    """The box `z0:z1` or `z0:z1,y0:y1,x0:x1` inside `outer`, whose parts and ends may be left out.
+
+    Raises:
+        ValueError: another form, or not inside, in words.
+    """
+    parts = text.split(",")
+    if len(parts) not in (1, 3):
+        raise ValueError("expected slices, z0:z1, or a box, z0:z1,y0:y1,x0:x1, of which any part may be left out")
+    box = []
+    for axis, part, limits in zip("zyx", (*parts, "", ""), outer, strict=False):
+        found = _RANGE.fullmatch(part)
+        start, stop = (int(found[1] or limits.start), int(found[2] or limits.stop)) if found else (0, 0)
+        if not limits.start <= start < stop <= limits.stop:
+            raise ValueError(
+                f"{axis} is {part.strip()!r}, expected a range inside {limits.start}:{limits.stop}, its start first"
+            )
+        box.append(slice(start, stop))
+    return tuple(box)
+
+
+def format_box(box: Iterable[slice]) -> str:
+    """As `parse_box` reads it."""
+    return ",".join(f"{part.start}:{part.stop}" for part in box)
 
 
 def grid(shape: Shape, sides: Sequence[int]) -> list[Box]:
@@ -34,8 +68,8 @@ def size(box: Box) -> Shape:
     return tuple(part.stop - part.start for part in box)
 
 
-def within(box: Box, outer: Box) -> Box:
-    """`box` in voxels of `outer`."""
+def within(box: Iterable[slice | range], outer: Iterable[slice]) -> tuple[slice, ...]:
+    """`box` in voxels of `outer`; of any number of axes."""
     return tuple(slice(a.start - b.start, a.stop - b.start) for a, b in zip(box, outer, strict=True))
 
 
