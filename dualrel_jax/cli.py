@@ -103,6 +103,11 @@ def _config(command: Command, args: argparse.Namespace, options: dict):
         return config_lib.load(Path(args.RUN) / "config.json")
     there = Path(args.RUN or "doctor") / "config.json"
     data = options.get("data.name") or ("own" if options.get("data.image") else None)
+    if options.get("data.image") and data != "own":
+        raise InputError(
+            f"--data is {data}, which has a volume of its own, and --image {options['data.image']}; leave out --data "
+            "to use your files, or --image and --labels to use the data set."
+        )
     if args.config:
         config = files.read_file(args.config)
         if args.method not in (None, config.method.name):

@@ -39,6 +39,10 @@ def examine(config: ConfigDict, workdir: str | Path) -> list[Finding]:
     for finding in _findings(config_lib.resolve(config), Path(workdir)):
         print(finding, flush=True)
         findings.append(finding)
+    if count := sum(finding.look for finding in findings):
+        print(f"{count} thing{'s' if count > 1 else ''} to look at before you train: the lines that begin with look.")
+    else:
+        print("Nothing seems wrong.")
     return findings
 
 

@@ -173,6 +173,7 @@ def complete(config: ConfigDict, words: list[str]) -> tuple[flags.FlagValues, Co
       InputError: as `parse`.
     """
     try:
+        config.update(_without_other_thresholds(config, words))
         words = override(config, words)
         options = _flags()
         rest = options(["dualrel", *words])[1:]
@@ -191,6 +192,14 @@ def complete(config: ConfigDict, words: list[str]) -> tuple[flags.FlagValues, Co
     if "size" in config:  # not that of a benchmark
         config_lib.resolve(config)  # before anything is computed
     return options, config
+
+
+def _without_other_thresholds(config: ConfigDict, words: list[str]) -> dict:
+    """What turns off the run's own threshold where the words name another, or what leads to one."""
+    automatic = {"threshold": 0.0, "foreground_fraction": 0.0, "points": ""}
+    named = {key for key in automatic if any(re.match(rf"--config\.predict\.{key}(=|$)", word) for word in words)}
+    off = {key: value for key, value in automatic.items() if named and key not in named}
+    return {"predict": off} if "predict" in config else {}
 
 
 def with_home(words: list[str]) -> list[str]:

@@ -111,7 +111,10 @@ def _test_volume(run: Run) -> Volume:
     try:
         return run.test_parts()[0].image
     except InputError as error:
-        raise InputError(f"{error} Or name what to segment with --config.predict.input=...") from None
+        raise InputError(
+            f"There is no volume to segment; name one: dualrel predict {run.workdir} volume.tif (without a name it is "
+            f"the test volume of the training: {error})"
+        ) from None
 
 
 def _in_training(run: Run, path: str) -> Volume | None:

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from dualrel_jax.data.datasets.own import parse_voxel
 from dualrel_jax.data.io.output_lock import output_writer
 from dualrel_jax.data.io.outputs import check_output
-from dualrel_jax.data.io.remote import RemotePath, as_place, beside
+from dualrel_jax.data.io.remote import RemotePath, absolute_path, as_place, beside
 from dualrel_jax.data.io.remote import remove as remove_place
 from dualrel_jax.data.io.volume import Volume, intensity_range, open_volume, to_uint8
 from dualrel_jax.data.io.voxel import Voxel, check_likely
@@ -67,7 +67,6 @@ def segment_instances(
     output = as_place(config.instances.output or workdir / "instances" / "instances.tif")
     if isinstance(output, RemotePath):  # the tables and what is not finished stay on this machine
         output = output.with_side(workdir / "instances")
-    check_output(output, "instances.output", "cut_by_border")
     with output_writer(output, "--config.instances.output"):
         if not cluster:
             return _segment_instances(workdir, config, output, tasks)
@@ -88,6 +87,8 @@ def _for_workers(workdir: Path, config: ConfigDict) -> tuple[Path, ConfigDict]:
 def _segment_instances(workdir: Path, config: ConfigDict, output: Path, tasks: Tasks) -> dict[str, Path]:
     settings = config.instances
     probability = _open_probability(workdir, config)
+    source = absolute_path(probability.path)
+    check_output(output, "instances.output", "input", source)
     _check_output(output, probability.path, settings.image, settings.label)
     image = _open_image(workdir, probability, settings)
     truth = _open_truth(probability, settings) if settings.label else None
@@ -105,7 +106,7 @@ def _segment_instances(workdir: Path, config: ConfigDict, output: Path, tasks: T
         rows = write_and_measure(job, sums, writer, tasks)
         writer.finish()
     result = {
-        "input": probability.path,
+        "input": source,
         "voxel_nm": probability.voxel_nm,
         "settings": settings.to_dict() | {"threshold": threshold},
         **total_volumes(rows),

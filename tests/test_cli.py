@@ -13,6 +13,7 @@ from dualrel_jax import cli
 from dualrel_jax import config as config_lib
 from dualrel_jax import main as long_form
 from dualrel_jax.config.schema import fields_of
+from dualrel_jax.errors import InputError
 
 
 @pytest.fixture
@@ -65,6 +66,17 @@ def test_train_sets_what_the_long_form_sets(tmp_path, monkeypatch):
     (options, config), (same_options, same_config) = cli.parse(short.split()), long_form.parse(long.split())
     assert config.to_dict() == same_config.to_dict()
     assert options.flag_values_dict() == same_options.flag_values_dict()
+
+
+@pytest.mark.parametrize("flag", ["--points a.csv", "--foreground-fraction 0.05", "--threshold 0.3"])
+def test_a_threshold_that_is_typed_replaces_that_of_the_run(flag, run_folder):
+    run_folder.predict.threshold = 0.6
+    config_lib.save(config_lib.resolve(run_folder), Path("runs/mine/config.json"))
+    _, config = cli.parse(f"predict runs/mine v.tif {flag}".split())
+    found = config.predict.threshold, config.predict.foreground_fraction, config.predict.points
+    assert found == {"--p": (0.0, 0.0, "a.csv"), "--f": (0.0, 0.05, ""), "--t": (0.3, 0.0, "")}[flag[:3]]
+    with pytest.raises(InputError, match="expected one of them"):
+        cli.parse("predict runs/mine v.tif --points a.csv --threshold 0.4".split())
 
 
 def test_a_run_alone_continues_with_its_config(run_folder):
@@ -125,6 +137,7 @@ def test_a_yaml_file_holds_some_fields(run_folder, tmp_path):
         ("train runs/new --frobnicate 64", "no option --frobnicate; see dualrel train --help"),
         ("train runs/new", "nothing to train on.*--image volume.tif --labels masks"),
         ("train runs/new --data lucky", "lucky.*expected.*lucchi"),
+        ("doctor --data phantom --image a.tif", "--data is phantom, which has a volume of its own, and --image a.tif"),
         ("train runs/new --image a.tif --set train.steps", "'train.steps'; expected FIELD=VALUE"),
         ("train runs/new --image a.tif --set train.stepz=5", "no field train.stepz; did you mean config.train.steps"),
         ("train runs/new --image a.tif --steps many", "config.train.steps is 'many'; expected a whole number"),

@@ -232,7 +232,8 @@ def test_what_is_told_and_what_training_refuses(volume_files, small_config, tmp_
     ):
         assert said in text
     assert "3 slices train with their labels, 6 without; 2 labelled slices to validate" in text
-    printed = capsys.readouterr().out.splitlines()
+    *printed, verdict = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(r"\d things? to look at before you train.*", verdict)
     assert len(printed) > 5 and all(line.startswith(("ok:  ", "look:")) for line in printed)
     config.train.crop_px = 64
     with pytest.raises(InputError, match="larger than the slices"):

@@ -232,6 +232,9 @@ def test_the_voxel_size_of_a_file_of_the_training_is_the_one_it_had_there(tmp_pa
     assert (record["config.predict.prediction_head"], record["config.predict.threshold"]) == ("default", 0.7)
     assert "its labels were learned" in capsys.readouterr().out
     settings.input = str(tmp_path / "another.tif")
+    with pytest.raises(InputError, match="mask.tif, which is made from .*trained.tif; name another output"):
+        dualrel_jax.predict(tmp_path, config)
+    settings.output = str(tmp_path / "another" / "mask.tif")
     paths = dualrel_jax.predict(tmp_path, config)
     assert open_volume(paths["mask"]).voxel_nm is None
     record = json.loads(paths["about"].read_text())
@@ -242,6 +245,7 @@ def test_the_voxel_size_of_a_file_of_the_training_is_the_one_it_had_there(tmp_pa
     for number, array in zip((0, 1, 2, 4, 5), image, strict=False):
         tifffile.imwrite(tmp_path / f"slices/{number}.tif", array)
     settings.input = str(tmp_path / "slices")
+    settings.output = str(tmp_path / "of_slices" / "mask.tif")
     dualrel_jax.predict(tmp_path, config)
     assert re.search("^look: Number 3 is missing between the files of .*slices", capsys.readouterr().out, re.MULTILINE)
     for output, problem in (

@@ -121,6 +121,9 @@ def test_real_numbers_mean_the_same_as_bytes(config, tmp_path):
     by_bytes = tifffile.imread(segment_instances(tmp_path, config)["instances"])
     real = tifffile.imread(tmp_path / "prediction" / "mask_probability.tif") / np.float32(255)
     config.instances.input = write(tmp_path / "real.tif", real, (30.0, 10.0, 10.0))
+    with pytest.raises(InputError, match="instances.tif, which is made from .*mask_probability.tif; name another"):
+        segment_instances(tmp_path, config)
+    config.instances.output = str(tmp_path / "real_instances.tif")
     assert (tifffile.imread(segment_instances(tmp_path, config)["instances"]) == by_bytes).all()
 
 

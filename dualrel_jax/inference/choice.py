@@ -95,7 +95,7 @@ def choose(
     kind = "as a volume of the training" if known else "as a volume of another kind"
     flags = f"--config.predict.domain={'other' if known else 'training'} chooses otherwise"
     explanation = (
-        f"{name} is segmented {kind} ({reason}): the prediction head is {shown}, {how}, "
+        f"{name} is segmented {kind}: {reason}. The prediction head is {shown}, {how}, "
         f"the planes are {planes}. {flags}; so do predict.prediction_head, predict.threshold, "
         "predict.foreground_fraction and predict.planes."
     )
@@ -140,7 +140,7 @@ def is_known(run: Run, volumes: Sequence[Volume]) -> tuple[bool, str]:
         seen = appearance(volume, run.pixel_nm)
         differences = [seen.difference(known) for known in learned]
         if all(differences):
-            return False, f"{differences[0]} as in the training"
+            return False, differences[0]
     if all(any(_same_path(volume.container or volume.path, known.path) for known in learned) for volume in volumes):
         return True, "its labels were learned"
     compared = "grey values and fine detail are like those of a volume whose labels were learned"

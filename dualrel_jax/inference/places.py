@@ -1,5 +1,7 @@
 """Places of a predicted volume for a person to classify: drawn by chance among pixels of each level of probability."""
 
+import math
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -51,10 +53,20 @@ def write_places(workdir: Path, config: ConfigDict) -> dict[str, Path]:
         f"{len(places)} places of {image.path}, each in a picture. Write 1 (mitochondrion) or 0 (background) into the "
         "column class of the table; leave it empty where you are not sure. Then:"
     )
-    print(f"  dualrel predict {workdir} {image.path} --points {paths['table']}")
+    print(f"  {_next_command(workdir, path, probability, made_from, paths['table'])}")
     for name, written in paths.items():
         print(f"  {name}: {written}")
     return paths
+
+
+def _next_command(workdir: Path, path: Path, probability: Volume, record: dict, points: Path) -> str:
+    """The prediction that `record` is of, with a threshold from the points."""
+    words = ["dualrel", "predict", str(workdir), record["volume"], "--points", str(points)]
+    words += ["-o", str(path.with_name(path.name.replace("_probability", "")))]
+    if probability.voxel_nm:
+        words += ["--voxel-nm", ",".join("?" if math.isnan(nm) else f"{nm:g}" for nm in probability.voxel_nm)]
+    words += ["--region", region] if (region := record["config.predict.region"]) else []
+    return shlex.join(words)
 
 
 def last_prediction(workdir: Path) -> Path:

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from dualrel_jax.data.io.output_lock import output_writer
 from dualrel_jax.data.io.outputs import check_output
 from dualrel_jax.data.io.points import read_points
-from dualrel_jax.data.io.remote import beside, remove
+from dualrel_jax.data.io.remote import absolute_path, beside, remove
 from dualrel_jax.data.io.volume import Volume, intensity_range
 from dualrel_jax.data.io.voxel import check_likely
 from dualrel_jax.data.io.writers import VolumeWriter, check_outputs, open_writer
@@ -142,13 +142,13 @@ def written_paths(output: Path, settings: ConfigDict) -> dict[str, Path]:
     return {name: path for name, path in output_paths(output).items() if name == "mask" or settings.probability}
 
 
-def check_output_paths(output: Path, inputs: list[str], settings: ConfigDict) -> None:
-    """InputError if one of the files cannot be written, or would replace one of `inputs`."""
+def check_output_paths(output: Path, inputs: list[str], settings: ConfigDict, source: str = "") -> None:
+    """InputError if one of the files cannot be written, or would replace one of `inputs`, or a mask of no `source`."""
     volumes = written_paths(output, settings).values()
-    for path in volumes:
-        check_output(path, "predict.output", THRESHOLD)
     others = [beside(output).with_name(f"{output.stem}{suffix}") for suffix in (".png", ".json")]
     check_outputs([*volumes, *others], inputs, "config.predict.output")
+    for path in volumes:
+        check_output(path, "predict.output", "volume", source)
 
 
 @contextlib.contextmanager
@@ -166,7 +166,7 @@ def open_writers(volume: Volume, region: Region, output: Path, settings: ConfigD
     That of the probability, of which the mask is made, discards it in the end unless it is asked for.
     """
     shape = tuple(part.stop - part.start for part in region)
-    check_output_paths(output, [volume.path], settings)
+    check_output_paths(output, [volume.path], settings, absolute_path(volume.path))
     kept = {"offset": tuple(part.start for part in region), "origin_nm": volume.origin_nm, "keep": True}
     kept["shards"] = settings.shards
     reductions = {"mask": "majority", "probability": "mean"}

@@ -97,7 +97,12 @@ def number_instances(job: Job, tasks: Tasks = in_this_process, name: str = "numb
     whole = morphometry.merge(every, group)
     kept = whole.voxels >= job.min_um3 / voxel_um3(job.voxel_nm)
     if job.threshold is not None:
+        small, large = np.count_nonzero(~kept), np.count_nonzero(kept)
         kept &= whole.probability >= job.min_probability * morphometry.full_scale(dtype) * whole.voxels
+        print(
+            f"Left out: {small} parts smaller than {job.min_um3:g} um3 (min_um3) and {large - np.count_nonzero(kept)} "
+            f"of which the network is not sure (mean probability below {job.min_probability:g}, min_probability)."
+        )
     number = numbers_by_size(whole.voxels, whole.first, kept)
     order = np.argsort(number, kind="stable")[np.count_nonzero(number == 0) :]
     whole = Sums(*(column[order] for column in whole))

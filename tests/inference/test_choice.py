@@ -56,7 +56,7 @@ def run(tmp_path):
         (TRAINED, "default", 0.62, "its labels were learned"),
         (ALIKE, "default", 0.62, "voxel size, grey values and fine detail are like"),
         (UNSIZED, "default", 0.62, "its voxel size is unknown, its grey values"),
-        (FOREIGN, "prototypes", 0.5, "its voxels are 50 x 4 x 4 nm, not 30 x 8 x 8 nm as in the training"),
+        (FOREIGN, "prototypes", 0.5, "its voxels are 50 x 4 x 4 nm, those of the training 30 x 8 x 8 nm"),
     ],
 )
 def test_the_volume_decides_on_head_and_threshold(run, volume, head, threshold, why):

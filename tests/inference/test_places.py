@@ -37,7 +37,8 @@ def test_suggest_writes_a_table_and_a_picture_of_places_in_the_volume(volume_fil
     config = dualrel_jax.get_config("dualrel:own")
     config.suggest.points = 10
     paths = suggest(tmp_path, config)
-    assert f"--points {paths['table']}" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"--points {paths['table']} -o {folder / 'mask.tif'} --region 2:,8:," in printed
     assert Path(paths["picture"]).stat().st_size > 0
     table = Path(paths["table"])
     lines = table.read_text().splitlines()

@@ -48,14 +48,15 @@ class Appearance:
         if self.voxel_nm and other.voxel_nm:
             pairs = zip(self.voxel_nm, other.voxel_nm, strict=True)
             if any(max(a, b) > VOXEL_FACTOR * min(a, b) for a, b in pairs):  # never with nan
-                return f"its voxels are {_sizes(self.voxel_nm)} nm, not {_sizes(other.voxel_nm)} nm"
+                return f"its voxels are {_sizes(self.voxel_nm)} nm, those of the training {_sizes(other.voxel_nm)} nm"
         grey_distance = float(np.mean(np.abs(np.subtract(self.greys, other.greys))))
         if grey_distance > GREY_DISTANCE:
-            return f"its grey values lie {grey_distance:.0%} of the range away"
+            return f"its grey values lie {grey_distance:.0%} of the range from those of the training"
         detail_factor = max(self.detail, other.detail) / max(min(self.detail, other.detail), 1e-6)
         if detail_factor > DETAIL_FACTOR:
             return (
-                f"its fine detail is {detail_factor:.1f} times as {'strong' if self.detail > other.detail else 'weak'}"
+                f"its fine detail is {detail_factor:.1f} times as {'strong' if self.detail > other.detail else 'weak'} "
+                "as that of the training"
             )
         return ""
 

@@ -154,16 +154,22 @@ def _add_values(values: set[float], native: np.ndarray, ignore_value: int) -> se
 
 def _too_many_values(values: set[float], background: float, path: str) -> str:
     listed = ", ".join(f"{value:g}" for value in sorted(values)) + (" and more" if len(values) >= _LISTED else "")
-    classes = ""
+    advice = ["data.label_kind=instances if each value above 0 is a mitochondrion"]
+    grey = "data.label_kind=grey if they are masks in greys or compressed ones (above 127 is mitochondrion)"
     if values <= {0, 1, 2} and background == 0:
-        classes = (
+        advice.insert(
+            0,
             "data.ignore_value=0 if these are classes as in ilastik, Labkit and napari (0 not labelled, 1 background, "
-            "2 mitochondrion), "
+            "2 mitochondrion)",
         )
+    elif len(values) == 3:
+        unknown = sorted(values)[1] if max(values) == 255 and values != {0, 1, 255} else max(values)
+        advice = [f"data.ignore_value={unknown:g} if {unknown:g} marks pixels that are not labelled", grey, *advice]
+    elif max(values) > 127:
+        advice.insert(0, grey)
     return (
         f"{path} holds the label values {listed}, but data.label_kind=binary means {background:g} and one other value; "
-        f"set {classes}data.label_kind=instances (every value above 0 is a mitochondrion) or grey (above 127), or "
-        "data.ignore_value to the value of pixels to leave out."
+        f"set {', or '.join(advice)}."
     )
 
 

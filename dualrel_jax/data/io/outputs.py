@@ -10,12 +10,13 @@ from dualrel_jax.errors import InputError
 from dualrel_jax.utils.jsonl import read_json
 
 
-def check_output(path: str | Path | RemotePath, option: str, record_key: str) -> None:
-    """InputError if `path` cannot become a volume, or would take the place of a foreign file.
+def check_output(path: str | Path | RemotePath, option: str, key: str, source: str = "") -> None:
+    """InputError if `path` cannot become a volume, or would take the place of a foreign file or of another's output.
 
     Args:
         option: the config field that names it, such as `predict.output`.
-        record_key: what `<stem>.json` beside it holds, if an earlier output of the same kind wrote that file.
+        key: of `<stem>.json` beside an output, whose value there is the input that it is made from.
+        source: this input, where it is known.
     """
     path = as_place(path)
     if ":" in path.name:
@@ -30,7 +31,7 @@ def check_output(path: str | Path | RemotePath, option: str, record_key: str) ->
         _check_free(path, option)
         _check_folder(path, option)
     local = beside(path)
-    _check_record(local.with_name(f"{local.stem}.json"), option, record_key)
+    _check_record(local.with_name(f"{local.stem}.json"), option, path, key, source)
 
 
 def _check_store(path: RemotePath, option: str) -> None:
@@ -65,9 +66,17 @@ def _check_folder(path: Path, option: str) -> None:
         raise _refused(option, path, f"lies in {folder}, where you may not write", "a folder of yours")
 
 
-def _check_record(record: Path, option: str, key: str) -> None:
-    if record.exists() and key not in read_json(record, {}, f"choose another name for config.{option}, or remove it"):
+def _check_record(record: Path, option: str, path: Path | RemotePath, key: str, source: str) -> None:
+    if not record.exists():
+        return
+    found = read_json(record, {}, f"choose another name for config.{option}, or remove it")
+    if key not in found:
         raise InputError(
             f"config.{option}: beside it {record} would be overwritten, which is not the record of an earlier output; "
             "choose another name."
+        )
+    if source and found[key] != source:
+        raise InputError(
+            f"config.{option} is {path}, which is made from {found[key]}; name another output (-o) for {source}, or "
+            f"remove {record}."
         )

@@ -28,7 +28,7 @@ def test_another_block_of_the_same_tissue_looks_alike(looks, name):
 
 def test_another_microscope_is_told_by_its_voxels(looks):
     different = looks["phantom_b", "train"].difference(looks["phantom", "train"])
-    assert different == "its voxels are 50 x 8 x 8 nm, not 30 x 10 x 10 nm"
+    assert different == "its voxels are 50 x 8 x 8 nm, those of the training 30 x 10 x 10 nm"
 
 
 def test_without_voxel_sizes_greys_and_detail_decide(looks):

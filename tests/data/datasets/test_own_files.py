@@ -147,7 +147,7 @@ def test_masks_in_the_alpha_channel_are_refused(own, tmp_path, mode):
 def test_masks_blurred_by_scaling_and_with_nan(own):
     soft = np.where(MASK > 0, 255, 0).astype(np.uint8)
     soft[:, 0, :5] = 0, 60, 120, 200, 250
-    with pytest.raises(InputError, match="label_kind=instances .* or grey"):
+    with pytest.raises(InputError, match="set data.label_kind=grey if .*, or data.label_kind=instances if"):
         load_dataset(own(soft))
     assert load_dataset(own(soft, label_kind="grey")).train[0].native_label_at(3)[0, :5].tolist() == [0, 0, 0, 1, 1]
     holes = MASK.astype(np.float32)

@@ -11,7 +11,7 @@ from dualrel_jax.errors import InputError
 
 
 def check(path):
-    check_output(path, "predict.output", "config.predict.threshold")
+    check_output(path, "predict.output", "volume", "/a.tif")
 
 
 @pytest.mark.parametrize("name", ["mask.tif", "a/b/mask.zarr", "mask_10-30.tiff"])
@@ -20,8 +20,15 @@ def test_free_names_and_earlier_outputs_may_be_taken(tmp_path, name):
     check(path)
     with open_writer(path, (1, 2, 2), np.uint8) as writer:
         writer.write(0, np.zeros((2, 2), np.uint8))
-    path.with_name(f"{path.stem}.json").write_text('{"config.predict.threshold": 0.5}')
+    path.with_name(f"{path.stem}.json").write_text('{"volume": "/a.tif"}')
     check(path)
+
+
+def test_the_output_of_another_volume_stays(tmp_path):
+    path = tmp_path / "mask.tif"
+    path.with_suffix(".json").write_text('{"volume": "/b.tif"}')
+    with pytest.raises(InputError, match=r"mask.tif, which is made from /b.tif; name another output \(-o\) for /a.tif"):
+        check(path)
 
 
 @pytest.mark.parametrize(
