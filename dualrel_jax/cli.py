@@ -7,6 +7,7 @@ with `--`, such as `dualrel --config ... --mode=predict`, is the form for script
 import argparse
 import difflib
 import os
+import re
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -15,6 +16,10 @@ import dualrel_jax
 from dualrel_jax import starter
 from dualrel_jax.commands import ALWAYS, COMMANDS, ON_A_CLUSTER, OTHER_NAMES, Command
 from dualrel_jax.errors import InputError
+
+_FIELD = re.compile(
+    r"(?:--set )?(?:--config\.|config\.|(?<![\w.]))((?:data|model|train|predict|instances)\.[a-z_]+)=(?=\S)"
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -42,8 +47,19 @@ def _run(words: list[str]) -> None:
         words = [*words[1:], "--help"]
     if {"-h", "--help"} & set(words):
         print(help_of(_name(words)))
-    else:
+        return
+    try:
         long.run(*parse(words))
+    except InputError as error:
+        raise InputError(as_options(str(error), words[0])) from error
+
+
+def as_options(text: str, name: str) -> str:
+    """`text` with the options of the command `name` for FIELD=VALUE, or `--set FIELD=VALUE` where it has none."""
+    command = COMMANDS.get(name)
+    flags = {key: flag for flag, key in command.options.items()} if command else {}
+    of_field = lambda match: f"{flags[match[1]]} " if match[1] in flags else f"--set {match[1]}="  # noqa: E731
+    return _FIELD.sub(of_field, text).replace("another --workdir", "another RUN folder")
 
 
 def overview() -> str:

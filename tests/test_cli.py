@@ -68,6 +68,21 @@ def test_train_sets_what_the_long_form_sets(tmp_path, monkeypatch):
     assert options.flag_values_dict() == same_options.flag_values_dict()
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("set data.label_kind=instances, or", "set --label-kind instances, or"),
+        ("--config.data.voxel_nm=z,y,x in nm", "--voxel-nm z,y,x in nm"),
+        ("data.validation_region=none keeps", "--set data.validation_region=none keeps"),
+        ("such as --set train.steps=500.", "such as --steps 500."),
+        ("config.data.voxel_nm is 5", "config.data.voxel_nm is 5"),
+        ("choose another --workdir", "choose another RUN folder"),
+    ],
+)
+def test_errors_of_short_commands_name_their_options(text, said):
+    assert cli.as_options(text, "train") == said
+
+
 @pytest.mark.parametrize("flag", ["--points a.csv", "--foreground-fraction 0.05", "--threshold 0.3"])
 def test_a_threshold_that_is_typed_replaces_that_of_the_run(flag, run_folder):
     run_folder.predict.threshold = 0.6
@@ -130,7 +145,7 @@ def test_a_yaml_file_holds_some_fields(run_folder, tmp_path):
         ("predict nowhere volume.tif", "nowhere holds no finished or started run"),
         ("predict runs/mine --treshold 0.4", "no option --treshold; did you mean --threshold?"),
         ("predict runs/mine --clster local:2", "did you mean --cluster?"),
-        ("predict runs/mine --orthogonal-planes", "did you mean --set predict.planes=VALUE?"),  # its name before
+        ("predict runs/mine --orthogonal-planes", "did you mean --planes VALUE?"),  # its name before
         ("predict runs/mine --output", "argument --output/-o: expected one argument"),
         ("train runs/new --lables masks", "no option --lables; did you mean --labels?"),
         ("train runs/new --crop-px 64", "did you mean --set train.crop_px=VALUE?"),
