@@ -17,6 +17,7 @@ from dualrel_jax.inference.choice import choose
 from dualrel_jax.inference.cluster import check_cluster, open_cluster
 from dualrel_jax.inference.edges import check_edge, move_edges_on_disk
 from dualrel_jax.inference.full_size import output_volume
+from dualrel_jax.inference.places import note_last_prediction
 from dualrel_jax.inference.predict_by_tasks import check_tasks, predict_by_tasks
 from dualrel_jax.inference.predict_volume import (
     check_output_paths,
@@ -104,6 +105,7 @@ def _predict(run: Run, output: Path, tasks: Tasks | None) -> dict[str, Path]:
     print(f"Mitochondria fill {100 * share:.1f} % of {where} of {volume.path}.")
     for name, path in paths.items():
         print(f"  {name}: {path}")
+    note_last_prediction(run.workdir, paths.get("probability"))
     return paths
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from dualrel_jax.data.datasets.own import parse_voxel
+from dualrel_jax.data.datasets.labels import check_values
+from dualrel_jax.data.datasets.own import parse_voxel, split_paths
 from dualrel_jax.data.io.output_lock import output_writer
 from dualrel_jax.data.io.outputs import check_output
-from dualrel_jax.data.io.remote import RemotePath, absolute_path, as_place, beside
+from dualrel_jax.data.io.remote import RemotePath, absolute_path, as_place, beside, is_remote
 from dualrel_jax.data.io.remote import remove as remove_place
 from dualrel_jax.data.io.volume import Volume, intensity_range, open_volume, to_uint8
 from dualrel_jax.data.io.voxel import Voxel, check_likely
@@ -35,6 +36,7 @@ from dualrel_jax.visualization import overlays
 
 MEMORY_FRACTION = 0.4  # of this machine's memory that a box takes
 BOX_PX = 384  # on a cluster, unless it is set: 5 GB of memory a worker where voxels are 8 nm
+_CHECKED = 24  # slices of the truth whose values are looked at
 SHOWN = 2048  # side of the picture's part of a slice, pixels
 LABEL_KINDS = ("binary", "instances")
 
@@ -89,7 +91,7 @@ def _segment_instances(workdir: Path, config: ConfigDict, output: Path, tasks: T
     probability = _open_probability(workdir, config)
     source = absolute_path(probability.path)
     check_output(output, "instances.output", "input", source)
-    _check_output(output, probability.path, settings.image, settings.label)
+    _check_output(output, probability.path, settings.image, settings.label, *_of_training(config))
     image = _open_image(workdir, probability, settings)
     truth = _open_truth(probability, settings) if settings.label else None
     threshold = settings.threshold or _threshold_of_mask(workdir, probability.path)
@@ -194,7 +196,7 @@ def describe_instances(result: dict) -> str:
 
 def _open_probability(workdir: Path, config: ConfigDict) -> Volume:
     path = config.instances.input or last_prediction(workdir)
-    if not config.instances.input and not path.exists():
+    if not config.instances.input and not is_remote(path) and not path.exists():
         raise InputError(
             f"{path} does not exist; segment a volume first (dualrel predict {workdir} VOLUME), or "
             f"name a probability volume (dualrel instances {workdir} PROBABILITY)."
@@ -261,12 +263,28 @@ def _open_truth(probability: Volume, settings: ConfigDict) -> Volume:
     if settings.label_kind not in LABEL_KINDS:
         raise InputError(f"instances.label_kind={settings.label_kind}; expected one of {', '.join(LABEL_KINDS)}.")
     label = _open_like(probability, settings.label, "instances.label")
+    sample = (label[z] for z in evenly_spaced(range(len(label)), _CHECKED))
+    check_values(sample, "instances", -1, label.path)  # above 0 is mitochondrion, whatever the kind
     if settings.label_kind == "instances" and label.dtype.kind not in "iu":
         raise InputError(
             f"{label.path} holds values of type {label.dtype}; expected whole numbers: one per instance, 0 for "
             "background."
         )
+    if settings.label_kind == "instances" and label.dtype == np.uint64:
+        largest = max(label[z].max() for z in range(len(label)))
+        if largest > np.iinfo(np.int64).max:
+            raise InputError(
+                f"{label.path} holds the number {largest}, above 2^63; expected smaller ones: renumber the instances, "
+                "and save what is no instance as 0."
+            )
     return label
+
+
+def _of_training(config: ConfigDict) -> list[str]:
+    """The files of the training, and points that a person has classified."""
+    data = config.get("data", {})
+    keys = ("image", "label", "unlabelled", "test_image", "test_label", "points")
+    return [path for key in keys for path in split_paths(data.get(key, ""))]
 
 
 def _check_output(output: Path, *inputs: str) -> None:

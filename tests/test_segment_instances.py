@@ -249,3 +249,39 @@ def test_from_a_store_into_a_store(config, tmp_path, monkeypatch):
     assert paths["csv"] == tmp_path / "instances" / "cells.csv" and paths["csv"].read_text() == expected[1]
     assert json.loads(paths["json"].read_text())["settings"]["threshold"] == 0.6
     assert not list(tmp_path.rglob("*.part"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda ids: ids.astype(np.uint64) + np.uint64(2**63) * (ids > 0).astype(np.uint64), "above 2\\^63"),
+        (lambda ids: ids.astype(np.int16) - 5, "negative value"),
+        (lambda ids: 1 + (ids > 0).astype(np.uint8), "marks every pixel"),
+    ],
+)
+def test_truth_that_cannot_be_meant_is_refused(config, tmp_path, change, said):
+    truth = change(tifffile.imread(tmp_path / "truth.tif"))
+    tifffile.imwrite(tmp_path / "other.tif", truth)
+    config.instances.label = str(tmp_path / "other.tif")
+    config.instances.label_kind = "binary" if truth.dtype == np.uint8 else "instances"
+    with pytest.raises(InputError, match=said):
+        segment_instances(tmp_path, config)
+
+
+def test_files_of_the_training_are_not_replaced(config, tmp_path):
+    config.data = {"image": str(tmp_path / "truth.tif")}
+    config.instances.output = str(tmp_path / "truth.tif")
+    before = (tmp_path / "truth.tif").read_bytes()
+    with pytest.raises(InputError, match="would replace the volume itself|one of the inputs"):
+        segment_instances(tmp_path, config)
+    assert (tmp_path / "truth.tif").read_bytes() == before
+
+
+def test_a_refused_volume_does_not_block_the_next(config, tmp_path):
+    good = config.instances.input
+    ones = (tifffile.imread(tmp_path / "prediction" / "mask_probability.tif") > 127).astype(np.uint8)
+    config.instances.input = write(tmp_path / "ones.tif", ones, (30.0, 10.0, 10.0))
+    with pytest.raises(InputError, match="ones.tif"):
+        segment_instances(tmp_path, config)
+    config.instances.input = good
+    assert segment_instances(tmp_path, config)

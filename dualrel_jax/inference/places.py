@@ -1,5 +1,6 @@
 """Places of a predicted volume for a person to classify: drawn by chance among pixels of each level of probability."""
 
+import json
 import math
 import shlex
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dualrel_jax.data.io.points import table_of_places
+from dualrel_jax.data.io.remote import RemotePath, absolute_path, is_remote
 from dualrel_jax.data.io.volume import Volume, intensity_range, open_volume, to_uint8
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference.windows import parse_region
@@ -32,7 +34,12 @@ def write_places(workdir: Path, config: ConfigDict) -> dict[str, Path]:
     Raises:
         InputError: there is no probability volume, or it is the same everywhere.
     """
-    path = Path(config.suggest.input or last_prediction(workdir))
+    path = config.suggest.input or last_prediction(workdir)
+    if is_remote(path):
+        raise InputError(
+            f"{path} lies in a store; expected a prediction on this machine: predict a --region of it here."
+        )
+    path = Path(path)
     if not path.exists():
         raise InputError(
             f"{path} does not exist; segment a volume first (dualrel predict {workdir} VOLUME), or name its "
@@ -69,8 +76,25 @@ def _next_command(workdir: Path, path: Path, probability: Volume, record: dict, 
     return shlex.join(words)
 
 
-def last_prediction(workdir: Path) -> Path:
-    """The newest probability volume that `predict` wrote into the run."""
+def note_last_prediction(workdir: Path, probability: Path | RemotePath | None) -> None:
+    """Keeps where `predict` wrote its probability volume, for `last_prediction`; None: it was left out."""
+    place = None if probability is None else absolute_path(str(probability))
+    if place and not is_remote(place) and Path(place).is_relative_to(workdir.resolve()):
+        place = str(Path(place).relative_to(workdir.resolve()))  # a run may be moved
+    write_text(workdir / "prediction" / "last.json", json.dumps({"probability": place}) + "\n")
+
+
+def last_prediction(workdir: Path) -> Path | str:
+    """The probability volume of the last prediction of the run; InputError where that left it out."""
+    note = workdir / "prediction" / "last.json"
+    if note.exists():
+        place = read_json(note, {"probability": (str, type(None))}, "predict again")["probability"]
+        if place is None:
+            raise InputError(
+                f"The last prediction of {workdir} left out its probability (predict.probability=False); predict again "
+                "with it, or name a probability volume."
+            )
+        return place if is_remote(place) else workdir / place
     paths = [workdir / "prediction" / f"mask_probability{suffix}" for suffix in (".tif", ".zarr")]
     return max((path for path in paths if path.exists()), key=lambda path: path.stat().st_mtime, default=paths[0])
 

@@ -21,6 +21,7 @@ from dualrel_jax.visualization import overlays
 
 THRESHOLD = "config.predict.threshold"  # the field of the record that says where the mask begins
 _FREE = ("input", "output", "voxel_nm", "batch")  # fields that another may continue with, or that the volume holds
+_SAMPLED = 8  # slices whose corner tells whether a volume has changed
 _SHOWN = 2048  # side of the picture's part of a slice, pixels
 
 
@@ -39,12 +40,14 @@ def describe_job(model: VolumePredictor, volume: Volume, shown: Volume, settings
         volume: what is predicted.
         shown: whose voxels the outputs have.
     """
-    sample = volume[len(volume) // 2, :_SHOWN, :_SHOWN]
+    content = 0
+    for z in evenly_spaced(range(len(volume)), _SAMPLED):
+        content = zlib.crc32(volume[z, :_SHOWN, :_SHOWN].tobytes(), content)
     return {
         "volume": absolute_path(shown.path),
         "shape (z y x)": list(shown.shape),
         "voxel size": shown.voxel_nm and list(shown.voxel_nm),
-        "content": [*model.grey, zlib.crc32(sample.tobytes())],
+        "content": [*model.grey, content],
         "model": digest_of(model.variables),
         "training pixel size": model.pixel_nm and list(model.pixel_nm),
         **({"points": zlib.crc32(Path(settings.points).read_bytes())} if settings.points else {}),

@@ -90,7 +90,11 @@ def number_instances(job: Job, tasks: Tasks = in_this_process, name: str = "numb
     if job.threshold is not None:
         highest, nonzero = max(float(a["highest"]) for a in about), sum(int(a["nonzero"]) for a in about)
         dtype = about[0]["highest"].dtype
-        check_scale(dtype, highest, nonzero, math.prod(job.shape), job.volume)
+        try:
+            check_scale(dtype, highest, nonzero, math.prod(job.shape), job.volume)
+        except InputError:
+            shutil.rmtree(job.folder, ignore_errors=True)  # nothing of it can be continued
+            raise
     groups = stitch(list(basins), list(passes), necks_of(job.rules))
     every = Sums(*(np.concatenate(columns) for columns in zip(*sums, strict=True)))
     group = np.concatenate(groups)

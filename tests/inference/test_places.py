@@ -12,7 +12,7 @@ from dualrel_jax.data.datasets.registry import load_dataset
 from dualrel_jax.data.io.points import read_points
 from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.errors import InputError
-from dualrel_jax.inference.places import draw_places
+from dualrel_jax.inference.places import draw_places, last_prediction, note_last_prediction
 from dualrel_jax.suggest import suggest
 
 
@@ -59,3 +59,17 @@ def test_a_training_learns_from_points_alone(volume_files, tmp_path):
     data.label = str(volume_files["train_label"])
     with pytest.raises(InputError, match="points are its labels"):
         load_dataset(data)
+
+
+def test_the_last_prediction_is_known_wherever_it_was_written(tmp_path):
+    run = tmp_path / "run"
+    (run / "prediction").mkdir(parents=True)
+    assert last_prediction(run) == run / "prediction" / "mask_probability.tif"
+    note_last_prediction(run, tmp_path / "elsewhere_probability.zarr")
+    assert last_prediction(run) == tmp_path / "elsewhere_probability.zarr"
+    note_last_prediction(run, run / "prediction" / "mask_probability.zarr")
+    run = run.rename(tmp_path / "moved")
+    assert last_prediction(run) == run / "prediction" / "mask_probability.zarr"
+    note_last_prediction(run, None)
+    with pytest.raises(InputError, match="left out its probability"):
+        last_prediction(run)

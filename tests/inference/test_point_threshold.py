@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from dualrel_jax.data.io.points import Points
+from dualrel_jax.data.io.points import Points, read_points
+from dualrel_jax.errors import InputError
 from dualrel_jax.inference.point_threshold import threshold_of_points
 from dualrel_jax.metrics.segmentation import probability_histogram
 
@@ -64,3 +65,12 @@ def test_random_points_are_counted_too():
     assert low < truth.mean() < high
     assert result.interval[0] < truth.mean() < result.interval[1]
     assert f"{result.threshold:.2f}" in result.describe() and "counting" in result.describe()
+
+
+def test_clicks_in_micrometres_are_not_taken_for_voxels(tmp_path):
+    path = tmp_path / "fiji.csv"
+    path.write_text("z,y,x,class\n1,0.32,0.4,1\n1,0.4,0.5,0\n2,0.1,0.7,1\n")
+    with pytest.raises(InputError, match="micrometres: in Fiji remove the scale"):
+        read_points(path, (5, 160, 192))
+    path.write_text("z,y,x,class\n1,32.4,40.5,1\n1,0.4,0.5,0\n2,0.1,0.7,1\n")
+    assert len(read_points(path, (5, 160, 192)).zyx) == 3

@@ -183,8 +183,13 @@ def numbers_in(volume: Volume) -> list[int]:
     """The last number in the file name of each slice of a folder.
 
     Raises:
-      InputError: a name without a number, or two files with the same one.
+      InputError: a name without a number, two files with the same one, or a single file with several numbers.
     """
+    if len(volume.names) == 1 and len(re.findall(r"\d+", Path(volume.names[0]).stem)) > 1:
+        raise InputError(
+            f"{volume.path}/{volume.names[0]} has several numbers in its name; which is its slice? Rename it to have "
+            "that number alone, as in mask_0042.tif, or give data.labelled_slices."
+        )
     names: dict[int, str] = {}
     for name in volume.names:
         number = number_in(name)

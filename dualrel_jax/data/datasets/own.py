@@ -95,13 +95,17 @@ def _read_labelled(image_path: str, label_path: str, voxel_nm, listed: str, conf
     if listed:
         index = _index_from_list(image, label, listed)
     elif len(label) == len(image):
-        index = {z: z for z in range(len(label)) if _is_labelled(label[z], config.ignore_value)}
-        print(f"{label.path}: {len(index)} of {len(label)} slices are not empty and count as labelled.")
+        index = _index_of_stack(label, config.ignore_value)
     else:
         index = _index_from_names(image, label, "data.labelled_slices")
     rule = _rule(config, label, index)
-    if rule.kind == "binary" and rule.foreground is None:
+    if not any((rule.decode(label[i]) == 1).any() for i in index.values()):
         ignored = config.ignore_value
+        if rule.kind == "grey":
+            raise InputError(
+                f"{label.path} holds no value above 127, which data.label_kind=grey takes for mitochondria; leave "
+                "data.label_kind at binary for masks of 0 and 1."
+            )
         apart = f" apart from the ignored {ignored}; save mitochondria as 1, or" if ignored > 0 else ":"
         raise InputError(
             f"{label.path} holds no labelled slice with a mitochondrion; expected some pixels above 0{apart} check "
@@ -140,6 +144,8 @@ def level_choice(config: ConfigDict) -> Choice:
 def read_test(config: ConfigDict) -> Source:
     """The labelled volume of `data.test_image` and `data.test_label`; empty label slices count as labelled.
 
+    Of labels that are those of the training, empty slices are without a label there and here.
+
     Raises:
       InputError: a path missing, or labels that do not fit the volume.
     """
@@ -150,7 +156,17 @@ def read_test(config: ConfigDict) -> Source:
     label = open_label(config.test_label, image)
     check_shapes(image, label)
     whole = len(label) == len(image)
-    index = {z: z for z in range(len(image))} if whole else _index_from_names(image, label, None)
+    if whole and label.path in split_paths(config.label):
+        index = _index_of_stack(label, config.ignore_value)
+    elif whole:
+        index = {z: z for z in range(len(image))}
+        if empty := sum(not _is_labelled(label[z], config.ignore_value) for z in index):
+            print(
+                f"{label.path}: {empty} of {len(label)} slices are empty and count as without mitochondria; where they "
+                "are not labelled, give a folder with a file for each labelled slice."
+            )
+    else:
+        index = _index_from_names(image, label, None)
     return Source(image, tuple(range(len(image))), label, _rule(config, label, index))
 
 
@@ -210,6 +226,13 @@ def _rule(config: ConfigDict, label: Volume, index: dict[int, int]) -> LabelRule
     slices = (label[i] for i in index.values())
     foreground = check_values(slices, config.label_kind, config.ignore_value, label.path)
     return LabelRule(config.label_kind, config.ignore_value, index, foreground)
+
+
+def _index_of_stack(label: Volume, ignore_value: int) -> dict[int, int]:
+    """z -> label slice, of a stack as long as the image: an empty slice is taken for one without a label."""
+    index = {z: z for z in range(len(label)) if _is_labelled(label[z], ignore_value)}
+    print(f"{label.path}: {len(index)} of {len(label)} slices are not empty and count as labelled.")
+    return index
 
 
 def _is_labelled(native: np.ndarray, ignore_value: int) -> bool:

@@ -76,6 +76,11 @@ class Part:
 
     def native_label_at(self, z: int) -> np.ndarray:
         """Label of slice z, one of `labelled_zs`: uint8 (y, x) in {0, 1, 255 = ignore} at the volume's pixel size."""
+        if z not in self.rule.index:
+            raise InputError(
+                f"Slice {z} of {self.image.path} was trained with a label, and {self.label.path} has none of it now; "
+                "put its label back, or train in a new folder."
+            )
         return self.rule.decode(self.label[self.rule.index[z], *(self.window or ())])
 
     def whole_label_at(self, z: int) -> np.ndarray:

@@ -81,6 +81,7 @@ def read_points(path: str | Path, shape: tuple[int, int, int]) -> Points:
     path = Path(path)
     rows = _nml_rows(path) if path.suffix.lower() == ".nml" else _csv_rows(path)
     kept = [(where, row) for where, row in rows if row["class"]]
+    _check_scale(path, kept, shape)
     zyx = np.array([_voxel(row, where, shape) for where, row in kept]).reshape(-1, 3)
     classes = np.array([_class(row["class"], where) for where, row in kept], bool)
     drawn = {row.get("drawn", "") for _, row in kept}
@@ -113,6 +114,7 @@ def draw_discs(points: Points, z: int, shape_yx: tuple[int, int], radius_px: flo
 
 
 Row = Mapping[str, str]
+_CORNER = 0.05  # of a slice's sides: points of a whole slice reach beyond
 
 
 def _csv_rows(path: Path) -> list[tuple[str, Row]]:
@@ -164,6 +166,20 @@ def _nml_rows(path: Path) -> list[tuple[str, Row]]:
             place = {axis: node.get(axis, "") for axis in "zyx"}
             rows.append((f"{path}, node {node.get('id')}", {**place, "class": tree.get("name", "")}))
     return rows
+
+
+def _check_scale(path: Path, rows: Sequence[tuple[str, Row]], shape: Sequence[int]) -> None:
+    """InputError for places in micrometres: fractions that all lie in one corner of the slices."""
+    try:
+        yx = np.array([[float(row["y"]), float(row["x"])] for _, row in rows])
+    except ValueError:
+        return  # `_voxel` says which
+    if len(yx) > 2 and (yx != np.rint(yx)).any() and (yx.max(axis=0) < _CORNER * np.array(shape[1:])).all():
+        raise InputError(
+            f"{path}: all points lie within y {yx[:, 0].max():g} and x {yx[:, 1].max():g} of slices of "
+            f"{format_shape(shape[1:])} pixels, in fractions; expected voxels, and these seem micrometres: in Fiji "
+            "remove the scale first (Analyze > Set Scale) and measure again."
+        )
 
 
 def _voxel(row: Row, where: str, shape: Sequence[int]) -> tuple[int, ...]:
