@@ -27,6 +27,7 @@ from dualrel_jax.inference.slice_predictor import Predictor
 from dualrel_jax.inference.threshold import UNCALIBRATED
 from dualrel_jax.inference.unsure_parts import NONE, margin_of
 from dualrel_jax.inference.z_smoothing import knows_z
+from dualrel_jax.training.workdir import path_of_training
 from dualrel_jax.utils.jsonl import read_json
 from dualrel_jax.utils.ranges import evenly_spaced
 
@@ -156,7 +157,8 @@ def _learned_from(run: Run) -> list[Appearance]:
     record = read_json(path, {}, advice)
     if "labelled_volumes" in record:
         try:
-            return [Appearance.from_json(seen) for seen in record["labelled_volumes"]]
+            seen = [Appearance.from_json(volume) for volume in record["labelled_volumes"]]
+            return [dataclasses.replace(one, path=path_of_training(one.path, record.get("folder"))) for one in seen]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise InputError(f"{path} has labelled_volumes that cannot be used ({error!r}); {advice}.") from error
     try:

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 from dualrel_jax import config as config_lib
 from dualrel_jax.data.datasets.appearance import Appearance, appearances
+from dualrel_jax.data.datasets.own import split_paths
 from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.data.datasets.registry import Dataset, Part, load_dataset
 from dualrel_jax.errors import InputError
@@ -22,6 +23,7 @@ from dualrel_jax.methods import create_method
 from dualrel_jax.methods.base import Method, Variables
 from dualrel_jax.training.state import abstract_state
 from dualrel_jax.training.weights_file import FILE_NAMES, named, read_file, unflatten
+from dualrel_jax.training.workdir import path_of_training
 from dualrel_jax.utils import sharding as sharding_lib
 from dualrel_jax.utils.atomic import write_text
 from dualrel_jax.utils.jsonl import read_json
@@ -115,12 +117,22 @@ def load_run(workdir: str | Path, config: ConfigDict | None = None) -> Run:
     different = config_lib.difference(own, config)
     if different:
         raise InputError(f"{workdir} was trained with another config ({different}); leave that field as it was.")
+    config = _with_paths_of_training(config, own, read_json(workdir / "run.json", {}, _COPY_RUN).get("folder"))
     method = create_method(config)
     mesh = sharding_lib.available_mesh(config.train.devices)
     step, variables = _load_variables(workdir, config)
     pixel_nm = _training_pixel(workdir / "run.json")
     predictor = Predictor(method, config, mesh)
     return Run(workdir, config, method, predictor, variables, step, pixel_nm)
+
+
+def _with_paths_of_training(config: ConfigDict, own: ConfigDict, folder: str | None) -> ConfigDict:
+    """`config` whose files are those of the training, whatever folder this is; what was named anew stays."""
+    config = config.copy_and_resolve_references().unlock()
+    for key in ("image", "label", "unlabelled", "test_image", "test_label", "points"):
+        if config.data[key] and config.data[key] == own.data[key]:
+            config.data[key] = ",".join(path_of_training(path, folder) for path in split_paths(config.data[key]))
+    return config.lock()
 
 
 def _load_variables(workdir: Path, config: ConfigDict) -> tuple[int, Variables]:
@@ -138,17 +150,17 @@ def _load_variables(workdir: Path, config: ConfigDict) -> tuple[int, Variables]:
     return step, jax.tree.map(jnp.asarray, unflatten(weights))
 
 
+_COPY_RUN = "copy it from where the run was trained, or repeat the training command, which writes it again"
 _COPY = "copy the whole folder from where it was exported"
 
 
 def _training_pixel(path: Path) -> tuple[float, float] | None:
     """Pixel size (y, x) in nm of a training, from its run.json; None where it was not known."""
-    advice = "copy it from where the run was trained, or repeat the training command, which writes it again"
-    pixel_nm = read_json(path, {"pixel_nm": (list, type(None))}, advice)["pixel_nm"]
+    pixel_nm = read_json(path, {"pixel_nm": (list, type(None))}, _COPY_RUN)["pixel_nm"]
     if pixel_nm is None:
         return None
     if len(pixel_nm) != 2 or not all(isinstance(size, int | float) and size > 0 for size in pixel_nm):
-        raise InputError(f"{path} has pixel_nm = {pixel_nm}; expected two lengths above 0 (y, x): {advice}.")
+        raise InputError(f"{path} has pixel_nm = {pixel_nm}; expected two lengths above 0 (y, x): {_COPY_RUN}.")
     return tuple(pixel_nm)
 
 

@@ -5,6 +5,7 @@ import dataclasses
 import importlib.metadata
 import json
 import platform
+import re
 import subprocess
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from dualrel_jax import config as config_lib
 from dualrel_jax.data.datasets.appearance import appearances
 from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.data.datasets.registry import Dataset
+from dualrel_jax.data.io.remote import is_remote
 from dualrel_jax.errors import InputError
 from dualrel_jax.utils import sharding
 from dualrel_jax.utils.atomic import write_text
@@ -43,8 +45,9 @@ def describe_run(
 ) -> None:
     """Writes partition.json and run.json on the first host.
 
-    run.json: pixel size, versions, devices, revision, what the volumes look like whose labels are learned from, and
-    `init`, where the first weights are from, which a continued training keeps.
+    run.json: pixel size, versions, devices, revision, the folder that relative paths of the config begin in, what the
+    volumes look like whose labels are learned from, and `init`, where the first weights are from, which a continued
+    training keeps.
 
     InputError if the run was started on other slices.
     """
@@ -63,11 +66,23 @@ def describe_run(
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in _PACKAGES},
         "git_revision": _git_revision(),
+        "folder": str(Path.cwd()),
         "labelled_volumes": [dataclasses.asdict(seen) for seen in appearances(dataset, partition)],
     }
     init = init or _earlier_init(workdir / "run.json")
     description |= {"init": init} if init else {}
     write_text(workdir / "run.json", json.dumps(without_nan(description), indent=2) + "\n")
+
+
+def path_of_training(path: str, folder: str | None) -> str:
+    """A path of the config, which a training began in `folder`, as another folder sees it.
+
+    One that does not exist there any more, as after a move, stays as it is.
+    """
+    if not folder or is_remote(path) or Path(folder) == Path.cwd():
+        return path
+    file = Path(folder) / re.split(r"[\[:]", path)[0]  # without a box or the name of an array inside
+    return str(Path(folder) / path) if file.exists() else path
 
 
 def _earlier_init(path: Path) -> dict | None:

@@ -1,10 +1,13 @@
 """What is compiled once for a run."""
 
+import shutil
 import types
 
 import jax
 import numpy as np
 
+from dualrel_jax.data.io.volume import open_volume
+from dualrel_jax.inference.choice import is_known
 from dualrel_jax.inference.run import Run, load_run
 from dualrel_jax.inference.weights import read_weights
 from dualrel_jax.train import train
@@ -47,3 +50,30 @@ def test_a_run_of_more_devices_than_there_are_is_used_on_all_of_them(small_confi
         assert found.devices() == set(alone)
         np.testing.assert_array_equal(found, expected)
     assert read_weights(tmp_path)[1]["step"] == 2
+
+
+def test_files_of_the_training_are_those_of_its_folder(small_config, volume_files, tmp_path, monkeypatch):
+    """Another project's file of the same name is another volume; from elsewhere the training's own file is known."""
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    for folder, name in ((ours, "train"), (theirs, "test")):
+        folder.mkdir()
+        for kind in ("image", "label"):
+            shutil.copy(volume_files[f"{name}_{kind}"], folder / f"{kind}.tif")
+    monkeypatch.chdir(ours)
+    config = small_config("supervised")
+    config.data.update({"image": "image.tif", "label": "label.tif", "test_image": "", "test_label": ""})
+    config.data.update({"voxel_nm": "30,8,8"})
+    config.train.update({"steps": 2, "eval_every_steps": 2})
+    train(config, "run")
+    monkeypatch.chdir(theirs)
+    run = load_run(ours / "run")
+    assert (run.config.data.image, run.config.data.label) == (str(ours / "image.tif"), str(ours / "label.tif"))
+    foreign, own = (
+        is_known(run, [open_volume(path, (50.0, 4.0, 4.0))])[0] for path in ("image.tif", ours / "image.tif")
+    )
+    assert own and not foreign
+    typed = run.config.copy_and_resolve_references().unlock()
+    typed.data.update(
+        {"image": "image.tif", "label": "label.tif", "test_image": "image.tif", "test_label": "label.tif"}
+    )
+    assert load_run(ours / "run", typed).config.data.test_image == "image.tif"  # named here, for evaluate
