@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,7 +91,7 @@ class Run:
             return threshold.UNCALIBRATED
         print(threshold.explain(calibrated))
         value = calibrated or threshold.UNCALIBRATED
-        if sharding_lib.is_first_host():
+        if sharding_lib.is_first_host() and os.access(self.workdir, os.W_OK):  # a shared run may be read-only
             write_text(path, json.dumps({"threshold": value, "of": of}) + "\n")
         return value
 

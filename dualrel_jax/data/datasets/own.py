@@ -95,6 +95,7 @@ def _read_labelled(image_path: str, label_path: str, voxel_nm, listed: str, conf
     if listed:
         index = _index_from_list(image, label, listed)
     elif len(label) == len(image):
+        _check_numbering(image, label)
         index = _index_of_stack(label, config.ignore_value)
     else:
         index = _index_from_names(image, label, "data.labelled_slices")
@@ -226,6 +227,20 @@ def _rule(config: ConfigDict, label: Volume, index: dict[int, int]) -> LabelRule
     slices = (label[i] for i in index.values())
     foreground = check_values(slices, config.label_kind, config.ignore_value, label.path)
     return LabelRule(config.label_kind, config.ignore_value, index, foreground)
+
+
+def _check_numbering(image: Volume, label: Volume) -> None:
+    """InputError where files of images and as many of labels, taken in order, have numbers that do not go together."""
+    numbers = [[number_in(name) for name in volume.names] for volume in (image, label)]
+    if any(not column or None in column or len(set(column)) < len(column) for column in numbers):
+        return
+    apart = [b - a for a, b in zip(*numbers, strict=True)]
+    if len(set(apart)) > 1 or abs(apart[0]) > 1:  # one may count from 0, the other from 1
+        place = next((i for i, step in enumerate(apart) if step not in (apart[0], 0)), 0) if apart[0] == 0 else 0
+        raise InputError(
+            f"{label.path} and {image.path} have as many files, but {label.names[place]} would be the label of "
+            f"{image.names[place]}; expected files with the same numbers: rename them, or give data.labelled_slices."
+        )
 
 
 def _index_of_stack(label: Volume, ignore_value: int) -> dict[int, int]:

@@ -452,39 +452,3 @@ def test_an_empty_volume_without_labels_is_refused(own, tmp_path):
     tifffile.imwrite(tmp_path / "empty.tif", np.zeros((5, 40, 48), np.uint8), photometric="minisblack")
     with pytest.raises(InputError, match="empty.tif holds nothing but 0 in the places looked at"):
         load_dataset(own(MASK, unlabelled=str(tmp_path / "empty.tif")))
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Labels that would be misread in silence
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def test_a_stack_that_trained_is_tested_on_its_labelled_slices_alone(own, capsys):
-    some = np.zeros_like(MASK)
-    some[[3, 8]] = MASK[[3, 8]]
-    config = own(some)
-    config.test_image, config.test_label = config.image, config.label
-    (test,) = load_dataset(config).test
-    assert test.labelled_zs == (3, 8)
-
-
-@pytest.mark.parametrize(
-    ("kind", "said"), [("grey", "no value above 127.*leave data.label_kind at binary"), ("instances", "no labelled")]
-)
-def test_labels_without_a_mitochondrion_train_nothing(own, kind, said):
-    empty = {f"m{z}.png": (MASK[z] if kind == "grey" else 0 * MASK[z]).astype(np.uint8) for z in (5, 7)}
-    with pytest.raises(InputError, match=said):
-        load_dataset(own(empty, label_kind=kind))
-
-
-@pytest.mark.parametrize("name", ["slice_0008_v2.png", "slice0002_8bit.png", "0007-mask-1.png"])
-def test_several_numbers_in_the_name_of_the_one_label_are_not_guessed(own, name):
-    with pytest.raises(InputError, match=f"{name} has several numbers.*data.labelled_slices"):
-        load_dataset(own({name: MASK[7]}))
-    assert load_dataset(own({name: MASK[7]}, labelled_slices="7")).train[0].labelled_zs == (7,)
-
-
-def test_a_label_that_was_removed_after_a_training_is_named(own):
-    (part,) = load_dataset(own({"m5.png": MASK[5], "m7.png": MASK[7]})).train
-    with pytest.raises(InputError, match="Slice 6 of .* was trained with a label"):
-        part.label_at(6)

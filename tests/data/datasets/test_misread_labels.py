@@ -1,0 +1,61 @@
+"""Labels that would be misread in silence are refused, or read as they are meant."""
+
+import numpy as np
+import pytest
+from tiny import volume, write_slices
+
+from dualrel_jax.data.datasets.registry import load_dataset
+from dualrel_jax.errors import InputError
+
+MASK = volume(24)[1].astype(np.uint8)
+
+
+def test_a_stack_that_trained_is_tested_on_its_labelled_slices_alone(own, capsys):
+    some = np.zeros_like(MASK)
+    some[[3, 8]] = MASK[[3, 8]]
+    config = own(some)
+    config.test_image, config.test_label = config.image, config.label
+    (test,) = load_dataset(config).test
+    assert test.labelled_zs == (3, 8)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("grey", "no value above 127.*leave data.label_kind at binary"), ("instances", "no labelled")]
+)
+def test_labels_without_a_mitochondrion_train_nothing(own, kind, said):
+    empty = {f"m{z}.png": (MASK[z] if kind == "grey" else 0 * MASK[z]).astype(np.uint8) for z in (5, 7)}
+    with pytest.raises(InputError, match=said):
+        load_dataset(own(empty, label_kind=kind))
+
+
+@pytest.mark.parametrize("name", ["slice_0008_v2.png", "slice0002_8bit.png", "0007-mask-1.png"])
+def test_several_numbers_in_the_name_of_the_one_label_are_not_guessed(own, name):
+    with pytest.raises(InputError, match=f"{name} has several numbers.*data.labelled_slices"):
+        load_dataset(own({name: MASK[7]}))
+    assert load_dataset(own({name: MASK[7]}, labelled_slices="7")).train[0].labelled_zs == (7,)
+
+
+def test_a_label_that_was_removed_after_a_training_is_named(own):
+    (part,) = load_dataset(own({"m5.png": MASK[5], "m7.png": MASK[7]})).train
+    with pytest.raises(InputError, match="Slice 6 of .* was trained with a label"):
+        part.label_at(6)
+
+
+@pytest.mark.parametrize(
+    ("masks", "said"),
+    [
+        ([*range(7), *range(8, 11), 11, 12], "7.png would be the label of|8.png would be the label of"),
+        (range(3, 15), "3.png would be the label of 00.png"),
+        (range(1, 13), None),  # counted from 1
+        (range(12), None),
+    ],
+)
+def test_files_of_labels_go_by_their_numbers(own, tmp_path, masks, said):
+    write_slices(tmp_path / "slices", volume(12)[0], [f"{z:02d}.png" for z in range(12)])
+    config = own({f"{number}.png": MASK[z] for z, number in enumerate(masks)})
+    config.image = str(tmp_path / "slices")
+    if said is None:
+        assert len(load_dataset(config).train[0].rule.index) == 12
+    else:
+        with pytest.raises(InputError, match=said):
+            load_dataset(config)
