@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
-from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 from tifffile import PHOTOMETRIC
 
 from dualrel_jax.data.io.readers.base import as_grey
@@ -145,13 +145,29 @@ def is_inverted(page: tifffile.TiffPage) -> bool:
     return page.photometric == PHOTOMETRIC.MINISWHITE and not by_tifffile
 
 
+_TURN_BACK = {  # orientation that a TIFF states -> from what is displayed to what is stored
+    2: lambda values: values[:, ::-1],
+    3: lambda values: values[::-1, ::-1],
+    4: lambda values: values[::-1],
+    5: lambda values: values.swapaxes(0, 1),
+    6: np.rot90,
+    7: lambda values: values[::-1, ::-1].swapaxes(0, 1),
+    8: lambda values: np.rot90(values, -1),
+}
+
+
 def _decode_by_pillow(path: Path, page: tifffile.TiffPage) -> np.ndarray:
     """Values as they are stored, in the type that the file states; colours `y x c`."""
     with any_size(), Image.open(path) as image:
         image.seek(page.index)
         options = image.tile[0][3]
         stored_as = str(options[0] if isinstance(options, tuple) else options)
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         values = np.asarray(image)
+        if (
+            image.getexif().get(ExifTags.Base.Orientation, 1) != orientation
+        ):  # Pillow has turned it; no other reader does
+            values = _TURN_BACK[orientation](values)
     keyframe = page.keyframe
     if values.ndim == 2 and "I" in stored_as.partition(";")[2]:  # Pillow has inverted 1 and 8 bit, and no others
         values = ~values if values.dtype.kind in "bu" else values

@@ -121,3 +121,12 @@ def test_the_limit_of_pillow_is_lifted_for_our_own_reads_only(tmp_path, monkeypa
         raise ValueError
     with pytest.raises(Image.DecompressionBombError):
         Image.open(tmp_path / "png/0.png")
+
+
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pixels_are_as_they_are_stored_whatever_orientation_is_stated(tmp_path, compression, orientation):
+    path = tmp_path / "turned.tif"
+    first, *others = map(Image.fromarray, EM)
+    first.save(path, save_all=True, append_images=others, compression=compression, tiffinfo={274: orientation})
+    np.testing.assert_array_equal(read(path), EM)
