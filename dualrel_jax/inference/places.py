@@ -1,5 +1,6 @@
 """Places of a predicted volume for a person to classify: drawn by chance among pixels of each level of probability."""
 
+import contextlib
 import json
 import math
 import shlex
@@ -81,7 +82,8 @@ def note_last_prediction(workdir: Path, probability: Path | RemotePath | None) -
     place = None if probability is None else absolute_path(str(probability))
     if place and not is_remote(place) and Path(place).is_relative_to(workdir.resolve()):
         place = str(Path(place).relative_to(workdir.resolve()))  # a run may be moved
-    write_text(workdir / "prediction" / "last.json", json.dumps({"probability": place}) + "\n")
+    with contextlib.suppress(OSError):  # a shared run may be read-only
+        write_text(workdir / "prediction" / "last.json", json.dumps({"probability": place}) + "\n")
 
 
 def last_prediction(workdir: Path) -> Path | str:

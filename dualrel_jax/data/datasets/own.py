@@ -236,7 +236,7 @@ def _check_numbering(image: Volume, label: Volume) -> None:
         return
     apart = [b - a for a, b in zip(*numbers, strict=True)]
     if len(set(apart)) > 1 or abs(apart[0]) > 1:  # one may count from 0, the other from 1
-        place = next((i for i, step in enumerate(apart) if step not in (apart[0], 0)), 0) if apart[0] == 0 else 0
+        place = next(i for i, step in enumerate(apart) if step)
         raise InputError(
             f"{label.path} and {image.path} have as many files, but {label.names[place]} would be the label of "
             f"{image.names[place]}; expected files with the same numbers: rename them, or give data.labelled_slices."
