@@ -315,6 +315,15 @@ def test_smoothing_holds_no_more_slices_than_it_needs():
         np.testing.assert_allclose(section, z / 40, atol=1e-4)
 
 
+def test_halves_are_averaged_as_floats_are():
+    values = np.linspace(0, 1, 12).reshape(3, 2, 2)
+    means = [
+        list(z_smoothing.smoothed(iter(values.astype(dtype)), range(3), range(3), 1.0))
+        for dtype in (np.float16, np.float32)
+    ]
+    np.testing.assert_allclose(*means, atol=1e-3)
+
+
 def test_a_missing_slice_stays_empty_and_takes_nothing_from_its_neighbours():
     there = np.full((2, 2), 0.8, np.float32)
     sections = [there, there, None, there, there]

@@ -140,7 +140,7 @@ def test_a_volume_in_a_store_is_segmented_into_the_store(predict, s3, pyramid, t
         assert remote_volume.voxel_nm == local_volume.voxel_nm and remote_volume.origin_nm == local_volume.origin_nm
     assert str(paths["mask"]) == "s3://bucket/out/mask.zarr"
     side = tmp_path / "run/prediction"
-    assert {path.name for path in side.iterdir()} == {"mask.json", "mask.png"}
+    assert {path.name for path in side.iterdir()} == {"last.json", "mask.json", "mask.png"}
     record = (side / "mask.json").read_text()
     assert json.loads(record)["volume"] == "s3://bucket/em.zarr:1"
     assert "hidden-key" not in record + capsys.readouterr().out

@@ -51,7 +51,14 @@ def smoothed(
     for z in wanted:
         while not held or held[-1][0] < min(z + radius, given[-1]):
             at, probability = next(coming)
-            held.append((at, None if probability is None else np.rint(probability * _FULL).astype(np.uint16)))
+            held.append(
+                (
+                    at,
+                    None
+                    if probability is None
+                    else np.rint(np.multiply(probability, _FULL, dtype=np.float32)).astype(np.uint16),
+                )
+            )
         near = {at: probability for at, probability in held if probability is not None and abs(at - z) <= radius}
         if z not in near:
             yield None
