@@ -90,7 +90,9 @@ def domain_scores(file):
     return texts
 
 
-@pytest.mark.parametrize(("page", "count"), [("README.md", 1), ("results/README.md", 3), ("results/seeds_and_labels.md", 5)])
+@pytest.mark.parametrize(
+    ("page", "count"), [("README.md", 1), ("results/README.md", 3), ("results/seeds_and_labels.md", 5)]
+)
 def test_numbers_of_domain_tables_equal_their_files(page, count):
     text = (ROOT / page).read_text()
     tables = re.findall(r"<!-- domains: (\S+) (\S+) (\S+) -->\n\n((?:\|[^\n]*\n)+)", text)

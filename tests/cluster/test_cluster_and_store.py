@@ -49,7 +49,7 @@ def test_predict_and_instances_from_a_store_to_a_store(untrained_run, tissue, tm
         assert sum(path.stat().st_size for path in temporary) < 1000, temporary  # locks of Dask
         written = {path for path in run.rglob("*") if path.is_file()} - before
         assert {path.name for path in written} == {
-            *(f"mask.{kind}" for kind in ("json", "png")),
+            *("last.json", *(f"mask.{kind}" for kind in ("json", "png"))),
             *(f"cells.{kind}" for kind in ("csv", "json", "png")),
         }
         assert "hidden-key" not in printed + "".join(path.read_text(errors="replace") for path in written)
