@@ -59,3 +59,19 @@ def test_files_of_labels_go_by_their_numbers(own, tmp_path, masks, said):
     else:
         with pytest.raises(InputError, match=said):
             load_dataset(config)
+
+
+@pytest.mark.parametrize(
+    ("values", "advice"),
+    [
+        ((0, 1, 255), "data.ignore_value=255 if 255 marks pixels that are not labelled"),
+        ((0, 255, 128), "data.ignore_value=128 if 128 marks"),
+        ((0, 1, 2), "data.ignore_value=0 if these are classes as in ilastik"),
+        ((0, 5, 7), "data.ignore_value=7 if 7 marks"),
+    ],
+)
+def test_the_first_advice_for_three_values_is_the_likely_one(own, values, advice):
+    labels = np.array(values, np.uint8)[MASK.astype(int)]
+    labels[:, 0, 0] = values[2]
+    with pytest.raises(InputError, match=f"set {advice}"):
+        load_dataset(own(labels))
