@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 from dualrel_jax import config as config_lib
 from dualrel_jax.data.checks.volume import check_prediction_input
-from dualrel_jax.data.datasets.own import parse_voxel, split_paths
+from dualrel_jax.data.datasets.own import named_files, parse_voxel, split_paths
 from dualrel_jax.data.io.pyramid import Choice as LevelChoice
 from dualrel_jax.data.io.remote import RemotePath, as_place
 from dualrel_jax.data.io.volume import Volume, open_volume
@@ -54,9 +54,7 @@ def predict(workdir: str | Path, config: ConfigDict | None = None, cluster: str 
         output = output.with_side(Path(workdir) / "prediction")
     if cluster:
         check_tasks(config.predict, output)
-    trained_on = (config.data[key] for key in ("image", "label", "unlabelled", "test_image", "test_label"))
-    inputs = [config.predict.input, *(path for paths in trained_on for path in split_paths(paths))]
-    check_output_paths(output, inputs, config.predict)
+    check_output_paths(output, [config.predict.input, *named_files(config.data)], config.predict)
     with sole_writer(output, config.predict), open_cluster(cluster) as tasks:
         return _predict(load_run(workdir, config), output, tasks if cluster else None)
 

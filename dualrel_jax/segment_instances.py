@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dualrel_jax.data.datasets.labels import check_values
-from dualrel_jax.data.datasets.own import parse_voxel, split_paths
+from dualrel_jax.data.datasets.own import named_files, parse_voxel
 from dualrel_jax.data.io.output_lock import output_writer
 from dualrel_jax.data.io.outputs import check_output
 from dualrel_jax.data.io.remote import RemotePath, absolute_path, as_place, beside, is_remote
@@ -91,7 +91,7 @@ def _segment_instances(workdir: Path, config: ConfigDict, output: Path, tasks: T
     probability = _open_probability(workdir, config)
     source = absolute_path(probability.path)
     check_output(output, "instances.output", "input", source)
-    _check_output(output, probability.path, settings.image, settings.label, *_of_training(config))
+    _check_output(output, probability.path, settings.image, settings.label, *named_files(config.get("data", {})))
     image = _open_image(workdir, probability, settings)
     truth = _open_truth(probability, settings) if settings.label else None
     threshold = settings.threshold or _threshold_of_mask(workdir, probability.path)
@@ -278,13 +278,6 @@ def _open_truth(probability: Volume, settings: ConfigDict) -> Volume:
                 "and save what is no instance as 0."
             )
     return label
-
-
-def _of_training(config: ConfigDict) -> list[str]:
-    """The files of the training, and points that a person has classified."""
-    data = config.get("data", {})
-    keys = ("image", "label", "unlabelled", "test_image", "test_label", "points")
-    return [path for key in keys for path in split_paths(data.get(key, ""))]
 
 
 def _check_output(output: Path, *inputs: str) -> None:

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from dualrel_jax import config as config_lib
 from dualrel_jax.data.datasets.appearance import Appearance, appearances
-from dualrel_jax.data.datasets.own import split_paths
+from dualrel_jax.data.datasets.own import FILES, split_paths
 from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.data.datasets.registry import Dataset, Part, load_dataset
 from dualrel_jax.errors import InputError
@@ -130,7 +130,7 @@ def load_run(workdir: str | Path, config: ConfigDict | None = None) -> Run:
 def _with_paths_of_training(config: ConfigDict, own: ConfigDict, folder: str | None) -> ConfigDict:
     """`config` whose files are those of the training, whatever folder this is; what was named anew stays."""
     config = config.copy_and_resolve_references().unlock()
-    for key in ("image", "label", "unlabelled", "test_image", "test_label", "points"):
+    for key in FILES:
         if config.data[key] and config.data[key] == own.data[key]:
             config.data[key] = ",".join(path_of_training(path, folder) for path in split_paths(config.data[key]))
     return config.lock()

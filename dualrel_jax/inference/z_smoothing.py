@@ -47,24 +47,24 @@ def smoothed(
     """
     radius = reach(sigma)
     coming = zip(given, slices, strict=True)
-    held: deque[tuple[int, ProbabilitySlice]] = deque(maxlen=2 * radius + 1)
+    held: deque[tuple[int, np.ndarray | None]] = deque(maxlen=2 * radius + 1)
     for z in wanted:
         while not held or held[-1][0] < min(z + radius, given[-1]):
             at, probability = next(coming)
-            held.append(
-                (
-                    at,
-                    None
-                    if probability is None
-                    else np.rint(np.multiply(probability, _FULL, dtype=np.float32)).astype(np.uint16),
-                )
-            )
+            held.append((at, _as_held(probability)))
         near = {at: probability for at, probability in held if probability is not None and abs(at - z) <= radius}
         if z not in near:
             yield None
             continue
         weights = np.array([math.exp(-0.5 * ((at - z) / sigma) ** 2) for at in near])
         yield _weighted_sum(list(near.values()), weights / (weights.sum() * _FULL))
+
+
+def _as_held(probability: ProbabilitySlice) -> np.ndarray | None:
+    """0..1 -> uint16, `_FULL` means 1; None stays None."""
+    if probability is None:
+        return None
+    return np.rint(np.multiply(probability, _FULL, dtype=np.float32)).astype(np.uint16)
 
 
 def _weighted_sum(slices: list[np.ndarray], weights: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -176,6 +177,14 @@ def open_label(path: str, image: Volume, listed: str = "", verbose: bool = True,
     counts = (len(image), listed.count(",") + 1)
     shapes = [(count, *image.shape[1:]) for count in counts]
     return open_volume(path, verbose=verbose, expected=shapes, choice=choice)
+
+
+FILES = ("image", "label", "unlabelled", "test_image", "test_label", "points")  # fields of `config.data` with paths
+
+
+def named_files(data: Mapping[str, str]) -> list[str]:
+    """The paths of all files that `config.data` names."""
+    return [path for key in FILES for path in split_paths(data.get(key, ""))]
 
 
 def split_paths(text: str) -> list[str]:

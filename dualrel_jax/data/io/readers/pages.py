@@ -164,10 +164,9 @@ def _decode_by_pillow(path: Path, page: tifffile.TiffPage) -> np.ndarray:
         stored_as = str(options[0] if isinstance(options, tuple) else options)
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         values = np.asarray(image)
-        if (
-            image.getexif().get(ExifTags.Base.Orientation, 1) != orientation
-        ):  # Pillow has turned it; no other reader does
-            values = _TURN_BACK[orientation](values)
+        is_turned = image.getexif().get(ExifTags.Base.Orientation, 1) != orientation
+    if is_turned:  # by Pillow; no other reader does it
+        values = _TURN_BACK[orientation](values)
     keyframe = page.keyframe
     if values.ndim == 2 and "I" in stored_as.partition(";")[2]:  # Pillow has inverted 1 and 8 bit, and no others
         values = ~values if values.dtype.kind in "bu" else values
