@@ -7,9 +7,12 @@ import json
 import platform
 import re
 import subprocess
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from dualrel_jax import config as config_lib
@@ -46,10 +49,10 @@ def describe_run(
     """Writes partition.json and run.json on the first host.
 
     run.json: pixel size, versions, devices, revision, the folder that relative paths of the config begin in, what the
-    volumes look like whose labels are learned from, and `init`, where the first weights are from, which a continued
-    training keeps.
+    volumes look like whose labels are learned from, checksums of these labels, and `init`, where the first weights are
+    from, which a continued training keeps.
 
-    InputError if the run was started on other slices.
+    InputError if the run was started on other slices or other labels of them.
     """
     path = workdir / "partition.json"
     if path.exists() and (different := Partition.load(path).difference(partition)):
@@ -57,6 +60,8 @@ def describe_run(
             f"{workdir} holds a run on other slices ({different}); choose another --workdir to train on these, or "
             f"--config.data.partition_file={path} to continue on those."
         )
+    checksums = label_checksums(dataset, partition)
+    _check_labels(workdir, checksums, dataset)
     if not sharding.is_first_host():
         return
     partition.save(path)
@@ -68,10 +73,41 @@ def describe_run(
         "git_revision": _git_revision(),
         "folder": str(Path.cwd()),
         "labelled_volumes": [dataclasses.asdict(seen) for seen in appearances(dataset, partition)],
+        "label_checksums": checksums,
     }
     init = init or _earlier_init(workdir / "run.json")
     description |= {"init": init} if init else {}
     write_text(workdir / "run.json", json.dumps(without_nan(description), indent=2) + "\n")
+
+
+def label_checksums(dataset: Dataset, partition: Partition) -> dict[str, dict[str, int]]:
+    """CRC-32 of each label that is learned from, as 0, 1 and 255: {name of the part: {z: checksum}}."""
+    parts, checksums = {part.name: part for part in dataset.train}, {}
+    for name, z in partition.labelled:
+        checksums.setdefault(name, {})[str(z)] = zlib.crc32(np.ascontiguousarray(parts[name].native_label_at(z)))
+    return checksums
+
+
+def _check_labels(workdir: Path, checksums: Mapping[str, Mapping[str, int]], dataset: Dataset) -> None:
+    """InputError if labels differ from those that the run in `workdir` began with; older runs do not say."""
+    path = workdir / "run.json"
+    if not path.exists():
+        return
+    earlier = read_json(path, {}, "delete it; the training writes it again").get("label_checksums", {})
+    labels = {part.name: part.label for part in dataset.train}
+    for name, of_slices in checksums.items():
+        changed = [z for z, checksum in of_slices.items() if earlier.get(name, {}).get(z, checksum) != checksum]
+        if changed:
+            raise InputError(
+                f"{workdir} holds a run that began with other labels ({labels[name].path}: {_slices(changed)} changed "
+                f"since); train in a new folder to learn from these, faster with --init {workdir}, or put the earlier "
+                "labels back to continue."
+            )
+
+
+def _slices(zs: list[str]) -> str:
+    few = ", ".join(zs[:5]) + (f" and {len(zs) - 5} more" if len(zs) > 5 else "")
+    return f"slice {few}" if len(zs) == 1 else f"slices {few}"
 
 
 def path_of_training(path: str, folder: str | None) -> str:
