@@ -76,7 +76,8 @@ def read_points(path: str | Path, shape: tuple[int, int, int]) -> Points:
     """The classified points of a volume of `shape` (z y x); those whose class is left empty are left out.
 
     Raises:
-        InputError: no such file, another format, an unknown class, a point outside the volume, or a class without one.
+        InputError: no such file, another format, an unknown class, a point outside the volume, one voxel of both
+            classes, or a class without a point.
     """
     path = Path(path)
     rows = _nml_rows(path) if path.suffix.lower() == ".nml" else _csv_rows(path)
@@ -84,6 +85,7 @@ def read_points(path: str | Path, shape: tuple[int, int, int]) -> Points:
     _check_scale(path, kept, shape)
     zyx = np.array([_voxel(row, where, shape) for where, row in kept]).reshape(-1, 3)
     classes = np.array([_class(row["class"], where) for where, row in kept], bool)
+    _check_contradictions(zyx, classes, [where for where, _ in kept])
     drawn = {row.get("drawn", "") for _, row in kept}
     drawn = drawn.pop() if len(drawn) == 1 and drawn <= set(DRAWN) else ""
     points = Points(str(path), zyx, classes, drawn, len(rows) - len(kept))
@@ -101,15 +103,27 @@ def table_of_places(zyx: np.ndarray, drawn: str) -> str:
 
 
 def draw_discs(points: Points, z: int, shape_yx: tuple[int, int], radius_px: float, ignore: int) -> np.ndarray:
-    """Slice z of the labels, y x uint8: a disc at each point, 1 or 0, and `ignore` elsewhere."""
-    label = np.full(shape_yx, ignore, np.uint8)
+    """Slice z of the labels, y x uint8: a disc at each point, 1 or 0, and `ignore` elsewhere.
+
+    Where discs of both classes overlap, the nearer point counts, and `ignore` halfway.
+    """
+    here = points.zyx[:, 0] == z
     reach = int(radius_px)
     dy, dx = np.mgrid[-reach : reach + 1, -reach : reach + 1]
-    dy, dx = (offsets[dy**2 + dx**2 <= radius_px**2] for offsets in (dy, dx))
-    for (at_z, y, x), is_mitochondrion in zip(points.zyx, points.is_mitochondrion, strict=True):
-        inside = (0 <= y + dy) & (y + dy < shape_yx[0]) & (0 <= x + dx) & (x + dx < shape_yx[1])
-        if at_z == z:
-            label[(y + dy)[inside], (x + dx)[inside]] = is_mitochondrion
+    inside = dy**2 + dx**2 <= radius_px**2
+    offsets = np.stack([dy[inside], dx[inside]])
+    y, x = points.zyx[here, 1:, None].transpose(1, 0, 2) + offsets[:, None]  # point, pixel of its disc
+    classes, squared = (
+        np.broadcast_to(values, y.shape)
+        for values in (points.is_mitochondrion[here, None].astype(int), (offsets**2).sum(axis=0))
+    )
+    kept = (0 <= y) & (y < shape_yx[0]) & (0 <= x) & (x < shape_yx[1])
+    pixels, pixel = np.unique(y[kept] * shape_yx[1] + x[kept], return_inverse=True)
+    nearest = np.full((2, len(pixels)), np.inf)  # squared distance to the points of each class
+    np.minimum.at(nearest, (classes[kept], pixel), squared[kept])
+    background, mitochondrion = nearest
+    label = np.full(shape_yx, ignore, np.uint8)
+    label.flat[pixels] = np.where(mitochondrion == background, ignore, mitochondrion < background)
     return label
 
 
@@ -180,6 +194,18 @@ def _check_scale(path: Path, rows: Sequence[tuple[str, Row]], shape: Sequence[in
             f"{format_shape(shape[1:])} pixels, in fractions; expected voxels, and these seem micrometres: in Fiji "
             "remove the scale first (Analyze > Set Scale) and measure again."
         )
+
+
+def _check_contradictions(zyx: np.ndarray, classes: np.ndarray, places: Sequence[str]) -> None:
+    """InputError where one voxel has points of both classes."""
+    seen: dict[tuple[int, ...], int] = {}
+    for i, voxel in enumerate(map(tuple, zyx.tolist())):
+        first = seen.setdefault(voxel, i)
+        if classes[first] != classes[i]:
+            raise InputError(
+                f"{places[i]} has the voxel {', '.join(map(str, voxel))} (z, y, x), which {places[first]} has with the "
+                "other class; expected one class for a voxel: remove one of them."
+            )
 
 
 def _voxel(row: Row, where: str, shape: Sequence[int]) -> tuple[int, ...]:

@@ -47,6 +47,7 @@ def test_a_table_of_places_is_read_back_once_it_is_filled_in(tmp_path):
         ("z,y,x,class\n1,2,3,1\n\n10,2,3,0\n", r"line 4 has the point 10, 2, 3 .* 10 x 40 x 50 voxels.*Set Scale"),
         ("z,y,x,class\n1,2,3,1\n2,2,3,\n", "no point on background among 1 classified"),
         (" ,X,Y,Slice,Counter\n1,7,5,0,1\n", "has the point -1, 5, 7"),
+        ("z,y,x,class\n1,2,3,1\n1,2.4,3,0\n", "line 3 has the voxel 1, 2, 3 .*line 2 has with the other class"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_explained(text, sentence, tmp_path):
@@ -77,3 +78,11 @@ def test_discs_have_the_class_of_their_point_and_end_at_the_border(tmp_path):
     label = draw_discs(points, 3, SHAPE[1:], 2, 255)
     assert (label == 1).sum() == 9 and (label == 0).sum() == 13 and label[2, 7] == 1
     assert (draw_discs(points, 4, SHAPE[1:], 2, 255) == 255).all()
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_where_discs_overlap_the_nearer_point_counts(tmp_path, order):
+    lines = ["3,10,10,1", "3,10,12,0"]
+    (tmp_path / "points.csv").write_text("\n".join(["z,y,x,class", *(lines[i] for i in order)]))
+    label = draw_discs(read_points(tmp_path / "points.csv", SHAPE), 3, SHAPE[1:], 3, 255)
+    assert (label[10, 7:16] == [1, 1, 1, 1, 255, 0, 0, 0, 0]).all()

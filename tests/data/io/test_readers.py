@@ -1,6 +1,8 @@
 """Every format opens as the same lazy `z y x` volume, and every bad file is refused in one sentence."""
 
 import json
+import struct
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -298,6 +300,18 @@ def test_damaged_page_is_named_when_it_is_read(tmp_path):
     np.testing.assert_array_equal(volume[6], stack()[6])
     with pytest.raises(InputError, match=r"a\.tif: slice 7 cannot be read"):
         volume[7]
+
+
+@pytest.mark.parametrize(("colour", "channels"), [(2, 3), (4, 2), (6, 4)])
+def test_a_png_of_16_bit_colours_is_not_cut_to_8_bits(tmp_path, colour, channels):
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 4, 4, 16, colour, 0, 0, 0)
+    pixels = zlib.compress((b"\0" + b"\x01\x02" * channels * 4) * 4)
+    parts = chunk(b"IHDR", header), chunk(b"IDAT", pixels), chunk(b"IEND", b"")
+    (tmp_path / "0.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    refused(tmp_path, "16 bits in each of several channels; expected one channel")
 
 
 def test_damaged_png_is_named(tmp_path):

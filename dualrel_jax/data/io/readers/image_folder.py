@@ -98,6 +98,10 @@ def _header(file: Path) -> tuple[tuple[int, int], np.dtype, Voxel | None]:
                 raise InputError(f"{file}: holds {source.shape[0]} pages; expected one slice a file: open it by itself")
             return source.shape[1:], source.dtype, source.voxel_nm
         with any_size(), Image.open(file) as image:
+            if any("A;16" in str(tile.args) or "RGB;16" in str(tile.args) for tile in image.tile):
+                raise InputError(  # Pillow would keep the upper 8 bits
+                    f"{file}: has 16 bits in each of several channels; expected one channel: save it as 16-bit grey"
+                )
             return image.size[::-1], np.dtype("uint16" if image.mode.startswith("I") else "uint8"), None
     except InputError:
         raise
