@@ -338,7 +338,7 @@ INSTANCES = {
         0,
         "side of the boxes that the volume is worked through in; the result is the same",
         unit="px",
-        minimum=0,
+        minimum=16,
         maximum=2**20,
         special="as large as memory allows",
     ),
@@ -353,7 +353,7 @@ SUGGEST = {
     "candidates": field(
         64, "unlabelled slices that are examined, evenly spaced", minimum=0, maximum=1_000_000, special="all"
     ),
-    "box_px": field(0, "side of a box, in the volume", unit="px", minimum=0, maximum=2**20, special="whole slices"),
+    "box_px": field(0, "side of a box, in the volume", unit="px", minimum=16, maximum=2**20, special="whole slices"),
     "points": field(
         0, "points of the last prediction to classify by clicks", minimum=0, maximum=10_000, special="slices or boxes"
     ),

@@ -93,7 +93,7 @@ def test_the_threshold_is_that_of_the_mask_unless_one_is_given(config, tmp_path)
     assert voxels() > 0
 
 
-@pytest.mark.parametrize("side", [0, 8])
+@pytest.mark.parametrize("side", [0, 16])
 def test_what_the_network_is_not_sure_of_is_left_out(config, tmp_path, side):
     path, truth = tmp_path / "prediction" / "mask_probability.tif", tifffile.imread(tmp_path / "truth.tif")
     probability = tifffile.imread(path)
