@@ -18,6 +18,8 @@ from dualrel_jax.utils import lock, sharding
 from dualrel_jax.utils.atomic import write_text
 from dualrel_jax.visualization import overlays, prototype_maps
 
+PICTURES = {"masks.png": "outlines over EM", "prototypes.png": "what each prototype sees", "curves.png": "the training"}
+
 
 def evaluate(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, float]:
     """Scores the run in `workdir` on its test set; writes metrics.json, slices.csv, summary.txt and pictures.
@@ -43,7 +45,7 @@ def evaluate_run(run: Run) -> dict[str, float]:
 
 
 def _evaluate_run(run: Run) -> dict[str, float]:
-    parts = run.test_parts()
+    parts = run.test_parts
     choice = choose_for_parts(run, parts)
     scores, samples = score(choice.predictor, run.variables, parts, choice.threshold)
     about = {
@@ -74,9 +76,10 @@ def summary_text(summary: dict, workdir: Path) -> str:
         f"  {found} of the mitochondrion area is found, and {right} of what is found is right;",
         f"  overlap (JAC) {overlap}, DSC {summary['dsc_pooled']:.3f}.",
         f"  Scores:   {workdir}/metrics.json, and one row per slice in {workdir}/slices.csv",
-        f"  Pictures: {workdir}/pictures/masks.png (outlines over EM), curves.png and, for a method with prototypes,",
-        "            prototypes.png (what each of them sees)",
     ]
+    pictures = [f"{name} ({what})" for name, what in PICTURES.items() if (workdir / "pictures" / name).exists()]
+    if pictures:
+        lines.append(f"  Pictures: {workdir}/pictures/{', '.join(pictures)}")
     return "\n".join(lines) + "\n"
 
 

@@ -59,7 +59,7 @@ def _write_figures(runs: dict[str, Run], folder: Path) -> dict:
         "near_px": border_analysis.NEAR_PX,
         "runs": {},
     }
-    choices = {name: choose_for_parts(run, run.test_parts()) for name, run in runs.items()}
+    choices = {name: choose_for_parts(run, run.test_parts) for name, run in runs.items()}
     records = {name: list(prototype_records(run, slices, pixel)) for name, run in runs.items()}
     for name, run in runs.items():
         numbers["runs"][name] = measure_run(run, choices[name], slices, pixel, records[name])
@@ -109,7 +109,7 @@ def describe_test_set(run: Run) -> str:
     return " and ".join(
         f"{len(part.labelled_zs)} slices (z = {part.labelled_zs[0]} to {part.labelled_zs[-1]}) of {part.image.path} at "
         f"{' x '.join(map(str, part.shape_at_training))} pixels"
-        for part in run.test_parts()
+        for part in run.test_parts
     )
 
 
@@ -133,10 +133,10 @@ def diversity_pairs(runs: dict[str, Run]) -> list[tuple[str, str]]:
 
 def choose_slices(run: Run) -> list[Slice]:
     """At most MAX_SLICES labelled slices of the test set, evenly spaced in z; InputError if none has a border."""
-    slices = evenly_spaced([(part, z) for part in run.test_parts() for z in part.labelled_zs], MAX_SLICES)
+    slices = evenly_spaced([(part, z) for part in run.test_parts for z in part.labelled_zs], MAX_SLICES)
     if not any(border_analysis.has_border(part.label_at(z)) for part, z in slices):
         raise InputError(
-            f"No labelled slice of {run.test_parts()[0].name} has both mitochondria and background; name a volume that "
+            f"No labelled slice of {run.test_parts[0].name} has both mitochondria and background; name a volume that "
             "has with --config.data.test_image=... and --config.data.test_label=..."
         )
     return slices

@@ -109,7 +109,7 @@ def _predict(run: Run, output: Path, tasks: Tasks | None) -> dict[str, Path]:
 
 def _test_volume(run: Run) -> Volume:
     try:
-        return run.test_parts()[0].image
+        return run.test_parts[0].image
     except InputError as error:
         raise InputError(
             f"There is no volume to segment; name one: dualrel predict {run.workdir} volume.tif (without a name it is "

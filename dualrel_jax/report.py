@@ -201,12 +201,12 @@ def draw_slices(files: RunFiles, chosen: Sequence[int], config: ConfigDict | Non
     if all(is_newer(path, files.workdir / "slices.csv") for path in paths):
         return paths
     run = load_run(files.workdir, config)
-    tested = [(part, z) for part in run.test_parts() for z in part.labelled_zs]
-    now = [part.image.path for part in run.test_parts()], run.step, run.config.predict.weights
+    tested = [(part, z) for part in run.test_parts for z in part.labelled_zs]
+    now = [part.image.path for part in run.test_parts], run.step, run.config.predict.weights
     scored = tuple(files.scores.get(key) for key in ("data", "step", "weights"))
     if now != scored or [z for _, z in tested] != [row["z"] for row in files.slices]:
         raise InputError("metrics.json holds scores of other data or another step; score this run by dualrel evaluate.")
-    choice = choose_for_parts(run, run.test_parts())
+    choice = choose_for_parts(run, run.test_parts)
     for i, path in zip(chosen, paths, strict=True):
         part, z = tested[i]
         image = part.image_at(z)

@@ -29,6 +29,22 @@ def test_a_volume_without_any_label_is_segmented(tmp_path, monkeypatch, capsys):
     assert "now the run starter" not in capsys.readouterr().out  # it is there
 
 
+def test_the_starter_is_scored_on_a_labelled_volume_without_the_files_of_its_training(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    tifffile.imwrite("em.tif", rng.integers(60, 200, (2, 64, 64), dtype=np.uint8))
+    tifffile.imwrite("truth.tif", np.tile(np.uint8([0, 255]), (2, 64, 32)))
+    command = ["evaluate", "starter", "--image", "em.tif", "--labels", "truth.tif"]
+    assert cli.main([*command, "--voxel-nm", "5,5,5"]) == 0
+    out = capsys.readouterr().out
+    assert "labels of 2 slices" in out and "pictures/masks.png (outlines over EM)" in out and "curves.png" not in out
+    for words, sentence in {(): "em.tif does not state its voxel size", ("--labels", ""): "PATH"}.items():
+        assert cli.main([*command, *words]) == 2
+        assert sentence in capsys.readouterr().err
+    assert cli.main(["evaluate", "starter"]) == 2
+    assert "starter was trained on files that cannot be read here: fly_brain/images.tif" in capsys.readouterr().err
+
+
 def test_a_folder_of_that_name_comes_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "starter").mkdir()

@@ -16,7 +16,7 @@ from dualrel_jax import config as config_lib
 from dualrel_jax.data.datasets.appearance import Appearance, appearances
 from dualrel_jax.data.datasets.own import FILES, split_paths
 from dualrel_jax.data.datasets.partition import Partition
-from dualrel_jax.data.datasets.registry import Dataset, Part, load_dataset
+from dualrel_jax.data.datasets.registry import Dataset, Part, load_dataset, load_test
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference import threshold
 from dualrel_jax.inference.slice_predictor import Predictor
@@ -45,7 +45,11 @@ class Run:
 
     @functools.cached_property
     def dataset(self) -> Dataset:
-        return load_dataset(self.config.data)
+        """What the model was trained on; InputError where its files are gone."""
+        try:
+            return load_dataset(self.config.data)
+        except InputError as error:
+            raise InputError(f"{self.workdir} was trained on files that cannot be read here: {error}") from error
 
     @functools.cached_property
     def activations(self) -> Callable | None:
@@ -87,7 +91,7 @@ class Run:
                 predictor, self.variables, self.dataset.train, partition, smoothing_nm=smoothing_nm
             )
         except InputError as error:
-            print(f"The threshold is {threshold.UNCALIBRATED}, not calibrated on the training volume: {error}")
+            print(f"The threshold is {threshold.UNCALIBRATED}, not calibrated: {error}")
             return threshold.UNCALIBRATED
         print(threshold.explain(calibrated))
         value = calibrated or threshold.UNCALIBRATED
@@ -99,9 +103,18 @@ class Run:
         """What the volumes with labels look like, from their files; InputError where they are gone."""
         return appearances(self.dataset, Partition.load(self.workdir / "partition.json"))
 
+    @functools.cached_property
     def test_parts(self) -> tuple[Part, ...]:
-        """The test set, or the validation set where there is none; InputError if there is neither."""
-        parts = self.dataset.test or self.dataset.validation
+        """The test set, or the validation set where there is none; InputError if there is neither.
+
+        A test volume of the config needs no other file of the training.
+        """
+        try:
+            parts = self.dataset.test or self.dataset.validation
+        except InputError:
+            if not self.config.data.test_image:
+                raise
+            parts = (load_test(self.config.data, self.pixel_nm),)
         if not parts:
             raise InputError(
                 f"The data set {self.dataset.name} has neither a test nor a validation volume; name one with "

@@ -153,7 +153,9 @@ def read_test(config: ConfigDict) -> Source:
     """
     for key in ("test_image", "test_label"):
         if not config[key]:
-            raise InputError(f"data.{key} is empty; a test volume needs data.test_image and data.test_label: set both.")
+            raise InputError(
+                f"data.{key} is empty; a test volume needs its labels, and labels their volume: set data.{key}=PATH."
+            )
     image = open_volume(config.test_image, parse_voxel(config.test_voxel_nm, "data.test_voxel_nm"))
     label = open_label(config.test_label, image)
     check_shapes(image, label)

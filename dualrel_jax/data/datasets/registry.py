@@ -147,18 +147,9 @@ def load_dataset(config: ConfigDict) -> Dataset:
             )
 
     def part(name: str, split: str, zs: Sequence[int], window: tuple[slice, slice] | None = None) -> Part:
-        source = sources[split]
-        whole = window is None or tuple(axis.stop - axis.start for axis in window) == source.image.shape[1:]
-        return Part(
-            name=f"{config.name}/{name}",
-            image=source.image,
-            label=source.label,
-            zs=tuple(zs),
-            labelled_zs=tuple(z for z in zs if source.rule and z in source.rule.index),
-            rule=source.rule,
-            pixel_nm=pixel_nm,
-            range=ranges[split],  # one for all regions of a volume
-            window=None if whole else window,
+        # One range of greys for all regions of a volume.
+        return _part(
+            f"{config.name}/{name}", sources[split], zs, pixel_nm=pixel_nm, grey_range=ranges[split], window=window
         )
 
     further = [part(split, split, source.zs) for split, source in sources.items() if split not in ("train", "test")]
@@ -167,6 +158,46 @@ def load_dataset(config: ConfigDict) -> Dataset:
         train=(part("train", "train", *train), *further),
         validation=(part("validation", "train", *validation),) if validation.zs else (),
         test=(part("test", "test", sources["test"].zs),) if "test" in sources else (),
+    )
+
+
+def load_test(config: ConfigDict, pixel_nm: tuple[float, float] | None) -> Part:
+    """The volume of `config.test_image` as `load_dataset` has it, without the files of the training.
+
+    Args:
+      pixel_nm: (y, x) of the training; None where it was not known.
+
+    Raises:
+      InputError: missing or unusable files, or a voxel size that is needed but unknown.
+    """
+    source = read_test(config)
+    check_likely(source.image.voxel_nm, source.image.path, "data.test_voxel_nm")
+    if pixel_nm is not None and source.image.voxel_nm is None:
+        raise _without_voxel(source.image, "data.test_voxel_nm")
+    grey_range = intensity_range(source.image, source.zs)
+    return _part(f"{config.name}/test", source, source.zs, pixel_nm=pixel_nm, grey_range=grey_range)
+
+
+def _part(
+    name: str,
+    source: Source,
+    zs: Sequence[int],
+    *,
+    pixel_nm: tuple[float, float] | None,
+    grey_range: tuple[float, float],
+    window: tuple[slice, slice] | None = None,
+) -> Part:
+    whole = window is None or tuple(axis.stop - axis.start for axis in window) == source.image.shape[1:]
+    return Part(
+        name=name,
+        image=source.image,
+        label=source.label,
+        zs=tuple(zs),
+        labelled_zs=tuple(z for z in zs if source.rule and z in source.rule.index),
+        rule=source.rule,
+        pixel_nm=pixel_nm,
+        range=grey_range,
+        window=None if whole else window,
     )
 
 
@@ -257,10 +288,14 @@ def _training_pixel(config: ConfigDict, sources: dict[str, Source]) -> tuple[flo
         return None
     if unknown:
         key = "data.test_voxel_nm" if unknown[0] == "test" else "data.voxel_nm"
-        raise InputError(
-            f"{sources[unknown[0]].image.path} does not state its voxel size, which is needed to bring all volumes to "
-            f"one pixel size; set {key}=z,y,x in nm, such as 30,8,8."
-        )
+        raise _without_voxel(sources[unknown[0]].image, key)
     if config.upsample and config.pixel_nm:
         return config.pixel_nm, config.pixel_nm
     return tuple(max(size, config.pixel_nm) for size in sources["train"].image.voxel_nm[1:])
+
+
+def _without_voxel(volume: Volume, key: str) -> InputError:
+    return InputError(
+        f"{volume.path} does not state its voxel size, which is needed to bring all volumes to one pixel size; set "
+        f"{key}=z,y,x in nm, such as 30,8,8."
+    )
