@@ -1,11 +1,16 @@
 """Augmentation in pure JAX, on the device: one geometry a crop, then weak and strong photometric views of it."""
 
+import itertools
 import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
+
+FILTER_PX = 5  # side of a random filter
+KNOTS, LIMIT = 8, 2.5  # of a random curve, and where it ends, in standard deviations of the greys
+_LEAST_DEVIATION = 1e-6  # of the greys of a crop that has a single one
 
 
 class RawBatch(NamedTuple):
@@ -133,6 +138,47 @@ def photometric(key: jax.Array, image: jax.Array, augment: ConfigDict, strength:
     image = jnp.clip(image, 1e-3, 1.0) ** ((1 + augment.gamma) ** (signed[2] * applied[2]))
     image = blur(image, augment.blur_px * u[8] * applied[3], augment.blur_px)
     return image + augment.noise * u[9] * applied[4] * jax.random.normal(noise_key, image.shape)
+
+
+def as_another_microscope(
+    key: jax.Array, image: jax.Array, *, filter_size: float, curve_size: float, chance: float
+) -> jax.Array:
+    """y x through a random filter and a random rising curve of the greys, each with a `chance`.
+
+    Mean and standard deviation of the greys stay.
+    """
+    chance_key, filter_key, curve_key = jax.random.split(key, 3)
+    filtered, curved = jax.random.uniform(chance_key, (2,)) < chance
+    mean, deviation = image.mean(), image.std() + _LEAST_DEVIATION
+    standard = (image - mean) / deviation
+    seen = random_filter(filter_key, standard, filter_size)
+    standard = jnp.where(filtered, (seen - seen.mean()) / (seen.std() + _LEAST_DEVIATION), standard)
+    seen = random_curve(curve_key, standard, curve_size)
+    standard = jnp.where(curved, (seen - seen.mean()) / (seen.std() + _LEAST_DEVIATION), standard)
+    return jnp.where(filtered | curved, standard * deviation + mean, image)
+
+
+def random_filter(key: jax.Array, image: jax.Array, size: float) -> jax.Array:
+    """The identity plus FILTER_PX x FILTER_PX normal weights of sum 0, whose deviation is uniform up to `size`."""
+    size_key, weights_key = jax.random.split(key)
+    kernel = jax.random.normal(weights_key, (FILTER_PX, FILTER_PX)) * size * jax.random.uniform(size_key)
+    kernel = (kernel - kernel.mean()).at[FILTER_PX // 2, FILTER_PX // 2].add(1)
+    padded = jnp.pad(image, FILTER_PX // 2, mode="reflect")
+    places = itertools.product(range(FILTER_PX), repeat=2)
+    # Shifted sums, not a convolution: every image has its own kernel.
+    return sum(kernel[i, j] * jax.lax.dynamic_slice(padded, (i, j), image.shape) for i, j in places)
+
+
+def random_curve(key: jax.Array, standard: jax.Array, size: float) -> jax.Array:
+    """Standardised greys through KNOTS knots, evenly spaced over ± LIMIT; the log of slopes has a deviation of `size`.
+
+    Beyond the limit the slope is 1.
+    """
+    slopes = jnp.exp(size * jax.random.normal(key, (KNOTS - 1,)))
+    heights = jnp.concatenate([jnp.zeros(1), slopes.cumsum()])
+    place = (standard / (2 * LIMIT) + 0.5) * (KNOTS - 1)
+    inside = place.clip(0, KNOTS - 1)
+    return place - inside + sum(heights[i] * jnp.maximum(0, 1 - jnp.abs(inside - i)) for i in range(KNOTS))
 
 
 def blur(image: jax.Array, sigma: jax.Array, largest_sigma: float) -> jax.Array:

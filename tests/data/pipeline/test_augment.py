@@ -227,6 +227,36 @@ def test_noise_has_at_most_its_deviation_and_comes_with_its_probability():
     assert 0.4 < (deviation > 1e-5).mean() < 0.8
 
 
+SMOOTH = ndimage.gaussian_filter(np.random.default_rng(0).normal(0.5, 1, (64, 64)), 3).astype(np.float32)
+
+
+def seen_otherwise(image, **settings):
+    """The image under 64 keys."""
+    settings = {"filter_size": 0.0, "curve_size": 0.0, "chance": 1.0, **settings}
+    return np.asarray(jax.vmap(lambda key: augment.as_another_microscope(key, image, **settings))(KEYS))
+
+
+@pytest.mark.parametrize("name", ["filter_size", "curve_size"])
+def test_another_microscope_keeps_mean_and_contrast_and_comes_with_its_probability(name):
+    seen = seen_otherwise(SMOOTH, **{name: 0.2})
+    assert np.allclose(seen.mean(axis=(1, 2)), SMOOTH.mean(), atol=1e-3)
+    assert np.allclose(seen.std(axis=(1, 2)), SMOOTH.std(), rtol=1e-2)
+    sometimes = np.abs(seen_otherwise(SMOOTH, chance=0.6, **{name: 0.2}) - SMOOTH).max(axis=(1, 2)) > 1e-3
+    assert 0.4 < sometimes.mean() < 0.8
+
+
+def test_a_curve_of_the_greys_rises():
+    """What is darker stays darker: mitochondria are told from their surroundings by that."""
+    order = np.argsort(SMOOTH, axis=None)
+    for seen in seen_otherwise(SMOOTH, curve_size=0.8):
+        assert np.diff(seen.flat[order]).min() > -1e-5
+
+
+def test_a_crop_of_one_grey_stays_as_it_is():
+    plain = np.full((16, 16), 0.4, np.float32)
+    assert np.allclose(seen_otherwise(plain, filter_size=0.1, curve_size=0.8), 0.4, atol=1e-3)
+
+
 @pytest.mark.parametrize("sigma", [0.0, 0.6, 1.2, 2.0])
 def test_blur_is_gaussian(sigma):
     blurred = jax.jit(augment.blur, static_argnums=2)(IMAGE, sigma, 2.0)
