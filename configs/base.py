@@ -195,7 +195,13 @@ TRAIN = {
     "keep_checkpoints": field(
         2, "newest checkpoints that are kept, beside the best by validation", minimum=1, maximum=10_000
     ),
-    "devices": field(0, "number of devices used", minimum=0, maximum=1_000_000, special="all"),
+    "devices": field(
+        0,
+        "number of devices used",
+        minimum=0,
+        maximum=1_000_000,
+        special="as many of this host as can share the batches evenly; of several hosts all",
+    ),
 }
 
 PREDICT = {

@@ -78,9 +78,10 @@ def _machine() -> Iterator[Finding]:
 
 def _training(config: ConfigDict, dataset: Dataset) -> Iterator[Finding]:
     """What the config asks for; refuses what `train` refuses."""
-    method, mesh = create_method(config), sharding.create_mesh(config.train.devices)
-    unlabelled_too = method.strong_views > 0
-    sharding.check_batches(config.train, unlabelled_too, mesh)
+    unlabelled_too = create_method(config).strong_views > 0
+    mesh = sharding.training_mesh(config.train, unlabelled_too)
+    if idle := sharding.idle_devices(config.train, mesh):
+        yield Finding(idle)
     batch = config.train.batch_labelled + (config.train.batch_unlabelled if unlabelled_too else 0)
     partition = make_partition(dataset.train, config.data)
     chosen = [crops.resolve(dataset.train, slices) for slices in (partition.labelled, partition.unlabelled)]

@@ -41,7 +41,8 @@ def predict(workdir: str | Path, config: ConfigDict | None = None, cluster: str 
         cluster: where tasks run, as `inference.cluster.open_cluster` takes it; empty: in this process alone.
 
     Returns:
-        Name to path of the files written: `mask`, `picture` and, unless left out, `probability`.
+        Name to path of the files written: `mask`, `picture`, `about` (the settings) and, unless left out,
+        `probability`.
 
     Raises:
         InputError: there is no run, or the volume or a field cannot be used, or another command writes the output.

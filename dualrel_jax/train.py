@@ -84,6 +84,7 @@ def train(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = Non
     Another training in `workdir` is waited for at most `wait_s`, then InputError.
     """
     config, workdir = config_lib.resolve(config), Path(workdir)
+    sharding.cache_compilations()
     with lock.folder_writer(workdir, wait_s) if sharding.is_first_host() else contextlib.nullcontext():
         return _train_stages(config, workdir, dataset or load_dataset(config.data))
 
@@ -91,7 +92,7 @@ def train(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = Non
 def _train_stages(config: ConfigDict, workdir: Path, dataset: Dataset) -> TrainState:
     """The first stage and, where there is one, the second; -> the final state."""
     method, partition = create_method(config), make_partition(dataset.train, config.data)
-    mesh = sharding.create_mesh(config.train.devices)
+    mesh = sharding.training_mesh(config.train, method.strong_views > 0)
     second_config = stages.second_stage(config)
     if second_config is not None and jax.process_count() > 1:
         raise InputError(
@@ -105,18 +106,20 @@ def _train_stages(config: ConfigDict, workdir: Path, dataset: Dataset) -> TrainS
         claim_workdir(its_config, claimed)
         describe_run(claimed, dataset, partition, mesh, init=initial and initial.source)
     print_start(dataset, partition, config, initial)
+    if idle := sharding.idle_devices(config.train, mesh):
+        print(idle)
     if second_config is None:
-        return _train(config, folder, method, dataset, partition, initial=initial)
+        return _train(config, folder, method, dataset, partition, mesh=mesh, initial=initial)
 
     print(f"First stage: {config.train.steps} steps, in {folder}.")
-    _train(first_config, folder, method, dataset, partition, initial=initial)
+    _train(first_config, folder, method, dataset, partition, mesh=mesh, initial=initial)
     interrupt.describe("Stopped between the two stages; the same command continues.")
     print(f"Second stage: {second_config.train.steps} steps, on the labels and on masks of all training slices.")
     first = run.load_run(folder, for_pseudo_labels(first_config))
     first.dataset = dataset
     pseudo = pseudo_labelled(first, partition, folder / "pseudo_labels")
     initial = starting_weights(stages.with_train(config, init=str(folder)), workdir)
-    return _train(second_config, workdir, LabelledOnly(method), *pseudo, initial=initial)
+    return _train(second_config, workdir, LabelledOnly(method), *pseudo, mesh=mesh, initial=initial)
 
 
 def _train(
@@ -126,13 +129,10 @@ def _train(
     dataset: Dataset,
     partition: Partition,
     *,
+    mesh: jax.sharding.Mesh,
     initial: StartingWeights | None,
 ) -> TrainState:
     """One stage, from `initial` weights or from new ones; -> the final state."""
-    # ---- Devices -----------------------------------------------------------------------------------------------------
-    mesh = sharding.create_mesh(config.train.devices)
-    sharding.check_batches(config.train, method.strong_views > 0, mesh)
-
     # ---- State: new, or that of the last checkpoint ------------------------------------------------------------------
     optimizer = create_optimizer(method, config.train)
     with (

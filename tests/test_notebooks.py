@@ -1,6 +1,8 @@
 """The notebooks of colab/: clean as they stand, and run from top to bottom at sizes of a test."""
 
 import os
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,12 @@ def test_a_notebook_is_clean_and_keeps_the_runtimes_jax(name):
     assert sum("parameters" in cell.metadata.get("tags", []) for cell in notebook.cells) == 1
     installs = [line for source in sources for line in source.splitlines() if "%pip install" in line]
     assert installs and all("--no-deps" in line or "--constraint runtime-jax.txt" in line for line in installs)
+    # pip keeps an older package of the runtime unless a bound forbids it.
+    wanted = {word.strip('"') for line in installs for word in line.split()}
+    project = tomllib.loads((FOLDER.parent / "pyproject.toml").read_text())["project"]["dependencies"]
+    bounded = {name: bound for name, bound in (re.match(r"([\w-]+)(.*)", line).groups() for line in project) if bound}
+    for name in ("flax", "optax", "orbax-checkpoint", "tensorstore", "ml-collections", "tifffile"):
+        assert name + bounded[name] in wanted
 
 
 def test_every_notebook_is_tested():
@@ -47,6 +55,7 @@ def test_every_notebook_is_tested():
 def test_a_notebook_runs_from_top_to_bottom(name, tmp_path, monkeypatch):
     nbclient = pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
+    monkeypatch.setenv("XLA_FLAGS", f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8")  # a TPU v2-8
     monkeypatch.setenv("PYTHONPATH", f"{FOLDER.parent}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     notebook = read(name)
     for cell in notebook.cells:

@@ -30,7 +30,8 @@ def get_config(name: str) -> ConfigDict:
         name: `method:data set,labelled slices`, such as `dualrel:lucchi,1/32`: a file of configs/ and its argument.
 
     Returns:
-        Every field with its default; configs/base.py has their units and ranges.
+        Every field with its default, or None where `config.size` presets it when a run starts; configs/base.py has
+        their units and ranges.
 
     Raises:
         InputError: there is no such method.

@@ -116,8 +116,9 @@ class Checkpoints:
 
     def _load(self, step: int, abstract_state: Any, partial: bool) -> Any:
         if partial:
-            some = ocp.options.PyTreeOptions(loading=ocp.options.PyTreeOptions.Loading(partial_load=True))
-            with ocp.Context(pytree_options=some):
+            context = ocp.Context()
+            context.pytree.loading.partial_load = True
+            with context:
                 return self._checkpointer.load(step, abstract_state)
         stored = self._checkpointer.metadata(step).metadata
         fields = [field.name for field in dataclasses.fields(abstract_state)] if _is_struct(abstract_state) else []

@@ -28,6 +28,7 @@ PROGRAM = "step.hlo.txt"  # the compiled step, beside the traces
 STEP = "train_step"  # name of a step's event
 CONTROL_FLOW = ("while", "call", "conditional")  # operations that run while those inside them do
 NO_SCOPE, OTHER, NOTHING = ("(no scope)",), ("(not of this step)",), ("(nothing runs)",)
+TPU, TPU_OPERATIONS = "/device:TPU:", "XLA Ops"  # how a plane of a trace begins, and its line of operations
 LIBRARY = "(kernels of libraries in CUDA graphs)"  # of the step, but nothing says of which operation
 
 
@@ -55,6 +56,7 @@ def profiled(step_fn: CompiledStep, config: ConfigDict, workdir: Path, done: int
     def step_and_trace(*args):
         step = next(steps)
         if step == first:
+            jax.block_until_ready(args)  # or the trace would hold the steps before it, too
             jax.profiler.start_trace(folder, profiler_options=options)
         with jax.profiler.StepTraceAnnotation(STEP, step_num=step):
             outputs = step_fn(*args)
@@ -119,8 +121,16 @@ def _operations(plane, program: hlo.Program, kernels: Mapping[str, str]) -> Iter
     """(start, end, name), ns, of what ran on a device; the name is empty for what is not of this program.
 
     On a GPU most of a step runs as CUDA graphs, which do not name their operations. Kernels that the compiler wrote are
-    called as their operation is, with underscores: `kernels`, kernel -> operation.
+    called as their operation is, with underscores: `kernels`, kernel -> operation. On a TPU the name of an event is the
+    text of its operation, `%fusion.1 = ...`.
     """
+    if plane.name.startswith(TPU):
+        for event in itertools.chain.from_iterable(line.events for line in plane.lines if line.name == TPU_OPERATIONS):
+            if event.duration_ns > 0:
+                name = re.match(r"%?([^ =]*)", event.name)[1]
+                known = name if name in program.operations else ""
+                yield event.start_ns, event.start_ns + event.duration_ns, known
+        return
     for line in plane.lines:
         for event in line.events:
             if event.duration_ns > 0:

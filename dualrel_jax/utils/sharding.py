@@ -25,7 +25,7 @@ def initialize(coordinator: str, num_processes: int | None, process_id: int | No
 
 def cache_compilations() -> None:
     """Keeps compiled programs between processes, in the user's cache folder; JAX_COMPILATION_CACHE_DIR moves it."""
-    if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+    if not jax.config.jax_compilation_cache_dir:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "xla"))
 
 
@@ -44,15 +44,43 @@ def check_platform() -> None:
 
 
 def create_mesh(num_devices: int = 0) -> Mesh:
-    """A mesh over the first `num_devices` devices of all hosts; 0: all of them."""
-    devices = jax.devices()
+    """A mesh over the first `num_devices` devices of all hosts, host by host; 0: all of them."""
+    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     if num_devices > len(devices):
         raise InputError(
             f"config.train.devices is {num_devices}, but this machine has {len(devices)}; lower it, or use 0 for all."
         )
     devices = devices[: num_devices or None]
+    # Not jax.make_mesh: on a TPU its order is that of a ring, in which a host's share of a batch is not in one piece.
     # Auto: the default, Explicit, makes the prototype einsums ambiguous.
-    return jax.make_mesh((len(devices),), ("data",), axis_types=(AxisType.Auto,), devices=devices)
+    return Mesh(np.array(devices), ("data",), axis_types=(AxisType.Auto,))
+
+
+def training_mesh(train: ConfigDict, unlabelled_too: bool) -> Mesh:
+    """A mesh over the devices of a training, over which its batches can be split evenly.
+
+    With `train.devices` = 0 on one host: as many as divide the batches.
+
+    Raises:
+        InputError: there are fewer devices, a batch cannot be split over them, or a host has none.
+    """
+    number = train.devices
+    if not number and jax.process_count() == 1:
+        batches = [train.batch_labelled, train.batch_unlabelled][: 1 + unlabelled_too]
+        number = max(n for n in range(1, jax.device_count() + 1) if not any(batch % n for batch in batches))
+    mesh = create_mesh(number)
+    check_batches(train, unlabelled_too, mesh)
+    return mesh
+
+
+def idle_devices(train: ConfigDict, mesh: Mesh) -> str:
+    """A sentence, where `train.devices` = 0 leaves some devices without work; else empty."""
+    if train.devices or mesh.size == jax.device_count():
+        return ""
+    return (
+        f"{mesh.size} of {jax.device_count()} devices train: more cannot share the batches evenly. Batches that are "
+        "multiples of their number use all (train.batch_labelled, train.batch_unlabelled)."
+    )
 
 
 def available_mesh(num_devices: int = 0) -> Mesh:

@@ -1,5 +1,6 @@
 """A profile says where a step's time goes; moments are shared, nothing is counted twice, scopes reach the program."""
 
+from collections import Counter
 from types import SimpleNamespace
 
 import jax
@@ -84,6 +85,10 @@ def test_a_training_writes_a_profile_that_is_read_back(small_config, tmp_path, c
     capsys.readouterr()
     assert profiling.main([str(tmp_path / "profile")]) == 0
     assert "student" in capsys.readouterr().out
+    (trace,) = (tmp_path / "profile").rglob("*.xplane.pb")
+    planes = jax.profiler.ProfileData.from_file(str(trace)).planes
+    ran = Counter(name for plane in planes for *_, name in profiling._operations(plane, profile.program, {}))
+    assert min(ran[name] for name in profile.operation_ms) == 2  # not the step before, which was still running
 
 
 def test_kernels_of_a_cuda_graph_are_told_by_their_names():
@@ -99,9 +104,18 @@ def test_kernels_of_a_cuda_graph_are_told_by_their_names():
         event(6, "sm90_gemm", "command_buffer_7"),
         event(9, "loop_add_fusion_2", "loop_add_fusion.2", "jit_other"),
     ]
-    plane = SimpleNamespace(lines=[SimpleNamespace(events=events)])
+    plane = SimpleNamespace(name="/device:GPU:0", lines=[SimpleNamespace(events=events)])
     names = [name for _, _, name in profiling._operations(plane, program, kernels)]
     assert names == ["cudnn-conv.1", "loop_add_fusion.2", profiling.LIBRARY, ""]
+
+
+def test_operations_of_a_tpu_are_told_by_their_text():
+    program = hlo.Program("jit_step", {"fusion.1": None, "while.2": None})
+    texts = ("%fusion.1 = f32[8]{0:T(128)} fusion(...)", "while.2", "%fusion.9 = f32[8] fusion(...)")
+    events = [SimpleNamespace(start_ns=i, duration_ns=1, name=text, stats=[]) for i, text in enumerate(texts)]
+    lines = [SimpleNamespace(name="XLA Ops", events=events), SimpleNamespace(name="Steps", events=events)]
+    plane = SimpleNamespace(name="/device:TPU:0", lines=lines)
+    assert [name for _, _, name in profiling._operations(plane, program, {})] == ["fusion.1", "while.2", ""]
 
 
 @pytest.mark.parametrize("name", METHODS)
