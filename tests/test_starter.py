@@ -1,6 +1,8 @@
 """The weights that come with the package."""
 
 import json
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -51,6 +53,25 @@ def test_a_folder_of_that_name_comes_first(tmp_path, monkeypatch):
     assert starter.folder("starter").resolve() == tmp_path / "starter"
     starter.unpack("starter")
     assert not list((tmp_path / "starter").iterdir())
+
+
+def test_several_commands_may_begin_at_once(tmp_path, monkeypatch):
+    """As in a job array: none sees half a starter, and the second to come leaves what the first made."""
+    monkeypatch.chdir(tmp_path)
+    copy, first = shutil.copyfile, []
+
+    def copy_while_another_begins(source, target):
+        assert first or not (tmp_path / "starter").exists()
+        copy(source, target)
+        if not first:
+            first.append(target)
+            starter.unpack("starter")
+
+    monkeypatch.setattr(shutil, "copyfile", copy_while_another_begins)
+    monkeypatch.setattr(os, "getpid", iter((1, 2)).__next__)
+    starter.unpack("starter")
+    assert {path.name for path in tmp_path.iterdir()} == {"starter"}
+    assert {path.name for path in (tmp_path / "starter").iterdir()} == set(starter.FILES)
 
 
 def test_weights_of_another_network_are_named(tmp_path, monkeypatch):

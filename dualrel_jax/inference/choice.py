@@ -138,8 +138,9 @@ def is_known(run: Run, volumes: Sequence[Volume]) -> tuple[bool, str]:
     for volume in volumes:
         if any(_same_path(volume.container or volume.path, known.path) for known in learned):
             continue
-        seen = appearance(volume, run.pixel_nm)
-        differences = [seen.difference(known) for known in learned]
+        finest = appearance(volume, run.pixel_nm)
+        seen = dataclasses.replace(finest, voxel_nm=volume.voxel_nm)  # of a pyramid, the level that is read
+        differences = [finest.difference(known) and seen.difference(known) for known in learned]
         if all(differences):
             return False, differences[0]
     if all(any(_same_path(volume.container or volume.path, known.path) for known in learned) for volume in volumes):

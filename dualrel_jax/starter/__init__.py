@@ -1,5 +1,6 @@
 """The starter: weights that come with the package, to segment a volume or start a training without any label."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -26,11 +27,16 @@ def unpack(path: str | Path) -> None:
     if source != _FOLDER:
         return
     target = Path(path)
+    whole = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
-        target.mkdir()
+        whole.mkdir()
         for name in FILES:
-            shutil.copyfile(source / name, target / name)
+            shutil.copyfile(source / name, whole / name)
+        whole.rename(target)  # at once: other commands may begin now, too
     except OSError as error:
+        shutil.rmtree(whole, ignore_errors=True)
+        if target.exists():  # that of a command that was faster
+            return
         raise InputError(
             f"The starter cannot be copied into {target.absolute()} ({error.strerror}); work in a folder where you may "
             "write."

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from dualrel_jax.errors import InputError
 
 _SIZES = ("crop_px", "batch_unlabelled", "batch_labelled")  # fields of config.train that the memory grows with
+_GROUPS, _OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 COMPILING = "Compiling the training step: about a minute on two CPU cores. Later starts reuse it."
 
 
@@ -51,10 +52,7 @@ def machine_bytes() -> int | None:
 
 def available_bytes() -> int | None:
     """Memory this process may take: the machine's, its container's, that of Slurm, or what `ulimit -v` leaves of it."""
-    limits = [machine_bytes()]
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):  # control groups, version 2 and 1
-        with contextlib.suppress(OSError, ValueError):
-            limits.append(int(Path("/sys/fs/cgroup", name).read_text()))
+    limits = [machine_bytes(), *_limits_of_groups()]
     with contextlib.suppress(ImportError, OSError):
         import resource
 
@@ -63,6 +61,22 @@ def available_bytes() -> int | None:
             pages = int(Path("/proc/self/statm").read_text().split()[0])
             limits.append(max(limit - pages * resource.getpagesize(), 0))
     return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _limits_of_groups() -> Iterator[int]:
+    """Memory limits, bytes, of the control groups (version 1 or 2) of this process and of those around them.
+
+    Slurm and containers limit a group somewhere on the way from the process to the root.
+    """
+    groups = {"": Path("/")}
+    with contextlib.suppress(OSError, ValueError):
+        lines = (line.split(":", 2) for line in _OWN_GROUPS.read_text().splitlines())
+        groups |= {kind: Path(path) for _, kinds, path in lines for kind in kinds.split(",")}
+    for kind, name in {"": "memory.max", "memory": "memory.limit_in_bytes"}.items():
+        group = groups.get(kind, Path("/"))
+        for folder in (group, *group.parents):
+            with contextlib.suppress(OSError, ValueError):
+                yield int((_GROUPS / kind / folder.relative_to("/") / name).read_text())
 
 
 @contextlib.contextmanager

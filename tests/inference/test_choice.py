@@ -7,6 +7,7 @@ import pytest
 
 import dualrel_jax
 from dualrel_jax.data.datasets.appearance import appearance
+from dualrel_jax.data.io.pyramid import Level
 from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference.choice import choose, choose_for_parts
@@ -16,6 +17,8 @@ VOXEL_NM = (30.0, 8.0, 8.0)
 TRAINED = Volume.from_array(IMAGE, VOXEL_NM, "trained.tif")
 ALIKE = Volume.from_array(IMAGE[:, ::-1], VOXEL_NM, "next_block.tif")
 UNSIZED = Volume.from_array(IMAGE[:, ::-1], None, "no_size.tif")
+LEVEL = Level(1, 2, IMAGE.shape, (6, 80, 80), (1.0, 2.0, 2.0), (0.0, 0.5, 0.5), VOXEL_NM, (0.0, 0.0, 0.0))
+PYRAMID = dataclasses.replace(ALIKE, path="finer.zarr:1", level=LEVEL)  # of level 0 the voxels are 30 x 4 x 4 nm
 FOREIGN = Volume.from_array(IMAGE, (50.0, 4.0, 4.0), "another.tif")
 
 
@@ -55,6 +58,7 @@ def run(tmp_path):
     [
         (TRAINED, "default", 0.62, "its labels were learned"),
         (ALIKE, "default", 0.62, "voxel size, grey values and fine detail are like"),
+        (PYRAMID, "default", 0.62, "voxel size, grey values and fine detail are like"),
         (UNSIZED, "default", 0.62, "its voxel size is unknown, its grey values"),
         (FOREIGN, "prototypes", 0.5, "its voxels are 50 x 4 x 4 nm, those of the training 30 x 8 x 8 nm"),
     ],

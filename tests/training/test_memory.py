@@ -34,6 +34,26 @@ def test_a_step_compiles_once_and_says_what_it_needs(capsys):
     assert memory.needed_mib(step.compiled) == pytest.approx(4, abs=0.1)
 
 
+@pytest.mark.parametrize(
+    ("own", "limits"),
+    [
+        ("0::/slurm/job_7/step_0\n", {"slurm/memory.max": "max", "slurm/job_7/memory.max": "4096"}),
+        ("2:cpu:/\n4:cpuacct,memory:/slurm/job_7\n", {"memory/slurm/memory.limit_in_bytes": "4096"}),
+        ("0::/\n", {"memory.max": "4096"}),
+        (None, {"memory.max": "4096"}),
+    ],
+)
+def test_the_limit_of_a_job_or_a_container_is_found(tmp_path, monkeypatch, own, limits):
+    monkeypatch.setattr(memory, "_GROUPS", tmp_path)
+    monkeypatch.setattr(memory, "_OWN_GROUPS", tmp_path / "own")
+    if own:
+        (tmp_path / "own").write_text(own)
+    for name, text in limits.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert memory.available_bytes() == 4096
+
+
 def test_a_step_prints_that_it_compiles_before_it_does(capsys):
     printed = []
 

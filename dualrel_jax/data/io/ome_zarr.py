@@ -108,8 +108,7 @@ def open_level(
         "dimension_names": ["z", "y", "x"],
     }
     remote = isinstance(folder, RemotePath)
-    kvstore = kvstore_spec(folder / str(level)) if remote else {"driver": "file", "path": f"{folder}/{level}/"}
-    spec = {"driver": "zarr3", "kvstore": kvstore, "metadata": metadata}
+    spec = {"driver": "zarr3", "kvstore": kvstore_spec(folder / str(level)), "metadata": metadata}
     return ts.open(spec, open=True, create=create, context=ts.Context(context_spec() if remote else {})).result()
 
 

@@ -218,8 +218,10 @@ def remove(place: Path | RemotePath) -> None:
     place._files.clear()
 
 
-def kvstore_spec(place: RemotePath) -> dict[str, Any]:
+def kvstore_spec(place: Path | RemotePath) -> dict[str, Any]:
     """tensorstore's JSON for everything below a place, without credentials."""
+    if isinstance(place, Path):
+        return {"driver": "file", "path": f"{os.path.abspath(place)}/"}  # it refuses ".."
     scheme, _, host = place.root.partition("://")
     path = f"{place.key}/" if place.key else ""
     if scheme in ("http", "https"):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dualrel_jax.data.io.remote import kvstore_spec
 from dualrel_jax.errors import InputError
 
 
@@ -23,7 +24,7 @@ def open_scratch(folder: Path, shape: tuple[int, ...], dtype: np.dtype | type, c
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": chunk}},
         "codecs": [{"name": "bytes"}, {"name": "zstd", "configuration": {"level": 1}}],
     }
-    spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{folder}/"}, "metadata": metadata}
+    spec = {"driver": "zarr3", "kvstore": kvstore_spec(folder), "metadata": metadata}
     with disk_errors(folder):
         return ts.open(spec, open=True, create=True).result()
 

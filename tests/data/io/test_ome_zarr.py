@@ -2,11 +2,13 @@
 
 import itertools
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dualrel_jax.data.io import ome_zarr
+from dualrel_jax.data.io.scratch import open_scratch
 from dualrel_jax.data.io.volume import open_volume
 from dualrel_jax.data.io.writers import open_writer
 
@@ -46,6 +48,19 @@ def test_levels_are_those_of_a_slow_reference(tmp_path, reduction):
         got = open_volume(path / level, verbose=False)[:]
         np.testing.assert_array_equal(got, array)
     assert not (path / "4").exists()
+
+
+def test_a_path_through_the_folder_above_is_written_and_read(tmp_path, monkeypatch):
+    (tmp_path / "inside").mkdir()
+    monkeypatch.chdir(tmp_path / "inside")
+    array = np.arange(160, dtype=np.uint8).reshape(4, 5, 8)
+    with open_writer(Path("../a.zarr"), array.shape, np.uint8, (5, 5, 5), reduction="mean") as writer:
+        for z, image in enumerate(array):
+            writer.write(z, image)
+    assert (open_volume("../a.zarr")[:] == array).all() and (tmp_path / "a.zarr").is_dir()
+    scratch = open_scratch(Path("../scratch"), array.shape, np.uint8, (4, 4, 4))
+    scratch[...] = array
+    assert (open_volume("../scratch")[:] == array).all()
 
 
 def test_border_voxels_are_the_mean_of_what_there_is():

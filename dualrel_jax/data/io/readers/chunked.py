@@ -215,8 +215,7 @@ def _open(array: Folder, driver: str, path: str) -> tuple[Any, list[str]]:
     import tensorstore as ts
 
     remote = isinstance(array, RemotePath)
-    kvstore = kvstore_spec(array) if remote else {"driver": "file", "path": f"{array}/"}
-    spec = {"driver": driver, "kvstore": kvstore, "recheck_cached_data": "open"}
+    spec = {"driver": driver, "kvstore": kvstore_spec(array), "recheck_cached_data": "open"}
     settings = {"cache_pool": {"total_bytes_limit": _CACHE_BYTES}}
     context = ts.Context(settings | context_spec() if remote else settings)
     try:
