@@ -23,7 +23,10 @@ Folder = Path | RemotePath
 SUFFIXES = (".zarr", ".n5")
 _FILES = {"zarr.json": "zarr3", ".zarray": "zarr", ".zgroup": "zarr", ".zattrs": "zarr", "attributes.json": "n5"}
 _TITLES = {"zarr3": "zarr 3", "zarr": "zarr 2", "n5": "n5"}
-_CACHE_BYTES = 512 << 20  # a chunk of 64 slices is decoded once, not for each of them, in blocks of 2048 x 2048
+# Decoded chunks that are kept: the first is enough for blocks of 2048 x 2048 and chunks of 64 x 64 x 64 bytes, each of
+# which is then decoded once, not for each of its slices. Larger chunks get as much as they need, up to the second.
+_CACHE_BYTES, _MOST_CACHE_BYTES = 512 << 20, 2 << 30
+_CACHED_SIDE = 2304  # of these blocks with the surroundings that they are predicted with, voxels
 _LEVEL_0 = ("s0", "0", "scale0")
 
 
@@ -216,10 +219,16 @@ def _open(array: Folder, driver: str, path: str) -> tuple[Any, list[str]]:
 
     remote = isinstance(array, RemotePath)
     spec = {"driver": driver, "kvstore": kvstore_spec(array), "recheck_cached_data": "open"}
-    settings = {"cache_pool": {"total_bytes_limit": _CACHE_BYTES}}
-    context = ts.Context(settings | context_spec() if remote else settings)
+
+    def opened(cache_bytes: int) -> Any:
+        settings = {"cache_pool": {"total_bytes_limit": cache_bytes}}
+        context = ts.Context(settings | context_spec() if remote else settings)
+        return ts.open(spec, context=context, open=True, read=True).result()
+
     try:
-        store = ts.open(spec, context=context, open=True, read=True).result()
+        store = opened(_CACHE_BYTES)
+        if (needed := _layer_bytes(store, driver)) > _CACHE_BYTES:
+            store = opened(min(needed, _MOST_CACHE_BYTES))
     except ValueError as error:
         if not re.search(r"codec|compressor|compression|filters", str(error)):
             with store_errors(path) if remote else contextlib.nullcontext():
@@ -233,6 +242,14 @@ def _open(array: Folder, driver: str, path: str) -> tuple[Any, list[str]]:
     store = store.T if driver == "n5" else store  # n5 counts x y z
     # Level 2 may begin elsewhere than at 0.
     return store[ts.d[:].translate_to[0]], list(store.domain.labels)
+
+
+def _layer_bytes(store: Any, driver: str) -> int:
+    """Of the chunks that one slice of a block reads, if the last axes are y and x, of n5 the first."""
+    order = slice(None, None, -1) if driver == "n5" else slice(None)
+    shape, chunk = store.shape[order], (store.chunk_layout.read_chunk.shape or store.shape)[order]
+    counts = [-(-min(n, _CACHED_SIDE) // side) + 1 for n, side in zip(shape[-2:], chunk[-2:], strict=True)]
+    return math.prod(counts) * math.prod(chunk) * store.dtype.numpy_dtype.itemsize
 
 
 def _open_with_zarr(array: Path, driver: str, path: str, error: ValueError) -> tuple[Any, list[str]]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorstore as ts
 
+from dualrel_jax.data.io.readers import chunked
 from dualrel_jax.data.io.volume import open_volume
 from dualrel_jax.errors import InputError
 
@@ -218,3 +219,22 @@ def test_codecs_that_need_another_package(tmp_path, monkeypatch, compressor):
     note(tmp_path / "a.n5/attributes.json", compression={"type": "lz4"})
     with pytest.raises(InputError, match="no decoder for its compression lz4 is known; .*save it again"):
         opened(tmp_path / "a.n5")
+
+
+@pytest.mark.parametrize("order", ["zyx", "n5"])
+def test_what_is_kept_of_chunks_grows_with_them(monkeypatch, tmp_path, order):
+    """A slice touches at most 3 x 3 chunks of 16 x 32 x 32 bytes; were fewer kept, each slice would decode them."""
+    driver = "n5" if order == "n5" else "zarr"
+    spec = {"driver": driver, "kvstore": {"driver": "file", "path": f"{tmp_path}/a.{driver}/"}}
+    fields = {
+        "dimensions": [64, 64, 64],
+        "blockSize": [32, 32, 16],
+        "dataType": "uint8",
+        "compression": {"type": "raw"},
+    }
+    if driver == "zarr":
+        fields = {"shape": [64, 64, 64], "chunks": [16, 32, 32], "dtype": "|u1"}
+    store = ts.open(spec | {"metadata": fields}, create=True).result()
+    assert chunked._layer_bytes(store, driver) == 9 * 2**14
+    monkeypatch.setattr(chunked, "_CACHED_SIDE", 32)
+    assert chunked._layer_bytes(store, driver) == 4 * 2**14
