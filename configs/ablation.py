@@ -16,7 +16,6 @@ VARIANTS = {  # row -> (its name in the tables, fields of config.method that dif
     "full_consistency": ("prototype consistency with weight 1", {"prototype_consistency_weight": 1.0}),
     "no_soft": ("without pixel consistency", {"pixel_consistency_weight": 0.0}),
     "one_geometry": ("teacher and student in one geometry", {"strong_scale": (1.0, 1.0)}),
-    "one_microscope": ("strong views of the same microscope", {"strong_filter": 0.0, "strong_curve": 0.0}),
     "no_cross": ("without cross pseudo-labels", {"cross_pseudo_label_weight": 0.0}),
     "no_prototype": ("without segmentation by prototypes", {"prototype_weight": 0.0}),
 }

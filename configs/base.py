@@ -130,6 +130,16 @@ AUGMENT = {
     "elastic_grid_px": field(32, "largest distance of these points", unit="px", minimum=4, maximum=4096),
     # Photometric, on intensities of 0..1.
     "weak": field(0.0, "strength of the weak view relative to the strong view", **FRACTION),
+    "filter": field(
+        0.0, "largest standard deviation of the weights of a random filter", minimum=0, maximum=1, special="none"
+    ),
+    "curve": field(
+        0.0,
+        "standard deviation of the log of the slopes of a random rising curve of the greys",
+        minimum=0,
+        maximum=3,
+        special="none",
+    ),
     "brightness": field(0.25, "largest offset, uniform in both directions", **FRACTION),
     "contrast": field(0.5, "c: factor around the mean, log-uniform in 1/(1 + c) to 1 + c", minimum=0, maximum=10),
     "gamma": field(0.5, "g: exponent, log-uniform in 1/(1 + g) to 1 + g", minimum=0, maximum=10),

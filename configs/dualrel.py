@@ -35,17 +35,6 @@ FIELDS = {
     "strong_scale": field(
         (0.5, 2.0), "zoom of the strong view relative to the teacher's; (1.0, 1.0): none", minimum=0.1, maximum=10
     ),
-    # Strong views as other microscopes might show them.
-    "strong_filter": field(
-        0.1, "largest standard deviation of the weights of a random filter", minimum=0, maximum=1, special="none"
-    ),
-    "strong_curve": field(
-        0.8,
-        "standard deviation of the log of the slopes of a random rising curve of the greys",
-        minimum=0,
-        maximum=3,
-        special="none",
-    ),
     # Weights of the terms beside the supervised one.
     "prototype_weight": field(0.5, "weight of the segmentation by prototypes", minimum=0, maximum=1e4),
     "diversity_weight": field(0.1, "weight of the diversity of prototypes", minimum=0, maximum=1e4),

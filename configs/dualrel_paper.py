@@ -3,8 +3,8 @@
 Given: prototypes from reliable pixels (Eq. 5, referential correlation), a diversity loss between their activation maps,
 fused prototypes as the segmentation, and consistency of prototypes between two views, weighted by a reliability that is
 learned through this consistency alone. Left out, as the supplement has none of it: consistency of pixels, cross
-pseudo-labels, the zoomed view and those of other microscopes. Ours, as the supplement gives no values: all numbers, and
-a U-Net head that is trained on the labels beside the prototypes.
+pseudo-labels, the zoomed view. Ours, as the supplement gives no values: all numbers, and a U-Net head that is trained
+on the labels beside the prototypes.
 """
 
 import dataclasses
@@ -18,8 +18,6 @@ PREDICTION_HEADS = dualrel.PREDICTION_HEADS
 DEFAULTS = {  # that differ from those of configs/dualrel.py
     "reliability": "consistency",
     "strong_scale": (1.0, 1.0),
-    "strong_filter": 0.0,
-    "strong_curve": 0.0,
     "prototype_weight": 1.0,
     "prototype_consistency_weight": 1.0,
     "pixel_consistency_weight": 0.0,

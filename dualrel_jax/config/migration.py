@@ -39,8 +39,8 @@ ADDED = {
     "train.second_stage_fraction": 0.0,
     "train.init": "",
     "data.level": "0",
-    "method.strong_filter": 0.0,
-    "method.strong_curve": 0.0,
+    "augment.filter": 0.0,
+    "augment.curve": 0.0,
     "data.points": "",
     "data.point_radius_nm": 40.0,
 }

@@ -23,7 +23,6 @@ from dualrel_jax.models.reliability import ReliabilityHead
 from dualrel_jax.models.unet import UNet
 
 RELIABILITY_WEIGHT = 0.1  # alone in its layers' gradient, whose scale optimisers remove: it matters to the clip only
-MICROSCOPE_CHANCE = 0.6  # of a filter, and of a curve, for each strong view of a crop
 RAMPED = ("prototype_consistency", "pixel_consistency", "cross_pseudo_label")  # what is learned without labels
 
 
@@ -83,9 +82,8 @@ class DualRel(Method):
         # The student: labelled crops, unlabelled crops zoomed, and unlabelled crops pasted into each other.
         mix = functools.partial(cutmix.paste_next, cutmix.three_boxes(rng, *batch.weak.shape[:2]))
         zoom = functools.partial(augment.zoom_each, self.zooms(rng, len(batch.weak)))
-        first, *others = self.of_other_microscopes(rng, batch.strong)  # no others without cross pseudo-labels
-        pasted = [mix(view) for view in others]
-        images, split = batching.join(batch.image, zoom(first), *pasted)
+        pasted = [mix(view) for view in batch.strong[1:]]  # one view, or none without cross pseudo-labels
+        images, split = batching.join(batch.image, zoom(batch.strong[0]), *pasted)
         (logits, prototype, _), variables = self.apply_train("student", variables, images)
         fused = upsample(prototypes.fuse(prototype.maps), images.shape[:3])
         labelled, strong, *pasted = split(StudentOutput(logits, fused, prototype))
@@ -142,15 +140,6 @@ class DualRel(Method):
         terms = compute({name: term for name, term in terms.items() if name in self.weights})
         total = sum(self.weights[name] * term for name, term in terms.items())
         return total, (diagnose(total, terms, jnp.zeros(())), variables)
-
-    def of_other_microscopes(self, rng: jax.Array, views: jax.Array) -> jax.Array:
-        """Strong views s u y x 1, each through a random filter and a random curve of its greys."""
-        sizes = {"filter_size": self.config.strong_filter, "curve_size": self.config.strong_curve}
-        if not any(sizes.values()):
-            return views
-        keys = jax.random.split(jax.random.fold_in(rng, 3), views.shape[:2])
-        see = functools.partial(augment.as_another_microscope, **sizes, chance=MICROSCOPE_CHANCE)
-        return jax.vmap(jax.vmap(see))(keys, views[..., 0])[..., None]
 
     def zooms(self, rng: jax.Array, count: int) -> jax.Array:
         """How far the strong view of each of `count` crops is zoomed against the weak one."""

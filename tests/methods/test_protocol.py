@@ -216,7 +216,7 @@ class SeesBrightness(DualRel):
 def test_what_the_teacher_says_is_zoomed_as_the_strong_view_is():
     """Of a method that reads each pixel by itself teacher and student agree, whatever the zoom of the strong view."""
     config = small("dualrel").unlock()
-    config.method.update({"strong_scale": (0.5, 2.0), "strong_filter": 0.0, "strong_curve": 0.0})
+    config.method.strong_scale = (0.5, 2.0)
     method, rng = SeesBrightness(config), jax.random.key(3)
     wave = np.sin(np.arange(16) / 3.0, dtype=np.float32)
     crops = jnp.asarray(np.broadcast_to(np.outer(wave, wave)[None, ..., None], (4, 16, 16, 1)))

@@ -126,7 +126,12 @@ def zoom_each(zooms: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def photometric(key: jax.Array, image: jax.Array, augment: ConfigDict, strength: float) -> jax.Array:
-    """Contrast, brightness, gamma, blur and noise on y x in 0..1, each with its own chance; `strength` scales them."""
+    """Filter, curve, contrast, brightness, gamma, blur and noise on y x in 0..1; `strength` scales them.
+
+    Each comes with its own chance, `augment.probability`.
+    """
+    if augment.filter or augment.curve:
+        image = as_another_microscope(jax.random.fold_in(key, 1), image, augment, strength)
     draw_key, noise_key = jax.random.split(key)
     u = jax.random.uniform(draw_key, (10,))  # one draw: each call of the generator costs compile time
     applied = jnp.where(u[:5] < augment.probability, strength, 0.0)
@@ -140,20 +145,18 @@ def photometric(key: jax.Array, image: jax.Array, augment: ConfigDict, strength:
     return image + augment.noise * u[9] * applied[4] * jax.random.normal(noise_key, image.shape)
 
 
-def as_another_microscope(
-    key: jax.Array, image: jax.Array, *, filter_size: float, curve_size: float, chance: float
-) -> jax.Array:
-    """y x through a random filter and a random rising curve of the greys, each with a `chance`.
+def as_another_microscope(key: jax.Array, image: jax.Array, augment: ConfigDict, strength: float) -> jax.Array:
+    """y x through a random filter and a random rising curve of the greys, each with its own chance.
 
-    Mean and standard deviation of the greys stay.
+    Mean and standard deviation of the greys stay: contrast and brightness change them.
     """
     chance_key, filter_key, curve_key = jax.random.split(key, 3)
-    filtered, curved = jax.random.uniform(chance_key, (2,)) < chance
+    filtered, curved = jax.random.uniform(chance_key, (2,)) < augment.probability
     mean, deviation = image.mean(), image.std() + _LEAST_DEVIATION
     standard = (image - mean) / deviation
-    seen = random_filter(filter_key, standard, filter_size)
+    seen = random_filter(filter_key, standard, augment.filter * strength)
     standard = jnp.where(filtered, (seen - seen.mean()) / (seen.std() + _LEAST_DEVIATION), standard)
-    seen = random_curve(curve_key, standard, curve_size)
+    seen = random_curve(curve_key, standard, augment.curve * strength)
     standard = jnp.where(curved, (seen - seen.mean()) / (seen.std() + _LEAST_DEVIATION), standard)
     return jnp.where(filtered | curved, standard * deviation + mean, image)
 

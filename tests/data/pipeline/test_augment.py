@@ -14,7 +14,7 @@ import dualrel_jax
 from dualrel_jax.data.pipeline import augment
 from dualrel_jax.data.pipeline.augment import Batch, RawBatch
 
-OFF = {"brightness": 0.0, "contrast": 0.0, "gamma": 0.0, "blur_px": 0.0, "noise": 0.0}
+OFF = {"filter": 0.0, "curve": 0.0, "brightness": 0.0, "contrast": 0.0, "gamma": 0.0, "blur_px": 0.0, "noise": 0.0}
 
 
 def config(**fields):
@@ -192,7 +192,7 @@ KEYS = jax.random.split(jax.random.key(0), 64)
 @jax.jit
 def photometric(fields):
     """IMAGE under 64 keys, not blurred; compiled once for all strengths."""
-    fields = SimpleNamespace(**fields, blur_px=0.0)
+    fields = SimpleNamespace(**fields, blur_px=0.0, filter=0.0, curve=0.0)
     return jax.vmap(lambda key: augment.photometric(key, IMAGE, fields, 1.0))(KEYS)
 
 
@@ -232,29 +232,29 @@ SMOOTH = ndimage.gaussian_filter(np.random.default_rng(0).normal(0.5, 1, (64, 64
 
 def seen_otherwise(image, **settings):
     """The image under 64 keys."""
-    settings = {"filter_size": 0.0, "curve_size": 0.0, "chance": 1.0, **settings}
-    return np.asarray(jax.vmap(lambda key: augment.as_another_microscope(key, image, **settings))(KEYS))
+    settings = SimpleNamespace(**{"filter": 0.0, "curve": 0.0, "probability": 1.0, **settings})
+    return np.asarray(jax.vmap(lambda key: augment.as_another_microscope(key, image, settings, 1.0))(KEYS))
 
 
-@pytest.mark.parametrize("name", ["filter_size", "curve_size"])
+@pytest.mark.parametrize("name", ["filter", "curve"])
 def test_another_microscope_keeps_mean_and_contrast_and_comes_with_its_probability(name):
     seen = seen_otherwise(SMOOTH, **{name: 0.2})
     assert np.allclose(seen.mean(axis=(1, 2)), SMOOTH.mean(), atol=1e-3)
     assert np.allclose(seen.std(axis=(1, 2)), SMOOTH.std(), rtol=1e-2)
-    sometimes = np.abs(seen_otherwise(SMOOTH, chance=0.6, **{name: 0.2}) - SMOOTH).max(axis=(1, 2)) > 1e-3
+    sometimes = np.abs(seen_otherwise(SMOOTH, probability=0.6, **{name: 0.2}) - SMOOTH).max(axis=(1, 2)) > 1e-3
     assert 0.4 < sometimes.mean() < 0.8
 
 
 def test_a_curve_of_the_greys_rises():
     """What is darker stays darker: mitochondria are told from their surroundings by that."""
     order = np.argsort(SMOOTH, axis=None)
-    for seen in seen_otherwise(SMOOTH, curve_size=0.8):
+    for seen in seen_otherwise(SMOOTH, curve=0.8):
         assert np.diff(seen.flat[order]).min() > -1e-5
 
 
 def test_a_crop_of_one_grey_stays_as_it_is():
     plain = np.full((16, 16), 0.4, np.float32)
-    assert np.allclose(seen_otherwise(plain, filter_size=0.1, curve_size=0.8), 0.4, atol=1e-3)
+    assert np.allclose(seen_otherwise(plain, filter=0.1, curve=0.8), 0.4, atol=1e-3)
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.6, 1.2, 2.0])

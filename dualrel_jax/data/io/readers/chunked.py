@@ -23,10 +23,8 @@ Folder = Path | RemotePath
 SUFFIXES = (".zarr", ".n5")
 _FILES = {"zarr.json": "zarr3", ".zarray": "zarr", ".zgroup": "zarr", ".zattrs": "zarr", "attributes.json": "n5"}
 _TITLES = {"zarr3": "zarr 3", "zarr": "zarr 2", "n5": "n5"}
-# Decoded chunks that are kept: the first is enough for blocks of 2048 x 2048 and chunks of 64 x 64 x 64 bytes, each of
-# which is then decoded once, not for each of its slices. Larger chunks get as much as they need, up to the second.
-_CACHE_BYTES, _MOST_CACHE_BYTES = 512 << 20, 2 << 30
-_CACHED_SIDE = 2304  # of these blocks with the surroundings that they are predicted with, voxels
+# A chunk of 64 slices is decoded once, not for each of them, in blocks of 2048 x 2048 with their surroundings.
+_CACHE_BYTES, _MOST_CACHE_BYTES, _CACHED_SIDE = 512 << 20, 2 << 30, 2304
 _LEVEL_0 = ("s0", "0", "scale0")
 
 
@@ -247,7 +245,7 @@ def _open(array: Folder, driver: str, path: str) -> tuple[Any, list[str]]:
 def _layer_bytes(store: Any, driver: str) -> int:
     """Of the chunks that one slice of a block reads, if the last axes are y and x, of n5 the first."""
     order = slice(None, None, -1) if driver == "n5" else slice(None)
-    shape, chunk = store.shape[order], (store.chunk_layout.read_chunk.shape or store.shape)[order]
+    shape, chunk = store.shape[order], store.chunk_layout.read_chunk.shape[order]
     counts = [-(-min(n, _CACHED_SIDE) // side) + 1 for n, side in zip(shape[-2:], chunk[-2:], strict=True)]
     return math.prod(counts) * math.prod(chunk) * store.dtype.numpy_dtype.itemsize
 
