@@ -1,6 +1,7 @@
 """The tf.data pipeline: crops read from volumes of any size. Only this file and the TFDS builders use TensorFlow."""
 
 import functools
+import os
 from collections.abc import Iterator
 
 import jax
@@ -151,6 +152,8 @@ class _Cutter:
 @functools.cache
 def _tensorflow():
     """TensorFlow, kept off the accelerators; it costs seconds and 600 MiB, so it is imported only here."""
+    for name, value in {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0"}.items():  # else it logs at import
+        os.environ.setdefault(name, value)
     try:
         import tensorflow as tf
     except ImportError as error:

@@ -219,8 +219,7 @@ def _open(array: Folder, driver: str, path: str) -> tuple[Any, list[str]]:
     spec = {"driver": driver, "kvstore": kvstore_spec(array), "recheck_cached_data": "open"}
 
     def opened(cache_bytes: int) -> Any:
-        settings = {"cache_pool": {"total_bytes_limit": cache_bytes}}
-        context = ts.Context(settings | context_spec() if remote else settings)
+        context = ts.Context({"cache_pool": {"total_bytes_limit": cache_bytes}} | (context_spec() if remote else {}))
         return ts.open(spec, context=context, open=True, read=True).result()
 
     try:
@@ -244,8 +243,8 @@ def _open(array: Folder, driver: str, path: str) -> tuple[Any, list[str]]:
 
 def _layer_bytes(store: Any, driver: str) -> int:
     """Of the chunks that one slice of a block reads, if the last axes are y and x, of n5 the first."""
-    order = slice(None, None, -1) if driver == "n5" else slice(None)
-    shape, chunk = store.shape[order], store.chunk_layout.read_chunk.shape[order]
+    order = -1 if driver == "n5" else 1
+    shape, chunk = (values[::order] for values in (store.shape, store.chunk_layout.read_chunk.shape))
     counts = [-(-min(n, _CACHED_SIDE) // side) + 1 for n, side in zip(shape[-2:], chunk[-2:], strict=True)]
     return math.prod(counts) * math.prod(chunk) * store.dtype.numpy_dtype.itemsize
 
