@@ -100,8 +100,8 @@ def _segment_instances(workdir: Path, config: ConfigDict, output: Path, tasks: T
     sums = number_instances(job, tasks)
     dtype = np.uint16 if len(sums.voxels) < 2**16 else np.uint32
     writer = open_writer(output, job.shape, dtype, job.voxel_nm, keep=True)
-    if isinstance(output, RemotePath) and not any((folder / "blocks").glob("*")):
-        remove_place(output)  # an earlier output, whose numbers would stay where there are none now
+    if not any((folder / "blocks").glob("*")):
+        remove_place(writer.part)  # of an earlier command, whose numbers would stay where there are none now
     if not writer.part.exists():  # what earlier blocks were written to is gone, or complete
         remove(folder / "blocks")
     with writer:

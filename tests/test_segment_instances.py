@@ -1,6 +1,7 @@
 import csv
 import json
 import math
+import shutil
 import sys
 
 import numpy as np
@@ -232,6 +233,19 @@ def test_the_same_call_continues_what_a_kill_left_and_another_one_is_refused(con
     again = results(segment_instances(tmp_path, config, stopping_after(-1, second)))
     np.testing.assert_array_equal(again[0], expected[0])
     assert again[1] == expected[1] and not set(first[:-1]) & set(second)
+
+
+def test_nothing_of_a_killed_command_stays_where_its_folder_was_removed(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(ome_zarr, "CHUNK", (4, 16, 16))
+    config.instances.update({"box_px": 20, "output": str(tmp_path / "cells.zarr")})
+    with pytest.raises(KeyboardInterrupt):
+        segment_instances(tmp_path, config, stopping_after(9, []))
+    assert open_volume(f"{tmp_path}/cells.zarr.part:0")[:].any()
+    config.instances.threshold = 0.9
+    with pytest.raises(InputError, match="remove that folder to start again"):
+        segment_instances(tmp_path, config)
+    shutil.rmtree(tmp_path / "cells.zarr.boxes.part")
+    assert not open_volume(segment_instances(tmp_path, config)["instances"])[:].any()
 
 
 def test_from_a_store_into_a_store(config, tmp_path, monkeypatch):
