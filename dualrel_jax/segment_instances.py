@@ -15,7 +15,7 @@ from dualrel_jax.data.io.output_lock import output_writer
 from dualrel_jax.data.io.outputs import check_output
 from dualrel_jax.data.io.remote import RemotePath, absolute_path, as_place, beside, is_remote
 from dualrel_jax.data.io.remote import remove as remove_place
-from dualrel_jax.data.io.volume import Volume, intensity_range, open_volume, to_uint8
+from dualrel_jax.data.io.volume import Volume, intensity_range, open_volume, split_inner, to_uint8
 from dualrel_jax.data.io.voxel import Voxel, check_likely
 from dualrel_jax.data.io.writers import check_outputs, open_writer
 from dualrel_jax.errors import InputError
@@ -96,7 +96,8 @@ def _segment_instances(workdir: Path, config: ConfigDict, output: Path, tasks: T
     truth = _open_truth(probability, settings) if settings.label else None
     threshold = settings.threshold or _threshold_of_mask(workdir, probability.path)
     folder = beside(output).with_name(f"{output.name}.boxes.part")
-    job = _begin(probability, settings, threshold, folder)
+    stored = {"output": str(output)} if isinstance(output, RemotePath) else {}
+    job = _begin(probability, settings, threshold, folder, stored)
     sums = number_instances(job, tasks)
     dtype = np.uint16 if len(sums.voxels) < 2**16 else np.uint32
     writer = open_writer(output, job.shape, dtype, job.voxel_nm, keep=True)
@@ -109,6 +110,7 @@ def _segment_instances(workdir: Path, config: ConfigDict, output: Path, tasks: T
         writer.finish()
     result = {
         "input": source,
+        **stored,
         "voxel_nm": probability.voxel_nm,
         "settings": settings.to_dict() | {"threshold": threshold},
         **total_volumes(rows),
@@ -126,14 +128,14 @@ def _segment_instances(workdir: Path, config: ConfigDict, output: Path, tasks: T
     return paths
 
 
-def _begin(volume: Volume, settings: ConfigDict, threshold: float | None, folder: Path) -> Job:
-    """The job that labels `volume`, its values above `threshold`, or what an earlier call left of it."""
+def _begin(volume: Volume, settings: ConfigDict, threshold: float | None, folder: Path, facts: dict) -> Job:
+    """The job that labels `volume`, its values above `threshold`, or what an earlier call of the same `facts` left."""
     rules = {key: settings[key] for key in ("hole_um3", "neck_depth_nm", "neck_ratio", "min_um3", "min_probability")}
     job = Job(str(folder), volume.path, volume.shape, volume.voxel_nm, threshold=threshold, **rules, sides=volume.shape)
     memory_bytes = memory.available_bytes()
     sides = choose_sides(job, settings.box_px, memory_bytes and memory_bytes * MEMORY_FRACTION)
     sample = volume[len(volume) // 2, :SHOWN, :SHOWN]
-    job = begin(dataclasses.replace(job, sides=sides), zlib.crc32(sample.tobytes()))
+    job = begin(dataclasses.replace(job, sides=sides), facts | {"content": zlib.crc32(sample.tobytes())})
     if math.prod(job.sides) < math.prod(job.shape):
         print(f"{volume.path}: in {len(job.grid())} boxes of {format_shape(job.sides)} voxels (z y x).")
     return job
@@ -144,7 +146,7 @@ def _scores(job: Job, truth: Volume, rows: list[dict], settings: ConfigDict, tas
     if settings.label_kind == "instances":
         true_blocks = (truth[box] for box, _ in blocks(job))
     else:
-        true_job = _begin(truth, settings, None, Path(job.folder) / "truth")
+        true_job = _begin(truth, settings, None, Path(job.folder) / "truth", {})
         number_instances(true_job, tasks, name="truth")
         true_blocks = (numbered(true_job, box) for box, _ in blocks(job))
     pairs = instances.overlaps(true_blocks, (numbers for _, numbers in blocks(job)))
@@ -233,20 +235,27 @@ def _open_image(workdir: Path, probability: Volume, settings: ConfigDict) -> Vol
 
 
 def _threshold_of_mask(workdir: Path, probability: str) -> float:
-    """The threshold in the record mask.json that `predict` wrote beside this probability; 0.5 without one.
-
-    That of a probability in a store is in the run.
-    """
-    place = as_place(probability)
-    folder = workdir / "prediction" if isinstance(place, RemotePath) else place.parent
-    record = folder / f"{Path(place.name).stem.removesuffix('_probability')}.json"
+    """The threshold in the record mask.json that `predict` wrote of this probability; 0.5 without one."""
+    record = _record_of(workdir, probability)
     if not record.is_file():
+        print(
+            f"{probability}: there is no record of its mask ({record}): the threshold is 0.5; "
+            "--config.instances.threshold sets another."
+        )
         return 0.5
     advice = "remove it, or set --config.instances.threshold"
     threshold = read_json(record, {}, advice).get("config.predict.threshold", 0.5)
     if not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
         raise InputError(f"{record} has config.predict.threshold = {threshold!r}; expected a probability: {advice}.")
     return threshold
+
+
+def _record_of(workdir: Path, probability: str) -> Path:
+    """Where `predict` writes the record of a mask: beside its probability; of one in a store, in the run."""
+    place = split_inner(probability)[0]
+    if isinstance(place, RemotePath):
+        place = beside(place.with_side(workdir / "prediction"))
+    return place.with_name(f"{place.stem.removesuffix('_probability')}.json")
 
 
 def _open_like(probability: Volume, path: str, key: str) -> Volume:

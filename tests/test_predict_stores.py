@@ -139,10 +139,12 @@ def test_a_volume_in_a_store_is_segmented_into_the_store(predict, s3, pyramid, t
         np.testing.assert_array_equal(remote_volume[:], local_volume[:])
         assert remote_volume.voxel_nm == local_volume.voxel_nm and remote_volume.origin_nm == local_volume.origin_nm
     assert str(paths["mask"]) == "s3://bucket/out/mask.zarr"
-    side = tmp_path / "run/prediction"
-    assert {path.name for path in side.iterdir()} == {"last.json", "mask.json", "mask.png"}
+    side = tmp_path / "run/prediction/s3/bucket/out"
+    assert {path.name for path in side.iterdir()} == {"mask.json", "mask.png"}
+    assert {path.name for path in (tmp_path / "run/prediction").iterdir()} == {"s3", "last.json"}
     record = (side / "mask.json").read_text()
     assert json.loads(record)["volume"] == "s3://bucket/em.zarr:1"
+    assert json.loads(record)["output"] == "s3://bucket/out/mask.zarr"
     assert "hidden-key" not in record + capsys.readouterr().out
 
 
@@ -157,6 +159,30 @@ def test_a_prediction_into_a_store_continues_and_is_no_image_before_its_end(pred
     np.testing.assert_array_equal(open_volume(paths["mask"])[:] > 0, open_volume("s3://bucket/em.zarr:1")[:] < 127.5)
     predict(**settings | {"threshold": 0.4})  # replaces it
     assert not (open_volume(paths["mask"])[:] == open_volume("s3://bucket/em.zarr:1")[:]).all()
+
+
+def test_outputs_of_one_name_share_nothing_in_the_run(predict, s3, tmp_path, capsys):
+    """One is killed, one of another part of the volume is made, then the first one continues."""
+    killed = {"input": "s3://bucket/em.zarr", "output": "s3://bucket/r1/mask.zarr", "threshold": 0.3}
+    with pytest.raises(KeyboardInterrupt):
+        predict(PlainDark(lives=5), **killed)
+    other = predict(input="s3://bucket/em.zarr", output="s3://bucket/r2/mask.zarr", region="0:2", threshold=0.7)
+    network = PlainDark()
+    paths = predict(network, **killed)
+    assert 0 < network.calls < 12
+    image = open_volume("s3://bucket/em.zarr:1")[:]
+    np.testing.assert_array_equal(open_volume(paths["mask"])[:] > 0, 1 - image / np.float32(255) > 0.3)
+    np.testing.assert_array_equal(open_volume(other["mask"])[:] > 0, 1 - image[:2] / np.float32(255) > 0.7)
+    settings = dualrel_jax.get_config("supervised:own")
+    settings = ConfigDict({"predict": settings.predict, "instances": settings.instances})
+    for folder, threshold in {"r1": 0.3, "r2": 0.7}.items():
+        settings.instances.input = f"s3://bucket/{folder}/mask_probability.zarr"
+        settings.instances.output = f"s3://bucket/{folder}/cells.zarr"
+        paths = segment_instances(tmp_path / "run", settings)
+        assert json.loads(paths["json"].read_text())["settings"]["threshold"] == threshold
+    assert "there is no record" not in capsys.readouterr().out
+    segment_instances(tmp_path / "another run", settings)
+    assert "r2/mask.json): the threshold is 0.5; --config.instances.threshold" in capsys.readouterr().out
 
 
 def test_nothing_foreign_in_a_store_is_replaced(predict, s3):
@@ -212,6 +238,6 @@ def test_instances_of_a_store_are_counted_in_the_store(s3, tmp_path, monkeypatch
     np.testing.assert_array_equal(*(labels for labels, _ in counts.values()))
     assert {int(labels.max()) for labels, _ in counts.values()} == {1}
     assert len({table for _, table in counts.values()}) == 1
-    assert {path.name for path in (tmp_path / "run/instances").iterdir()} == {
+    assert {path.name for path in (tmp_path / "run/instances/s3/bucket/counted").iterdir()} == {
         f"instances.{n}" for n in ("csv", "json", "png")
     }

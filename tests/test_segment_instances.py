@@ -252,7 +252,9 @@ def test_from_a_store_into_a_store(config, tmp_path, monkeypatch):
     expected = results(segment_instances(tmp_path, config))
     probability = open_volume(tmp_path / "prediction" / "mask_probability.tif")
     write(tmp_path / "mask_probability.zarr", probability[:], probability.voxel_nm)
-    (tmp_path / "prediction" / "mask.json").write_text(json.dumps({"config.predict.threshold": 0.6}))
+    record = tmp_path / "prediction/s3/bucket/mask.json"
+    record.parent.mkdir(parents=True)
+    record.write_text(json.dumps({"config.predict.threshold": 0.6}))
     with stores.s3_server() as endpoint:
         stores.use(monkeypatch, endpoint)
         stores.upload(tmp_path / "mask_probability.zarr", "s3://bucket/mask_probability.zarr")
@@ -260,7 +262,7 @@ def test_from_a_store_into_a_store(config, tmp_path, monkeypatch):
         config.instances.box_px = 20
         paths = segment_instances(tmp_path, config)
         np.testing.assert_array_equal(results(paths)[0], expected[0])
-    assert paths["csv"] == tmp_path / "instances" / "cells.csv" and paths["csv"].read_text() == expected[1]
+    assert paths["csv"] == tmp_path / "instances/s3/bucket/cells.csv" and paths["csv"].read_text() == expected[1]
     assert json.loads(paths["json"].read_text())["settings"]["threshold"] == 0.6
     assert not list(tmp_path.rglob("*.part"))
 

@@ -91,7 +91,7 @@ def _predict(
     whole = full_size.for_outputs(own, region, settings)
     boxes = list_boxes(whole, box_slices(settings, chunk, side, sigma))
     shared = _job(run, choice, volume, output, settings=settings, model=model, region=region)
-    record = describe_job(model, volume, shown, settings)
+    record = describe_job(model, volume, shown, settings, output)
     check_no_other(progress_path(output, in_tasks=False), "without --cluster")
     parts = [writer.part for writer in writers.values()]
     progress = BoxProgress(progress_path(output, in_tasks=True), record, parts)

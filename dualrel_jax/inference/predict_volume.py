@@ -67,7 +67,7 @@ def _predict_volume(
     model = VolumePredictor(predictor, variables, grey, pixel_nm, settings.tile, settings.overlap, side)
     planes_path = beside(output).with_name(f"{output.name}.planes.part")
     parts = [writer.part for writer in writers.values()] + [planes_path] * (settings.planes == "xyz")
-    job = describe_job(model, volume, shown, settings)
+    job = describe_job(model, volume, shown, settings, output)
     check_no_other(progress_path(output, in_tasks=True), "with --cluster")
     progress = PredictionProgress(progress_path(output, in_tasks=False) if mask.resumable else None, job, parts)
     continue_or_clear(progress.continued, output, parts)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from dualrel_jax.data.io.remote import absolute_path, beside
+from dualrel_jax.data.io.remote import RemotePath, absolute_path, beside
 from dualrel_jax.data.io.volume import Volume, open_volume, to_uint8
 from dualrel_jax.inference.volume_predictor import VolumePredictor
 from dualrel_jax.inference.windows import Region
@@ -33,12 +33,15 @@ def digest_of(variables: Variables) -> str:
     return digest.hexdigest()[:16]
 
 
-def describe_job(model: VolumePredictor, volume: Volume, shown: Volume, settings: ConfigDict) -> dict:
+def describe_job(
+    model: VolumePredictor, volume: Volume, shown: Volume, settings: ConfigDict, output: Path | RemotePath
+) -> dict:
     """What the output depends on, name -> value: for `PredictionProgress`, and as a record beside the output.
 
     Args:
         volume: what is predicted.
         shown: whose voxels the outputs have.
+        output: path of the mask, which in a store belongs to the description: what describes it lies elsewhere.
     """
     content = 0
     for z in evenly_spaced(range(len(volume)), _SAMPLED):
@@ -50,6 +53,7 @@ def describe_job(model: VolumePredictor, volume: Volume, shown: Volume, settings
         "content": [*model.grey, content],
         "model": digest_of(model.variables),
         "training pixel size": model.pixel_nm and list(model.pixel_nm),
+        **({"output": str(output)} if isinstance(output, RemotePath) else {}),
         **({"points": zlib.crc32(Path(settings.points).read_bytes())} if settings.points else {}),
         **{f"config.predict.{key}": value for key, value in settings.to_dict().items() if key not in _FREE},
     }

@@ -44,17 +44,17 @@ def _window_bytes(side: int, job: Job) -> float:
     return BYTES_PER_VOXEL * math.prod(min(pair) for pair in zip(lengths, job.shape, strict=True))
 
 
-def begin(job: Job, content: object) -> Job:
+def begin(job: Job, facts: dict) -> Job:
     """Makes the folder of a job, or continues that of an earlier call; -> the job with the boxes of that call.
 
     Args:
-        content: plain values that tell this volume from another one of that name.
+        facts: plain values, which tell this volume and this output from others of that name.
 
     Raises:
         InputError: the folder holds another job, of which boxes are finished.
     """
     record = Path(job.folder) / "job.json"
-    now = json.loads(json.dumps({**dataclasses.asdict(job), "content": content}))
+    now = json.loads(json.dumps(dataclasses.asdict(job) | facts))
     if record.exists():
         earlier = read_json(record, {"sides": list}, f"remove {job.folder} to start again")
         changed = [key for key in now if key not in ("folder", "sides") and earlier.get(key) != now[key]]

@@ -55,7 +55,8 @@ def test_predict_and_instances_from_a_store_to_a_store(untrained_run, tissue, tm
         assert "hidden-key" not in printed + "".join(path.read_text(errors="replace") for path in written)
         keys = [key.decode() for key in remote.open_store(remote.as_place("s3://bucket/out")).list().result()]
         assert {key.partition("/")[0] for key in keys} == {"mask.zarr", "mask_probability.zarr", "cells.zarr"}
-        with open(run / "instances" / "cells.csv") as file:
+        table = run / "instances/s3/bucket/out/cells.csv"
+        with open(table) as file:
             rows = list(csv.DictReader(file))
         numbers = open_volume("s3://bucket/out/cells.zarr", verbose=False)[:]
         assert len(rows) == numbers.max() > 5
@@ -64,4 +65,4 @@ def test_predict_and_instances_from_a_store_to_a_store(untrained_run, tissue, tm
         config.instances.update({"input": "s3://bucket/out/mask_probability.zarr", "output": f"{tmp_path}/one.zarr"})
         paths = segment_instances(run, config)
         np.testing.assert_array_equal(open_volume(paths["instances"], verbose=False)[:], numbers)
-        assert paths["csv"].read_text() == (run / "instances" / "cells.csv").read_text()
+        assert paths["csv"].read_text() == table.read_text()

@@ -55,7 +55,8 @@ def _take(place: RemotePath, local: Path, option: str) -> None:
     earlier = local.read_text().strip() if local.exists() else ""
     token = earlier or uuid.uuid4().hex
     since = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
-    mine = {"token": token, "host": platform.node(), "folder": str(local.parent.absolute()), "since": since}
+    folder = str((place.side or Path()).absolute())
+    mine = {"token": token, "host": platform.node(), "folder": folder, "since": since}
     target = _object_of(place)
     with store_errors(place):
         store = open_store(target.parent)

@@ -75,6 +75,11 @@ def _check_record(record: Path, option: str, path: Path | RemotePath, key: str, 
             f"config.{option}: beside it {record} would be overwritten, which is not the record of an earlier output; "
             "choose another name."
         )
+    if found.get("output", str(path)) != str(path):
+        raise InputError(
+            f"config.{option} is {path}, but {record} is the record of {found['output']}; choose another name, or "
+            "remove that file."
+        )
     if source and found[key] != source:
         raise InputError(
             f"config.{option} is {path}, which is made from {found[key]}; name another output (-o) for {source}, or "

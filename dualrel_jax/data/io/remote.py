@@ -192,8 +192,15 @@ class RemotePath:
 
 
 def beside(output: Path | RemotePath) -> Path:
-    """An output as its neighbours are named after it: of one in a store, the same name in its `side` folder."""
-    return output if isinstance(output, Path) else (output.side or Path()) / output.name
+    """An output as its neighbours are named after it: of one in a store, a place for its address in its `side` folder.
+
+    s3://bucket/out/mask.zarr -> <side>/s3/bucket/out/mask.zarr: outputs of one name have each a folder of their own.
+    """
+    if isinstance(output, Path):
+        return output
+    scheme, _, bucket = output.root.partition("://")
+    inside = (part for part in PurePosixPath(output.key).parts if part != "..")  # in a key no folder above
+    return (output.side or Path()).joinpath(scheme, bucket, *inside)
 
 
 def remove(place: Path | RemotePath) -> None:

@@ -4,7 +4,9 @@ import os
 
 import numpy as np
 import pytest
+import stores
 
+from dualrel_jax.data.io import remote
 from dualrel_jax.data.io.outputs import check_output
 from dualrel_jax.data.io.writers import check_outputs, open_writer
 from dualrel_jax.errors import InputError
@@ -29,6 +31,18 @@ def test_the_output_of_another_volume_stays(tmp_path):
     path.with_suffix(".json").write_text('{"volume": "/b.tif"}')
     with pytest.raises(InputError, match=r"mask.tif, which is made from /b.tif; name another output \(-o\) for /a.tif"):
         check(path)
+
+
+def test_what_lies_in_a_run_for_an_output_in_a_store_is_of_that_output_alone(endpoint, monkeypatch, tmp_path):
+    stores.use(monkeypatch, endpoint)
+    path = remote.as_place("s3://bucket/a//b/../mask.zarr").with_side(tmp_path)
+    local = remote.beside(path)
+    assert local == tmp_path / "s3/bucket/a/b/mask.zarr"
+    local.parent.mkdir(parents=True)
+    local.with_suffix(".json").write_text('{"volume": "/a.tif", "output": "s3://bucket/a//b/../mask.zarr"}')
+    check(path)
+    with pytest.raises(InputError, match="mask.json is the record of s3://bucket/a//b/../mask.zarr; choose another"):
+        check(remote.as_place("s3://bucket/a/b/mask.zarr").with_side(tmp_path))
 
 
 @pytest.mark.parametrize(
