@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from ml_collections import ConfigDict
 
 from dualrel_jax.data.datasets.labels import check_values
 from dualrel_jax.data.datasets.own import named_files, parse_voxel
+from dualrel_jax.data.io.fingerprint import fingerprint
 from dualrel_jax.data.io.output_lock import output_writer
 from dualrel_jax.data.io.outputs import check_output
 from dualrel_jax.data.io.remote import RemotePath, absolute_path, as_place, beside, is_remote
@@ -94,10 +94,13 @@ def _segment_instances(workdir: Path, config: ConfigDict, output: Path, tasks: T
     _check_output(output, probability.path, settings.image, settings.label, *named_files(config.get("data", {})))
     image = _open_image(workdir, probability, settings)
     truth = _open_truth(probability, settings) if settings.label else None
-    threshold = settings.threshold or _threshold_of_mask(workdir, probability.path)
+    path = _record_of(workdir, probability.path)
+    record = read_json(path, {}, "remove it") if path.is_file() else {}
+    threshold = settings.threshold or _threshold_of_mask(record, path, probability.path)
     folder = beside(output).with_name(f"{output.name}.boxes.part")
     stored = {"output": str(output)} if isinstance(output, RemotePath) else {}
-    job = _begin(probability, settings, threshold, folder, stored)
+    made_from = {f"{key} of the prediction": record.get(key) for key in ("model", "content")}
+    job = _begin(probability, settings, threshold, folder, stored | made_from)
     sums = number_instances(job, tasks)
     dtype = np.uint16 if len(sums.voxels) < 2**16 else np.uint32
     writer = open_writer(output, job.shape, dtype, job.voxel_nm, keep=True)
@@ -134,8 +137,7 @@ def _begin(volume: Volume, settings: ConfigDict, threshold: float | None, folder
     job = Job(str(folder), volume.path, volume.shape, volume.voxel_nm, threshold=threshold, **rules, sides=volume.shape)
     memory_bytes = memory.available_bytes()
     sides = choose_sides(job, settings.box_px, memory_bytes and memory_bytes * MEMORY_FRACTION)
-    sample = volume[len(volume) // 2, :SHOWN, :SHOWN]
-    job = begin(dataclasses.replace(job, sides=sides), facts | {"content": zlib.crc32(sample.tobytes())})
+    job = begin(dataclasses.replace(job, sides=sides), facts | {"content": fingerprint(volume)})
     if math.prod(job.sides) < math.prod(job.shape):
         print(f"{volume.path}: in {len(job.grid())} boxes of {format_shape(job.sides)} voxels (z y x).")
     return job
@@ -234,19 +236,19 @@ def _open_image(workdir: Path, probability: Volume, settings: ConfigDict) -> Vol
     return image if image.shape == probability.shape else probability
 
 
-def _threshold_of_mask(workdir: Path, probability: str) -> float:
-    """The threshold in the record mask.json that `predict` wrote of this probability; 0.5 without one."""
-    record = _record_of(workdir, probability)
-    if not record.is_file():
+def _threshold_of_mask(record: dict, path: Path, probability: str) -> float:
+    """The threshold in the `record` mask.json that `predict` wrote of this probability; 0.5 without one."""
+    if not record:
         print(
-            f"{probability}: there is no record of its mask ({record}): the threshold is 0.5; "
+            f"{probability}: there is no record of its mask ({path}): the threshold is 0.5; "
             "--config.instances.threshold sets another."
         )
-        return 0.5
-    advice = "remove it, or set --config.instances.threshold"
-    threshold = read_json(record, {}, advice).get("config.predict.threshold", 0.5)
+    threshold = record.get("config.predict.threshold", 0.5)
     if not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
-        raise InputError(f"{record} has config.predict.threshold = {threshold!r}; expected a probability: {advice}.")
+        raise InputError(
+            f"{path} has config.predict.threshold = {threshold!r}; expected a probability: remove it, or set "
+            "--config.instances.threshold."
+        )
     return threshold
 
 

@@ -235,6 +235,25 @@ def test_the_same_call_continues_what_a_kill_left_and_another_one_is_refused(con
     assert again[1] == expected[1] and not set(first[:-1]) & set(second)
 
 
+@pytest.mark.parametrize("what", ["content", "model of the prediction"])
+def test_another_probability_of_that_name_does_not_continue(config, tmp_path, what):
+    """The middle slice is blank in both."""
+    path, record = tmp_path / "prediction" / "mask_probability.tif", tmp_path / "prediction" / "mask.json"
+    config.instances.update({"box_px": 20, "output": str(tmp_path / "cells.zarr")})
+    probability = tifffile.imread(path)
+    probability[7] = 0
+    write(path, probability, (30.0, 10.0, 10.0))
+    record.write_text(json.dumps({"model": "a"}))
+    with pytest.raises(KeyboardInterrupt):
+        segment_instances(tmp_path, config, stopping_after(2, []))
+    if what == "content":
+        write(path, probability // 2, (30.0, 10.0, 10.0))
+    else:
+        record.write_text(json.dumps({"model": "b"}))
+    with pytest.raises(InputError, match=f"unfinished instances with another {what} "):
+        segment_instances(tmp_path, config)
+
+
 def test_nothing_of_a_killed_command_stays_where_its_folder_was_removed(config, tmp_path, monkeypatch):
     monkeypatch.setattr(ome_zarr, "CHUNK", (4, 16, 16))
     config.instances.update({"box_px": 20, "output": str(tmp_path / "cells.zarr")})

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from dualrel_jax.data.io.fingerprint import fingerprint
 from dualrel_jax.data.io.remote import RemotePath, absolute_path, beside
 from dualrel_jax.data.io.volume import Volume, open_volume, to_uint8
 from dualrel_jax.inference.volume_predictor import VolumePredictor
@@ -21,7 +22,6 @@ from dualrel_jax.visualization import overlays
 
 THRESHOLD = "config.predict.threshold"  # the field of the record that says where the mask begins
 _FREE = ("input", "output", "voxel_nm", "batch")  # fields that another may continue with, or that the volume holds
-_SAMPLED = 8  # slices whose corner tells whether a volume has changed
 _SHOWN = 2048  # side of the picture's part of a slice, pixels
 
 
@@ -43,14 +43,11 @@ def describe_job(
         shown: whose voxels the outputs have.
         output: path of the mask, which in a store belongs to the description: what describes it lies elsewhere.
     """
-    content = 0
-    for z in evenly_spaced(range(len(volume)), _SAMPLED):
-        content = zlib.crc32(volume[z, :_SHOWN, :_SHOWN].tobytes(), content)
     return {
         "volume": absolute_path(shown.path),
         "shape (z y x)": list(shown.shape),
         "voxel size": shown.voxel_nm and list(shown.voxel_nm),
-        "content": [*model.grey, content],
+        "content": [*model.grey, fingerprint(volume)],
         "model": digest_of(model.variables),
         "training pixel size": model.pixel_nm and list(model.pixel_nm),
         **({"output": str(output)} if isinstance(output, RemotePath) else {}),
