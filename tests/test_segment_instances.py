@@ -235,6 +235,17 @@ def test_the_same_call_continues_what_a_kill_left_and_another_one_is_refused(con
     assert again[1] == expected[1] and not set(first[:-1]) & set(second)
 
 
+def test_a_worker_that_outlives_a_command_opens_the_volume_of_the_next_anew(config, tmp_path, monkeypatch):
+    """In this process, as on one worker: its caches stay; the volume is written again under its name."""
+    path, read = tmp_path / "prediction" / "mask_probability.tif", []
+    label = box_tasks.label_task
+    monkeypatch.setattr(box_tasks, "label_task", lambda task: (read.append(box_tasks.volume_of(task.job)), label(task)))
+    for probability in (tifffile.imread(path), np.zeros((14, 40, 60), np.uint8)):
+        write(path, probability, (30.0, 10.0, 10.0))
+        assert open_volume(segment_instances(tmp_path, config)["instances"])[:].any() == probability.any()
+    assert read[0] is not read[1]
+
+
 @pytest.mark.parametrize("what", ["content", "model of the prediction"])
 def test_another_probability_of_that_name_does_not_continue(config, tmp_path, what):
     """The middle slice is blank in both."""

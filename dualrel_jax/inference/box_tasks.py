@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import json
 import tempfile
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,7 @@ class PredictionJob:
         grey: the intensity range that becomes 0..255.
         side: of the windows, in pixels of the volume.
         output: path of the mask.
+        command: drawn anew by each, so that a worker that outlives one opens no file of another again.
     """
 
     workdir: str
@@ -58,6 +60,7 @@ class PredictionJob:
     grey: tuple[float, float]
     side: int
     output: str
+    command: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
 
 
 def predict_box(job: PredictionJob, box: Box) -> None:

@@ -7,6 +7,7 @@ their graph; `numbers.npz` the instance of each part, once all boxes are stitche
 import dataclasses
 import functools
 import io
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,6 +40,7 @@ class Job:
         threshold: probability above which a voxel is foreground; None: where the value is not 0.
         hole_um3, neck_depth_nm, neck_ratio, min_um3, min_probability: see configs/base.py.
         sides: `z y x` of a box.
+        command: drawn anew by each, so that a worker that outlives one opens no file of another again.
     """
 
     folder: str
@@ -52,6 +54,7 @@ class Job:
     min_um3: float
     min_probability: float
     sides: tuple[int, int, int]
+    command: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
     def rules(self) -> ConfigDict:

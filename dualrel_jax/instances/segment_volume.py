@@ -57,7 +57,7 @@ def begin(job: Job, facts: dict) -> Job:
     now = json.loads(json.dumps(dataclasses.asdict(job) | facts))
     if record.exists():
         earlier = read_json(record, {"sides": list}, f"remove {job.folder} to start again")
-        changed = [key for key in now if key not in ("folder", "sides") and earlier.get(key) != now[key]]
+        changed = [key for key in now if key not in ("folder", "sides", "command") and earlier.get(key) != now[key]]
         if not changed:
             return dataclasses.replace(job, sides=tuple(earlier["sides"]))
         if any((Path(job.folder) / "boxes").glob("*.npz")):
@@ -82,7 +82,6 @@ def number_instances(job: Job, tasks: Tasks = in_this_process, name: str = "numb
     Raises:
         InputError: the volume is damaged, or holds no probabilities.
     """
-    box_tasks.volume_of.cache_clear()
     box_tasks.labels_of(job)
     todo = [task for task in box_tasks.tasks_of(job, job.sides) if not job.box_file(task.i).exists()]
     _work(box_tasks.label_task, todo, tasks, name=name, of=len(job.grid()))

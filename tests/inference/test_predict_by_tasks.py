@@ -139,6 +139,20 @@ def test_a_stopped_prediction_continues_with_what_is_missing(case, tmp_path):
     assert not progress.exists()
 
 
+def test_workers_that_outlive_a_command_know_the_jobs_of_the_next_from_its_own(case):
+    """What they have opened is kept by job: the same command may be repeated on another volume of that name."""
+    jobs = set()
+
+    def watched(function, tasks):
+        if getattr(function, "func", None) is box_tasks.predict_box:
+            jobs.update(function.args)
+        return tasks_lib.in_this_process(function, tasks)
+
+    case("a", watched)
+    case("a", watched)
+    assert len(jobs) == 2
+
+
 def test_tasks_do_not_continue_what_one_process_began(case, tmp_path, monkeypatch):
     calls = iter(range(30))
     monkeypatch.setattr(Dark, "__call__", lambda self, variables, images: next(calls) + images)
