@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from dualrel_jax.data.datasets.labels import check_values
 from dualrel_jax.data.datasets.own import named_files, parse_voxel
 from dualrel_jax.data.io.fingerprint import fingerprint
-from dualrel_jax.data.io.output_lock import output_writer
+from dualrel_jax.data.io.output_lock import check_finished, output_writer
 from dualrel_jax.data.io.outputs import check_output
 from dualrel_jax.data.io.remote import RemotePath, absolute_path, as_place, beside, is_remote
 from dualrel_jax.data.io.remote import remove as remove_place
@@ -205,6 +205,8 @@ def _open_probability(workdir: Path, config: ConfigDict) -> Volume:
             f"{path} does not exist; segment a volume first (dualrel predict {workdir} VOLUME), or "
             f"name a probability volume (dualrel instances {workdir} PROBABILITY)."
         )
+    if is_remote(path):
+        check_finished(split_inner(path)[0])
     volume = open_volume(path, parse_voxel(config.predict.voxel_nm, "predict.voxel_nm"))
     if volume.dtype != np.uint8 and volume.dtype.kind not in "fb":
         raise InputError(

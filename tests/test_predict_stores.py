@@ -14,6 +14,7 @@ from stand_in import Dark
 
 import dualrel_jax
 from dualrel_jax.data.io import ome_zarr, remote
+from dualrel_jax.data.io.output_lock import output_writer
 from dualrel_jax.data.io.volume import open_volume
 from dualrel_jax.data.io.writers import open_writer
 from dualrel_jax.errors import InputError
@@ -153,6 +154,14 @@ def test_a_prediction_into_a_store_continues_and_is_no_image_before_its_end(pred
     with pytest.raises(KeyboardInterrupt):
         predict(PlainDark(lives=5), **settings)
     assert "0/zarr.json" in keys("again/mask.zarr") and "zarr.json" not in keys("again/mask.zarr")
+    number = dualrel_jax.get_config("supervised:own")
+    number = ConfigDict({"predict": number.predict, "instances": number.instances})
+    number.predict.voxel_nm, number.instances.input = "10,10,10", "s3://bucket/again/mask_probability.zarr"
+    with pytest.raises(InputError, match="mask_probability.zarr is unfinished: its array 0 is there.*repeat the comm"):
+        segment_instances(tmp_path / "run", number)
+    with output_writer(remote.as_place(number.instances.input).with_side(tmp_path / "run/prediction"), "--output"):
+        with pytest.raises(InputError, match="being written, or was left unfinished, by .*/run/prediction on .*delete"):
+            segment_instances(tmp_path / "run", number)
     network = PlainDark()
     paths = predict(network, **settings)
     assert network.calls < 12  # of 12 in two layers and one window

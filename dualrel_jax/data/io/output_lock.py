@@ -18,6 +18,7 @@ from dualrel_jax.errors import InputError
 from dualrel_jax.utils import lock
 from dualrel_jax.utils.atomic import write_text
 
+_NAMED = {"folder": "folder", "host": "host", "since": "time"}  # in the object of a lock, and as a word
 _held: set[Path] = set()  # local files with the tokens of this process
 
 
@@ -47,6 +48,27 @@ def output_writer(place: Path | RemotePath, option: str) -> Iterator[None]:
                 local.unlink(missing_ok=True)
 
 
+def check_finished(place: RemotePath) -> None:
+    """InputError for an image in a store that a command of this package writes, or that one left unfinished."""
+    target = _object_of(place)
+    holder = _parse(target.parent.read_files([target.name]).get(target.name, b""))
+    if "token" in holder:
+        raise InputError(
+            f"{place} is being written, or was left unfinished, by {_describe(holder)}; expected a whole image: wait "
+            f"until that command ends, or repeat it; if the image is whole, delete {target}."
+        )
+    if set(place.read_files(["zarr.json", ".zgroup", ".zarray", "attributes.json", "0/zarr.json"])) == {"0/zarr.json"}:
+        raise InputError(
+            f"{place} is unfinished: its array 0 is there, but not its zarr.json, which is written last; expected a "
+            f"whole image: repeat the command that writes it, or name {place}/0 to read what is there."
+        )
+
+
+def _describe(holder: dict) -> str:
+    folder, host, since = (holder.get(key, f"an unknown {kind}") for key, kind in _NAMED.items())
+    return f"another command (that of {folder} on {host}, since {since})"
+
+
 def _object_of(place: RemotePath) -> RemotePath:
     return place.with_name(f"{place.name}.lock")
 
@@ -71,9 +93,8 @@ def _take(place: RemotePath, local: Path, option: str) -> None:
     if not earlier:
         local.unlink(missing_ok=True)
     raise InputError(
-        f"{place} is being written by another command (that of {holder.get('folder', 'an unknown folder')} on "
-        f"{holder.get('host', 'an unknown host')}, since {holder.get('since', 'an unknown time')}); wait until that "
-        f"ends, or name another place with {option}; if it runs no longer, repeat it, or delete {target}."
+        f"{place} is being written by {_describe(holder)}; wait until that ends, or name another place with {option}; "
+        f"if it runs no longer, repeat it, or delete {target}."
     )
 
 
