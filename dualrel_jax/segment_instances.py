@@ -92,9 +92,9 @@ def _segment_instances(workdir: Path, config: ConfigDict, output: Path, tasks: T
     source = absolute_path(probability.path)
     check_output(output, "instances.output", "input", source)
     _check_output(output, probability.path, settings.image, settings.label, *named_files(config.get("data", {})))
-    image = _open_image(workdir, probability, settings)
     truth = _open_truth(probability, settings) if settings.label else None
     path = _record_of(workdir, probability.path)
+    image = _open_image(path, probability, settings)
     record = read_json(path, {}, "remove it") if path.is_file() else {}
     threshold = settings.threshold or _threshold_of_mask(record, path, probability.path)
     folder = beside(output).with_name(f"{output.name}.boxes.part")
@@ -222,15 +222,13 @@ def _open_probability(workdir: Path, config: ConfigDict) -> Volume:
     return volume
 
 
-def _open_image(workdir: Path, probability: Volume, settings: ConfigDict) -> Volume:
-    """The EM to draw on: `config.instances.image`, else the volume of the last prediction, else the probability."""
+def _open_image(path: Path, probability: Volume, settings: ConfigDict) -> Volume:
+    """The EM to draw on: `config.instances.image`, else that of the record at `path`, else the probability."""
     if settings.image:
         return _open_like(probability, settings.image, "instances.image")
-    if settings.input:
-        return probability
     try:
         fields = {"volume": str, "config.predict.region": str}
-        record = read_json(workdir / "prediction" / "mask.json", fields, "remove it")
+        record = read_json(path, fields, "remove it")
         volume = open_volume(record["volume"], verbose=False)
         image = volume.crop(*parse_region(record["config.predict.region"], volume.shape))
     except InputError:

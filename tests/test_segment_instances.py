@@ -42,6 +42,25 @@ def write(path, volume, voxel_nm=None):
     return str(path)
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_the_picture_shows_the_em_of_this_probability(config, tmp_path, monkeypatch, named):
+    """It lies elsewhere, and mask.json in the run is that of another volume."""
+    own, other = np.random.default_rng(0).integers(0, 255, (2, 14, 40, 60), np.uint8)
+    place, probability = tmp_path / "out", open_volume(tmp_path / "prediction" / "mask_probability.tif")
+    for folder, em in ((place, own), (tmp_path / "prediction", other)):
+        about = {"volume": write(folder / "em.tif", em), "config.predict.region": ""}
+        (folder / "mask.json").write_text(json.dumps(about))
+    path = write(place / "mask_probability.tif", probability[:], probability.voxel_nm)
+    if named:
+        config.instances.input = path
+    (tmp_path / "prediction" / "last.json").write_text(json.dumps({"probability": path}))
+    drawn = []
+    module = sys.modules["dualrel_jax.segment_instances"]
+    monkeypatch.setattr(module, "draw_instances", lambda labels, image, *_: drawn.append(image[:]))
+    segment_instances(tmp_path, config)
+    np.testing.assert_array_equal(drawn[0], own)
+
+
 @pytest.mark.parametrize("there", [True, False])
 def test_the_picture_shows_the_em_that_was_segmented(config, tmp_path, monkeypatch, there):
     em = np.random.default_rng(0).integers(0, 255, (20, 40, 60), np.uint8)
