@@ -92,6 +92,8 @@ def _take(place: RemotePath, local: Path, option: str) -> None:
         return
     if not earlier:
         local.unlink(missing_ok=True)
+    if there.state == "missing":  # a bucket that does not exist answers to a write as where another was faster
+        place.check_access()
     raise InputError(
         f"{place} is being written by {_describe(holder)}; wait until that ends, or name another place with {option}; "
         f"if it runs no longer, repeat it, or delete {target}."

@@ -9,7 +9,7 @@ from dualrel_jax.data.io import output_lock, remote
 from dualrel_jax.data.io.output_lock import output_writer
 from dualrel_jax.errors import InputError
 
-MASK = "s3://bucket/out/mask.zarr"
+MASK = "s3://bucket/held/mask.zarr"
 
 
 @pytest.fixture
@@ -21,11 +21,11 @@ def run(endpoint, monkeypatch, tmp_path):
         return output_writer(remote.as_place(MASK).with_side(tmp_path / name), "--output")
 
     yield writer
-    remote.open_store(remote.as_place("s3://bucket/out")).write("mask.zarr.lock", None).result()
+    remote.open_store(remote.as_place("s3://bucket/held")).write("mask.zarr.lock", None).result()
 
 
 def locks():
-    return remote.open_store(remote.as_place("s3://bucket/out")).list().result()
+    return remote.open_store(remote.as_place("s3://bucket/held")).list().result()
 
 
 def leave_killed(monkeypatch, command):
@@ -53,7 +53,7 @@ def test_a_second_command_is_refused_until_the_first_has_ended(run, tmp_path):
 
 def test_a_killed_command_continues_and_others_learn_what_to_delete(run, monkeypatch):
     leave_killed(monkeypatch, run("a"))
-    with pytest.raises(InputError, match="or delete s3://bucket/out/mask.zarr.lock"):
+    with pytest.raises(InputError, match="or delete s3://bucket/held/mask.zarr.lock"):
         run("b").__enter__()
     with run("a"):
         pass
@@ -88,8 +88,15 @@ def test_of_two_that_begin_at_once_one_writes(run, monkeypatch):
     assert locks() == []
 
 
+def test_a_mistyped_bucket_is_no_other_writer(run, tmp_path):
+    place = remote.as_place("s3://buckte/held/mask.zarr").with_side(tmp_path / "a")
+    with pytest.raises(InputError, match="s3://buckte/held/mask.zarr: there is no such bucket"):
+        output_writer(place, "--output").__enter__()
+    assert not list((tmp_path / "a").rglob("*"))
+
+
 def test_what_another_program_put_there_is_respected(run):
-    remote.open_store(remote.as_place("s3://bucket/out")).write("mask.zarr.lock", b"[]").result()
+    remote.open_store(remote.as_place("s3://bucket/held")).write("mask.zarr.lock", b"[]").result()
     with pytest.raises(InputError, match="of an unknown folder on an unknown host"):
         run("a").__enter__()
 
