@@ -12,7 +12,7 @@ from scipy import ndimage
 from stand_in import Dark
 
 import dualrel_jax
-from dualrel_jax.data.io import ome_zarr
+from dualrel_jax.data.io import ome_zarr, writers
 from dualrel_jax.data.io.volume import Volume, open_volume
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference import orthogonal_planes, write_mask, z_smoothing
@@ -135,6 +135,25 @@ def test_a_prediction_killed_while_its_mask_is_made_predicts_nothing_again(predi
     for one, other in zip(expected, predict("b/mask.zarr", network, volume=faint), strict=True):
         np.testing.assert_array_equal(one, other)
     assert network.calls == 0
+
+
+def test_a_kill_while_earlier_outputs_are_deleted_loses_nothing(predict, tmp_path, monkeypatch):
+    predict("a/mask.zarr", threshold=0.4)
+    expected, remove = predict("b/mask.zarr", threshold=0.6), writers.remove
+
+    def killed(place):
+        if place.is_dir():
+            raise KeyboardInterrupt
+        remove(place)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(writers, "remove", killed)
+        predict("a/mask.zarr", threshold=0.6)
+    for name, array in zip(("mask", "mask_probability"), expected, strict=True):
+        np.testing.assert_array_equal(open_volume(tmp_path / "a" / f"{name}.zarr")[:], array)
+    assert json.loads((tmp_path / "a/mask.json").read_text())["config.predict.threshold"] == 0.6
+    assert not list((tmp_path / "a").glob("*progress*"))
+    predict("a/mask.zarr", threshold=0.6)  # asserts that nothing else stays
 
 
 def test_another_prediction_does_not_continue_a_killed_one(predict, volume, tmp_path):

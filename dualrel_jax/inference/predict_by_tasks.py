@@ -21,6 +21,7 @@ from dualrel_jax.inference.predict_volume import (
     check_settings,
     grey_range,
     open_writers,
+    publish,
     sole_writer,
     window_side,
     written_paths,
@@ -113,9 +114,9 @@ def _predict(
             if not writer.discarded:
                 _make_levels(writer, tasks)
             writer.finish(levels=False)
-    progress.complete()
-    paths = written_paths(output, settings)
-    paths |= write_beside(shown, region, grey, output, record | {THRESHOLD: progress.threshold})
+        publish(writers.values(), progress)
+        paths = written_paths(output, settings)
+        paths |= write_beside(shown, region, grey, output, record | {THRESHOLD: progress.threshold})
     return paths, found / np.prod(writers["mask"].shape)
 
 

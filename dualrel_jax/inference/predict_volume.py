@@ -1,7 +1,7 @@
 """Segments a volume window by window into a mask on disk, which a later call continues where this one was stopped."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from dualrel_jax.data.io.writers import VolumeWriter, check_outputs, open_writer
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference import full_size, orthogonal_planes, z_smoothing
 from dualrel_jax.inference import threshold as threshold_lib
+from dualrel_jax.inference.box_progress import BoxProgress
 from dualrel_jax.inference.point_threshold import threshold_of_points
 from dualrel_jax.inference.prediction_record import THRESHOLD, describe_job, write_beside
 from dualrel_jax.inference.region_predictor import RegionPredictor
@@ -30,6 +31,7 @@ from dualrel_jax.inference.windows import Region, parse_region
 from dualrel_jax.inference.write_mask import write_mask
 from dualrel_jax.inference.write_region import write_region
 from dualrel_jax.methods.base import Variables
+from dualrel_jax.utils import interrupt
 from dualrel_jax.utils.atomic import removed_when_stopped
 
 
@@ -90,11 +92,25 @@ def _predict_volume(
         probability.finish()
         found = write_mask(mask, probability, threshold, margin_of(settings), shards=settings.shards)
         mask.finish()  # before either has its name: a kill in the long part loses nothing
+        publish(writers.values(), progress)
+        paths = written_paths(output, settings)
+        paths |= write_beside(shown, region, grey, output, job | {THRESHOLD: threshold})
     remove(planes_path)
-    progress.complete()
-    paths = written_paths(output, settings)
-    paths |= write_beside(shown, region, grey, output, job | {THRESHOLD: threshold})
     return paths, found / np.prod(mask.shape)
+
+
+def publish(writers: Iterable[VolumeWriter], progress: PredictionProgress | BoxProgress) -> None:
+    """Gives finished outputs their names; what they replace is deleted as their contexts are left.
+
+    No deletion lies between: it may take minutes, and a prediction of which one output has its name does not continue.
+    """
+    for writer in writers:
+        writer.publish()
+    progress.complete()
+    interrupt.describe(
+        "Stopped when the mask was complete, before its picture or while earlier files were deleted; the same command "
+        "begins anew."
+    )
 
 
 def _threshold(task: RegionPredictor, settings: ConfigDict) -> float:

@@ -46,7 +46,7 @@ class VolumeWriter(abc.ABC):
         self.part = path.with_name(path.name + ".part")
         self._replaced = path.with_name(path.name + ".replaced.part")
         self._next = 0
-        self._keep = self._finished = self.discarded = False
+        self._keep = self._finished = self._published = self.discarded = False
         self._cleaning = contextlib.ExitStack()
 
     def __enter__(self) -> "VolumeWriter":
@@ -112,6 +112,17 @@ class VolumeWriter(abc.ABC):
                 self._finish()
             self._finished = True
 
+    def publish(self) -> None:
+        """Gives the whole volume its name, all blocks written; leaving the context then deletes what it replaced.
+
+        Of several outputs each is to be published before the first context is left: to delete a large one takes long.
+        """
+        self.finish()
+        if not self._published and not self.discarded:
+            with self._disk_errors():
+                self._publish()
+            self._published = True
+
     def __len__(self) -> int:
         return self.shape[0]
 
@@ -125,9 +136,11 @@ class VolumeWriter(abc.ABC):
             remove(self.part)
             return
         if error is None and (self._keep or self._next == len(self)):
-            self.finish()
-            with self._disk_errors():
-                self._publish()
+            self.publish()
+        if self._published:
+            if isinstance(self._replaced, Path):
+                with self._disk_errors():
+                    remove(self._replaced)
             return
         with contextlib.suppress(Exception):  # what stopped the writing is the error to report
             self._abandon()
@@ -137,11 +150,10 @@ class VolumeWriter(abc.ABC):
             raise ValueError(f"{self.path}: only {self._next} of {len(self)} slices were written")
 
     def _publish(self) -> None:
-        """Gives the whole volume its name. An earlier folder is renamed first: a kill leaves it whole, or no longer."""
+        """An earlier folder is renamed, not deleted: a kill leaves it whole, or the new one."""
         if self.path.is_dir():
             os.replace(self.path, self._replaced)
         os.replace(self.part, self.path)
-        remove(self._replaced)
 
     def _disk_errors(self) -> contextlib.AbstractContextManager[None]:
         return store_errors(self.path) if isinstance(self.path, RemotePath) else disk_errors(self.path)
