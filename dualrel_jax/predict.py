@@ -84,7 +84,6 @@ def _predict(run: Run, output: Path, tasks: Tasks | None) -> dict[str, Path]:
         settings.region = region_at_level(settings.region, volume)
     check_settings(volume, settings)
     check_edge(shown, output, settings.edge_nm)
-    edge_nm, settings.edge_nm = settings.edge_nm, 0.0  # of the finished mask
     region = parse_region(settings.region, shown.shape)
     open_writers(shown, region, output, settings)  # refuses what cannot be written
     for finding in check_prediction_input(volume):
@@ -97,9 +96,10 @@ def _predict(run: Run, output: Path, tasks: Tasks | None) -> dict[str, Path]:
         paths, share = predict_by_tasks(run, choice, volume, output, settings=settings, tasks=tasks)
     else:
         paths, share = predict_volume(choice.predictor, run.variables, volume, output, settings, pixel_nm=run.pixel_nm)
-    if edge_nm:
-        print(f"The masks are {'grown' if edge_nm > 0 else 'shrunk'} by {abs(edge_nm):g} nm.")
-        share = move_edges_on_disk(shown, region, output, settings, edge_nm)
+    if settings.edge_nm:
+        print(f"The masks are {'grown' if settings.edge_nm > 0 else 'shrunk'} by {abs(settings.edge_nm):g} nm.")
+        moved, share = move_edges_on_disk(shown, region, output, settings)
+        paths |= moved
     where = f"the region {asked}" if asked else f"the {len(volume)} slices"
     print(f"Mitochondria fill {100 * share:.1f} % of {where} of {volume.path}.")
     for name, path in paths.items():

@@ -18,7 +18,7 @@ from dualrel_jax.data.io.output_lock import output_writer
 from dualrel_jax.data.io.volume import open_volume
 from dualrel_jax.data.io.writers import open_writer
 from dualrel_jax.errors import InputError
-from dualrel_jax.inference import box_tasks
+from dualrel_jax.inference import box_tasks, edges
 from dualrel_jax.inference.windows import parse_region
 from dualrel_jax.segment_instances import segment_instances
 from dualrel_jax.utils import tasks
@@ -118,6 +118,30 @@ def test_the_mask_can_have_the_voxels_of_level_0(predict, by_tasks, pyramid, tmp
     for name in ("mask", "probability"):
         np.testing.assert_array_equal(open_volume(again[name])[:], open_volume(paths[name])[:])
     assert open_volume(again["mask"]).origin_nm == mask.origin_nm
+
+
+@pytest.mark.parametrize("how", [{"output": "mask.tif"}, {"output": "mask.zarr"}, {"cluster": "local:1"}])
+@pytest.mark.parametrize("where", ["moved_mask", "write_beside"])
+def test_edges_that_a_kill_left_are_moved_once(predict, by_tasks, pyramid, tmp_path, monkeypatch, how, where):
+    """Killed among blocks nothing is predicted again; killed before the last record no edge is moved twice."""
+    settings = {"input": str(pyramid), "edge_nm": 20.0, "cluster": how.get("cluster", "")}
+    name = how.get("output", "mask.zarr")
+    monkeypatch.setattr(edges, "DEPTH", 4)
+    expected = open_volume(predict(output=str(tmp_path / "whole" / name), **settings)["mask"])[:]
+    killed, blocks = str(tmp_path / name), iter([edges.moved_mask] if where == "moved_mask" else [])
+    with monkeypatch.context() as patched, pytest.raises(StopIteration):
+        patched.setattr(edges, where, lambda *parts: next(blocks)(*parts))
+        predict(output=killed, **settings | {"edge_nm": 20.0 if where == "write_beside" else -20.0})
+    record = json.loads((tmp_path / "mask.json").read_text())
+    assert record["config.predict.edge_nm"] == 0 and (edges.UNMOVED in record) == (where == "moved_mask")
+    network = PlainDark()
+    paths = predict(network, output=killed, **settings)
+    assert (network.calls == 0) == (where == "moved_mask")
+    np.testing.assert_array_equal(open_volume(paths["mask"])[:], expected)
+    record = json.loads(paths["about"].read_text())
+    assert record["config.predict.edge_nm"] == 20 and edges.UNMOVED not in record
+    assert record == json.loads((tmp_path / "whole" / "mask.json").read_text())
+    assert set(paths) == {"mask", "probability", "picture", "about"} and not list(tmp_path.glob("*.part"))
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """Masks grown or shrunk by a distance, on disk, block by block."""
 
+import json
 import math
 from pathlib import Path
 
@@ -13,12 +14,14 @@ from dualrel_jax.data.io.voxel import Voxel
 from dualrel_jax.data.io.writers import VolumeWriter
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference.predict_volume import grey_range, open_writers
-from dualrel_jax.inference.prediction_record import write_beside
+from dualrel_jax.inference.prediction_record import EDGE, UNMOVED, write_beside
 from dualrel_jax.inference.windows import Region
-from dualrel_jax.utils import boxes
+from dualrel_jax.utils import boxes, interrupt
+from dualrel_jax.utils.atomic import remove, write_text
 from dualrel_jax.utils.jsonl import read_json
 
 SIDE, DEPTH = 1024, 16  # of a block, where the mask may be written in blocks; its least slices
+PATIENCE_S = 5.0  # after a signal, to the end of a block
 APART_NM = 1e9  # nm between slices whose distance is unknown
 
 
@@ -36,22 +39,35 @@ def check_edge(volume: Volume, output: Path | RemotePath, edge_nm: float) -> Non
         )
 
 
-def move_edges_on_disk(volume: Volume, region: Region, output: Path, settings: ConfigDict, edge_nm: float) -> float:
-    """Grows or shrinks the finished mask `output` of a region of `volume`, with its picture and its record.
+def move_edges_on_disk(
+    volume: Volume, region: Region, output: Path, settings: ConfigDict
+) -> tuple[dict[str, Path], float]:
+    """Grows or shrinks the finished mask `output` of a region of `volume` by `settings.edge_nm`.
 
-    The mask keeps its name and its place until the new one is complete.
+    The mask keeps its name and its place until the new one is complete. Its record says until then that its edges are
+    still to be moved, so that the same command moves them once, and does not predict again.
 
     Returns:
-        Fraction of the region that is mitochondrion.
+        Paths of the new picture and record by name; fraction of the region that is mitochondrion.
     """
+    interrupt.describe(
+        "Stopped while the edges of the mask were moved; the same command moves them, and predicts nothing again.",
+        patience_s=PATIENCE_S,
+    )
     mask = open_volume(output, verbose=False)
+    about = output.with_name(f"{output.stem}.json")
+    record = read_json(about, {}, "predict again")
     writer = open_writers(volume, region, output, settings)["mask"]
+    remove(writer.part)  # of an earlier command, which may have moved them by another distance
     with writer:
-        count = move_edges(mask, writer, volume.voxel_nm, edge_nm)
-    record = read_json(output.with_name(f"{output.stem}.json"), {}, "predict again")
-    record["config.predict.edge_nm"] = edge_nm
-    write_beside(volume, region, grey_range(volume, settings.intensity_range), output, record)
-    return count / math.prod(mask.shape)
+        count = move_edges(mask, writer, volume.voxel_nm, settings.edge_nm)
+        writer.finish()
+        record.pop(UNMOVED, None)
+        write_text(about, json.dumps(record, indent=2) + "\n")  # before: a kill must not let them be moved twice
+        writer.publish()
+        record[EDGE] = settings.edge_nm
+        paths = write_beside(volume, region, grey_range(volume, settings.intensity_range), output, record)
+    return paths, count / math.prod(mask.shape)
 
 
 def move_edges(mask: Volume, writer: VolumeWriter, voxel_nm: Voxel, edge_nm: float) -> int:
@@ -65,6 +81,7 @@ def move_edges(mask: Volume, writer: VolumeWriter, voxel_nm: Voxel, edge_nm: flo
     depth = -(-DEPTH // writer.chunk[0]) * writer.chunk[0]
     count = 0
     for box in boxes.grid(mask.shape, (depth, side, side)):
+        interrupt.check()
         outer = boxes.grown(box, reach, mask.shape)
         block = moved_mask(mask[outer] > 0, nm, edge_nm)[boxes.within(box, outer)]
         writer.write_block(tuple(part.start for part in box), np.where(block, np.uint8(255), np.uint8(0)))

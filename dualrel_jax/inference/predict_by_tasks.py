@@ -21,12 +21,13 @@ from dualrel_jax.inference.predict_volume import (
     check_settings,
     grey_range,
     open_writers,
+    predicted_before,
     publish,
     sole_writer,
     window_side,
     written_paths,
 )
-from dualrel_jax.inference.prediction_record import THRESHOLD, describe_job, digest_of, write_beside
+from dualrel_jax.inference.prediction_record import THRESHOLD, describe_job, digest_of, mark_unmoved, write_beside
 from dualrel_jax.inference.region_predictor import RegionPredictor
 from dualrel_jax.inference.resume import check_no_other, continue_or_clear, progress_path
 from dualrel_jax.inference.run import Run
@@ -94,6 +95,8 @@ def _predict(
     shared = _job(run, choice, volume, output, settings=settings, model=model, region=region)
     record = describe_job(model, volume, shown, settings, output)
     check_no_other(progress_path(output, in_tasks=False), "without --cluster")
+    if done := predicted_before(output, record, settings):
+        return done
     parts = [writer.part for writer in writers.values()]
     progress = BoxProgress(progress_path(output, in_tasks=True), record, parts)
     continue_or_clear(progress.continued, output, parts)
@@ -116,7 +119,8 @@ def _predict(
             writer.finish(levels=False)
         publish(writers.values(), progress)
         paths = written_paths(output, settings)
-        paths |= write_beside(shown, region, grey, output, record | {THRESHOLD: progress.threshold})
+        about = record | {THRESHOLD: progress.threshold} | mark_unmoved(record, settings)
+        paths |= write_beside(shown, region, grey, output, about)
     return paths, found / np.prod(writers["mask"].shape)
 
 

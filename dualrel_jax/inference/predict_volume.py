@@ -1,6 +1,7 @@
 """Segments a volume window by window into a mask on disk, which a later call continues where this one was stopped."""
 
 import contextlib
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from dualrel_jax.inference import full_size, orthogonal_planes, z_smoothing
 from dualrel_jax.inference import threshold as threshold_lib
 from dualrel_jax.inference.box_progress import BoxProgress
 from dualrel_jax.inference.point_threshold import threshold_of_points
-from dualrel_jax.inference.prediction_record import THRESHOLD, describe_job, write_beside
+from dualrel_jax.inference.prediction_record import THRESHOLD, describe_job, is_unmoved, mark_unmoved, write_beside
 from dualrel_jax.inference.region_predictor import RegionPredictor
 from dualrel_jax.inference.resume import PredictionProgress, check_no_other, continue_or_clear, progress_path
 from dualrel_jax.inference.slice_predictor import Predictor
@@ -71,6 +72,8 @@ def _predict_volume(
     parts = [writer.part for writer in writers.values()] + [planes_path] * (settings.planes == "xyz")
     job = describe_job(model, volume, shown, settings, output)
     check_no_other(progress_path(output, in_tasks=True), "with --cluster")
+    if done := predicted_before(output, job, settings):
+        return done
     progress = PredictionProgress(progress_path(output, in_tasks=False) if mask.resumable else None, job, parts)
     continue_or_clear(progress.continued, output, parts)
     with contextlib.ExitStack() as stack:
@@ -94,9 +97,23 @@ def _predict_volume(
         mask.finish()  # before either has its name: a kill in the long part loses nothing
         publish(writers.values(), progress)
         paths = written_paths(output, settings)
-        paths |= write_beside(shown, region, grey, output, job | {THRESHOLD: threshold})
+        paths |= write_beside(shown, region, grey, output, job | {THRESHOLD: threshold} | mark_unmoved(job, settings))
     remove(planes_path)
     return paths, found / np.prod(mask.shape)
+
+
+def predicted_before(output: Path, job: dict, settings: ConfigDict) -> tuple[dict[str, Path], float] | None:
+    """The volumes that an earlier command of this job wrote, which ended before it had moved the edges of the mask.
+
+    None where there are none, or where a later prediction there is unfinished. The fraction is not known: nan.
+    """
+    paths = written_paths(output, settings)
+    whole = all(path.exists() for path in paths.values())
+    unfinished = any(progress_path(output, in_tasks).exists() for in_tasks in (False, True))
+    if not settings.edge_nm or not whole or unfinished or not is_unmoved(output, job):
+        return None
+    print(f"{output}: is predicted; its edges are still to be moved.")
+    return paths, math.nan
 
 
 def publish(writers: Iterable[VolumeWriter], progress: PredictionProgress | BoxProgress) -> None:

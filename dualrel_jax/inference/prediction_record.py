@@ -16,11 +16,13 @@ from dualrel_jax.inference.volume_predictor import VolumePredictor
 from dualrel_jax.inference.windows import Region
 from dualrel_jax.methods.base import Variables
 from dualrel_jax.utils.atomic import write_text
-from dualrel_jax.utils.jsonl import without_nan
+from dualrel_jax.utils.jsonl import read_json, without_nan
 from dualrel_jax.utils.ranges import central_window, evenly_spaced
 from dualrel_jax.visualization import overlays
 
 THRESHOLD = "config.predict.threshold"  # the field of the record that says where the mask begins
+EDGE = "config.predict.edge_nm"  # how far the edges of the mask were moved
+UNMOVED = "edges to be moved in"  # the field, until they are: the digest of the job that made the mask
 _FREE = ("input", "output", "voxel_nm", "batch")  # fields that another may continue with, or that the volume holds
 _SHOWN = 2048  # side of the picture's part of a slice, pixels
 
@@ -53,7 +55,24 @@ def describe_job(
         **({"output": str(output)} if isinstance(output, RemotePath) else {}),
         **({"points": zlib.crc32(Path(settings.points).read_bytes())} if settings.points else {}),
         **{f"config.predict.{key}": value for key, value in settings.to_dict().items() if key not in _FREE},
+        EDGE: 0.0,  # of the mask as it is predicted
     }
+
+
+def mark_unmoved(job: dict, settings: ConfigDict) -> dict:
+    """What the record of a mask says whose edges are still to be moved."""
+    return {UNMOVED: _digest_of_job(job)} if settings.edge_nm else {}
+
+
+def is_unmoved(output: Path | RemotePath, job: dict) -> bool:
+    """Whether the record beside `output` is that of a mask of this job, with its edges still to be moved."""
+    local = beside(output)
+    record = local.with_name(f"{local.stem}.json")
+    return record.is_file() and read_json(record, {}, "remove it").get(UNMOVED) == _digest_of_job(job)
+
+
+def _digest_of_job(job: dict) -> str:
+    return hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def write_beside(
@@ -61,9 +80,9 @@ def write_beside(
 ) -> dict[str, Path]:
     """Writes the picture and the record beside a finished mask; -> name -> path."""
     local = beside(output)
-    paths = {"picture": draw_slices(volume, region, grey, output), "about": local.with_name(f"{local.stem}.json")}
-    write_text(paths["about"], json.dumps(without_nan(record), indent=2) + "\n")
-    return paths
+    about = local.with_name(f"{local.stem}.json")
+    write_text(about, json.dumps(without_nan(record), indent=2) + "\n")
+    return {"picture": draw_slices(volume, region, grey, output), "about": about}
 
 
 def draw_slices(volume: Volume, region: Region, grey: tuple[float, float], output: Path) -> Path:

@@ -99,7 +99,7 @@ def _predicted(run: Run, part: Part, box: tuple[slice, slice, slice], output: Pa
     settings = run.config.predict.copy_and_resolve_references().unlock()
     choice = choose(run, [part.view], settings.z_smoothing_nm)
     probability = output.with_name(f"{output.stem}_probability{output.suffix}")
-    if not output.with_suffix(".json").exists():  # written last
+    if not output.with_suffix(".json").exists():  # written after the volumes
         settings.update({"probability": True, "threshold": choice.threshold, "prediction_head": choice.prediction_head})
         settings.intensity_range = ",".join(f"{grey!r}" for grey in map(float, part.range))
         output.parent.mkdir(parents=True, exist_ok=True)
