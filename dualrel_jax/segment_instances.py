@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
+from dualrel_jax import config as config_lib
 from dualrel_jax.data.datasets.labels import check_values
 from dualrel_jax.data.datasets.own import named_files, parse_voxel
 from dualrel_jax.data.io.fingerprint import fingerprint
@@ -42,7 +43,7 @@ LABEL_KINDS = ("binary", "instances")
 
 
 def segment_instances(
-    workdir: str | Path, config: ConfigDict, tasks: Tasks = in_this_process, cluster: str = ""
+    workdir: str | Path, config: ConfigDict | None = None, tasks: Tasks = in_this_process, cluster: str = ""
 ) -> dict[str, Path]:
     """Turns a probability volume into numbered and measured mitochondria, box by box where it does not fit in memory.
 
@@ -52,7 +53,7 @@ def segment_instances(
 
     Args:
         workdir: folder of a run whose prediction is there.
-        config: that of the run, with the fields of `instances`.
+        config: that of the run (default), or a copy with other fields of `instances`.
         tasks: how the boxes are worked through; see `utils.tasks`.
         cluster: in place of `tasks`, where they run, as `inference.cluster.open_cluster` takes it.
 
@@ -64,6 +65,7 @@ def segment_instances(
     """
     check_cluster(cluster)
     workdir = Path(workdir)
+    config = config_lib.load(workdir / "config.json") if config is None else config
     if cluster:
         workdir, config = _for_workers(workdir, config)
     output = as_place(config.instances.output or workdir / "instances" / "instances.tif")
@@ -110,7 +112,7 @@ def _segment_instances(workdir: Path, config: ConfigDict, output: Path, tasks: T
         remove(folder / "blocks")
     with writer:
         rows = write_and_measure(job, sums, writer, tasks)
-        writer.finish()
+        writer.finish(tasks)
     result = {
         "input": source,
         **stored,

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from shapes import ball
 
 import dualrel_jax
+from dualrel_jax import config as config_lib
 from dualrel_jax.data.io import ome_zarr
 from dualrel_jax.data.io.volume import open_volume
 from dualrel_jax.data.io.writers import open_writer
@@ -74,6 +75,12 @@ def test_the_picture_shows_the_em_that_was_segmented(config, tmp_path, monkeypat
     segment_instances(tmp_path, config)
     expected = em[3:17] if there else open_volume(tmp_path / "prediction" / "mask_probability.tif")[:]
     np.testing.assert_array_equal(drawn[0], expected)
+
+
+def test_without_a_config_it_is_that_of_the_run(config, tmp_path):
+    whole = config_lib.resolve(dualrel_jax.get_config("supervised:phantom,1/32"))
+    config_lib.save(whole, tmp_path / "config.json")
+    assert segment_instances(tmp_path)["csv"] == tmp_path / "instances" / "instances.csv"
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".zarr"])

@@ -8,9 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
-from dualrel_jax.data.io.ome_zarr import make_level_part
 from dualrel_jax.data.io.volume import Volume
-from dualrel_jax.data.io.writers import VolumeWriter
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference import full_size, z_smoothing
 from dualrel_jax.inference import threshold as threshold_lib
@@ -114,9 +112,7 @@ def _predict(
         threshold, margin = progress.threshold, margin_of(settings)
         found = write_mask(*writers.values(), threshold, margin, shards=settings.shards, tasks=tasks)
         for writer in writers.values():
-            if not writer.discarded:
-                _make_levels(writer, tasks)
-            writer.finish(levels=False)
+            writer.finish(tasks)
         publish(writers.values(), progress)
         paths = written_paths(output, settings)
         about = record | {THRESHOLD: progress.threshold} | mark_unmoved(record, settings)
@@ -179,10 +175,3 @@ def _threshold(whole: RegionPredictor, job: PredictionJob, settings: ConfigDict,
     threshold = threshold_lib.of_counts(counts, settings.foreground_fraction)
     tqdm.write(threshold_lib.explain_share(threshold, settings.foreground_fraction))
     return threshold
-
-
-def _make_levels(writer: VolumeWriter, tasks: Tasks) -> None:
-    """The lower resolutions: the parts of a level in parallel, one level after the other."""
-    for level in range(1, len(writer.pyramid.factors)):
-        for _ in tasks(make_level_part, writer.pyramid.parts(level)):
-            pass

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from dualrel_jax.data.io.remote import RemotePath, as_place, context_spec, kvstore_spec
+from dualrel_jax.utils.tasks import Tasks, in_this_process
 
 CHUNK = (32, 256, 256)  # z y x; 2 MiB of uint8: few files, and viewers that cut along any axis load little in vain
 SHARD_BYTES = 256 << 20  # before compression
@@ -172,10 +173,11 @@ class Pyramid:
         if shard is not None and shard.any():  # written once, whole
             store[tuple(slice(at, at + n) for at, n in zip(corner, extent, strict=True))].write(shard).result()
 
-    def make_all(self) -> None:
+    def make_all(self, tasks: Tasks = in_this_process) -> None:
+        """The parts of a level are independent tasks, one level after the other."""
         for level in range(1, len(self.factors)):
-            for part in self.parts(level):
-                self.make(level, part.corner)
+            for _ in tasks(make_level_part, self.parts(level)):
+                pass
 
     def _shape_of(self, level: int) -> Shape:
         return tuple(-(-n // factor) for n, factor in zip(self.shape, self.factors[level], strict=True))

@@ -19,6 +19,7 @@ from dualrel_jax.data.io.volume import split_inner
 from dualrel_jax.data.io.voxel import Voxel
 from dualrel_jax.errors import InputError
 from dualrel_jax.utils.atomic import removed_when_stopped
+from dualrel_jax.utils.tasks import Tasks, in_this_process
 
 SUFFIXES = (".tif", ".tiff", ".zarr")
 _BIG_TIFF_BYTES = 4_000_000_000  # before compression; a classic TIFF ends at 2**32
@@ -99,16 +100,16 @@ class VolumeWriter(abc.ABC):
         """What is written serves this command alone: leaving the context removes it, and it never gets its name."""
         self.discarded = True
 
-    def finish(self, levels: bool = True) -> None:
+    def finish(self, tasks: Tasks = in_this_process) -> None:
         """Completes what lies under the name `part`, all blocks written; leaving the context then only renames it.
 
         Args:
-            levels: make the lower resolutions; else they are made.
+            tasks: how the lower resolutions are made.
         """
         if not self._finished:
             with self._disk_errors():
-                if levels and self.pyramid is not None and not self.discarded:
-                    self.pyramid.make_all()
+                if self.pyramid is not None and not self.discarded:
+                    self.pyramid.make_all(tasks)
                 self._finish()
             self._finished = True
 
