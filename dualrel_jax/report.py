@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 
 from dualrel_jax import config as config_lib
 from dualrel_jax.constants import METHOD_TITLES
+from dualrel_jax.data.io.outputs import last_picture
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference.choice import choose_for_parts
 from dualrel_jax.inference.run import load_run
@@ -222,11 +223,11 @@ def is_newer(path: Path, source: Path) -> bool:
 def volume_section(workdir: Path) -> Section | None:
     """The last results of `predict` and `instances` in the work folder."""
     figures = []
-    mask, instances = workdir / "prediction" / "mask.png", workdir / "instances" / "instances.png"
-    if mask.exists():
+    mask, instances = (last_picture(workdir / mode) for mode in ("prediction", "instances"))
+    if mask:
         alt = "Outlines of predicted mitochondria (orange) over EM"
         figures.append(embed_picture(mask, alt, "Prediction", " on four slices of the volume; orange: outlines."))
-    if instances.exists():
+    if instances:
         sizes = dict.fromkeys(("total_um3", "median_um3"), (float, type(None)))
         fields = {"instances": int, "cut_by_border": int, **sizes}
         numbers = read_json(instances.with_suffix(".json"), fields, "write it again by dualrel instances")

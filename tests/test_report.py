@@ -191,13 +191,15 @@ def test_what_is_missing_is_left_out(folder):
     assert "is at step 1000 of 2000" in page.text and "Validation slices at step 1000." in page.text
 
 
-def test_a_segmented_volume_and_its_instances_are_shown(folder):
+@pytest.mark.parametrize("inside", ["", "s3/bucket/out"])
+def test_a_segmented_volume_and_its_instances_are_shown(folder, inside):
     workdir = folder()
-    for path in (workdir / "prediction" / "mask.png", workdir / "instances" / "instances.png"):
-        path.parent.mkdir()
-        Image.new("RGB", (90, 60)).save(path)
     numbers = {"instances": 23, "cut_by_border": 22, "total_um3": 0.4075, "median_um3": 0.0165}
-    (workdir / "instances" / "instances.json").write_text(json.dumps(numbers))
+    for mode, name, record in (("prediction", "mask", {}), ("instances", "instances", numbers)):
+        place = workdir / mode / inside
+        place.mkdir(parents=True)
+        Image.new("RGB", (90, 60)).save(place / f"{name}.png")
+        (place / f"{name}.json").write_text(json.dumps(record))
     page = Page(report.write_report(workdir))
     assert page.sections == ["volume", "config", "repeat"] and len(page.all("img")) == 2
     assert "23 mitochondria, 22 of them cut by the border of the volume; total volume 0.4075 µm³" in page.text

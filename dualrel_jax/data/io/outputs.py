@@ -1,5 +1,6 @@
-"""Whether an output can be written, before the work for it begins."""
+"""Whether an output can be written, before the work for it begins; the picture of the last one."""
 
+import itertools
 import os
 from pathlib import Path
 
@@ -85,3 +86,10 @@ def _check_record(record: Path, option: str, path: Path | RemotePath, key: str, 
             f"config.{option} is {path}, which is made from {found[key]}; name another output (-o) for {source}, or "
             f"remove {record}."
         )
+
+
+def last_picture(folder: Path) -> Path | None:
+    """The newest picture with a record beside it, of an output in `folder` or, in a folder s3 or gs, in a store."""
+    pictures = itertools.chain(folder.glob("*.png"), *((folder / scheme).rglob("*.png") for scheme in ("s3", "gs")))
+    described = [picture for picture in pictures if picture.with_suffix(".json").exists()]
+    return max(described, key=lambda picture: picture.stat().st_mtime, default=None)
