@@ -80,7 +80,7 @@ def test_configs_are_found_from_any_directory(tmp_path, monkeypatch):
         ("--config.data.image=nowhere/em.tif", "nowhere"),
         ("--config.data.labelled=1/32", "1/32.*1/9"),
         ("--config.train.crop_px=64", "64 x 64.*48 x 48"),
-        ("--config.train.batch_labelled=3", "batch_labelled is 3.*4 devices"),
+        ("--config.train.devices=4 --config.train.batch_labelled=3", "batch_labelled is 3.*4 devices"),
         ("--config.train.crop_px=33", "crop_px is 33"),
         ("--config.train.devices=9", "devices is 9"),
         ("--config.data.name=lucky", "lucky.*lucchi"),
