@@ -134,11 +134,7 @@ AUGMENT = {
         0.0, "largest standard deviation of the weights of a random filter", minimum=0, maximum=1, special="none"
     ),
     "curve": field(
-        0.0,
-        "standard deviation of the log of the slopes of a random rising curve of the greys",
-        minimum=0,
-        maximum=3,
-        special="none",
+        0.0, "deviation of the log slopes of a random rising curve of the greys", minimum=0, maximum=3, special="none"
     ),
     "brightness": field(0.25, "largest offset, uniform in both directions", **FRACTION),
     "contrast": field(0.5, "c: factor around the mean, log-uniform in 1/(1 + c) to 1 + c", minimum=0, maximum=10),
@@ -206,11 +202,7 @@ TRAIN = {
         2, "newest checkpoints that are kept, beside the best by validation", minimum=1, maximum=10_000
     ),
     "devices": field(
-        0,
-        "number of devices used",
-        minimum=0,
-        maximum=1_000_000,
-        special="as many of this host as can share the batches evenly; of several hosts all",
+        0, "number of devices", minimum=0, maximum=1_000_000, special="as many as share the batches evenly"
     ),
 }
 
