@@ -96,8 +96,8 @@ def _segment_instances(workdir: Path, config: ConfigDict, output: Path, tasks: T
     _check_output(output, probability.path, settings.image, settings.label, *named_files(config.get("data", {})))
     truth = _open_truth(probability, settings) if settings.label else None
     path = _record_of(workdir, probability.path)
-    image = _open_image(path, probability, settings)
     record = read_json(path, {}, "remove it") if path.is_file() else {}
+    image = _open_image(record, probability, settings)
     threshold = settings.threshold or _threshold_of_mask(record, path, probability.path)
     folder = beside(output).with_name(f"{output.name}.boxes.part")
     stored = {"output": str(output)} if isinstance(output, RemotePath) else {}
@@ -224,15 +224,16 @@ def _open_probability(workdir: Path, config: ConfigDict) -> Volume:
     return volume
 
 
-def _open_image(path: Path, probability: Volume, settings: ConfigDict) -> Volume:
-    """The EM to draw on: `config.instances.image`, else that of the record at `path`, else the probability."""
+def _open_image(record: dict, probability: Volume, settings: ConfigDict) -> Volume:
+    """The EM to draw on: `config.instances.image`, else that of the `record` of the mask, else the probability."""
     if settings.image:
         return _open_like(probability, settings.image, "instances.image")
+    path, region = record.get("volume"), record.get("config.predict.region")
+    if not isinstance(path, str) or not isinstance(region, str):
+        return probability
     try:
-        fields = {"volume": str, "config.predict.region": str}
-        record = read_json(path, fields, "remove it")
-        volume = open_volume(record["volume"], verbose=False)
-        image = volume.crop(*parse_region(record["config.predict.region"], volume.shape))
+        volume = open_volume(path, verbose=False)
+        image = volume.crop(*parse_region(region, volume.shape))
     except InputError:
         return probability
     return image if image.shape == probability.shape else probability

@@ -22,7 +22,6 @@ from dualrel_jax.inference.scoring import score
 from dualrel_jax.metrics.segmentation import Scores
 from dualrel_jax.train import train
 from dualrel_jax.training import stages
-from dualrel_jax.utils import sharding
 from dualrel_jax.utils.atomic import write_text
 from dualrel_jax.utils.jsonl import read_json, read_records, without_nan
 
@@ -33,7 +32,6 @@ WAIT_S = 30.0  # a trial of a benchmark that was killed ends shortly after it
 def run_trial(folder: Path) -> None:
     """Trains, or continues, and scores the trial that `folder`/cell.json describes; writes scores.json there."""
     logging.set_verbosity(logging.FATAL)  # Orbax reports every save, and what this package explains
-    sharding.cache_compilations()
     fields = {"row": str, "labelled": str, "seed": int, "scoring": dict, "config": dict}
     trial = read_json(folder / "cell.json", fields, "repeat the benchmark's command, which writes it again")
     config = config_lib.resolve(ConfigDict(trial["config"]))
@@ -70,7 +68,6 @@ def run_trial(folder: Path) -> None:
 def measure_trial(folder: Path) -> None:
     """Trains what `folder`/cell.json describes, a short training, and writes cost.json: CPU seconds of a step."""
     logging.set_verbosity(logging.FATAL)
-    sharding.cache_compilations()
     trial = read_json(folder / "cell.json", {"config": dict}, "repeat the benchmark's command, which writes it again")
     config = config_lib.resolve(ConfigDict(trial["config"]))
     train(config, folder, wait_s=WAIT_S)

@@ -152,13 +152,15 @@ def as_another_microscope(key: jax.Array, image: jax.Array, augment: ConfigDict,
     """
     chance_key, filter_key, curve_key = jax.random.split(key, 3)
     filtered, curved = jax.random.uniform(chance_key, (2,)) < augment.probability
-    mean, deviation = image.mean(), image.std() + _LEAST_DEVIATION
-    standard = (image - mean) / deviation
-    seen = random_filter(filter_key, standard, augment.filter * strength)
-    standard = jnp.where(filtered, (seen - seen.mean()) / (seen.std() + _LEAST_DEVIATION), standard)
-    seen = random_curve(curve_key, standard, augment.curve * strength)
-    standard = jnp.where(curved, (seen - seen.mean()) / (seen.std() + _LEAST_DEVIATION), standard)
-    return jnp.where(filtered | curved, standard * deviation + mean, image)
+    seen = standardised(image)
+    seen = jnp.where(filtered, standardised(random_filter(filter_key, seen, augment.filter * strength)), seen)
+    seen = jnp.where(curved, standardised(random_curve(curve_key, seen, augment.curve * strength)), seen)
+    return jnp.where(filtered | curved, seen * (image.std() + _LEAST_DEVIATION) + image.mean(), image)
+
+
+def standardised(image: jax.Array) -> jax.Array:
+    """Mean 0 and standard deviation 1; of a single grey 0."""
+    return (image - image.mean()) / (image.std() + _LEAST_DEVIATION)
 
 
 def random_filter(key: jax.Array, image: jax.Array, size: float) -> jax.Array:
