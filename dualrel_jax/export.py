@@ -107,7 +107,7 @@ def _write_files(run: Run, folder: Path) -> dict[str, Path]:
     write_text(paths["card"], model_card(run, _use(run)))
     config_lib.save(run.config, folder / "config.json")
     record = read_json(run.workdir / "run.json", {}, "copy it from where the run was trained")
-    for key in ("folder", "label_checksums"):  # of this machine, and for the training to go on
+    for key in ("folder", "slice_checksums"):  # of this machine, and for the training to go on
         record.pop(key, None)
     write_text(folder / "run.json", json.dumps({**record, "step": run.step}, indent=2) + "\n")
     Partition.load(run.workdir / "partition.json").save(folder / "partition.json")

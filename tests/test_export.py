@@ -53,7 +53,7 @@ def test_the_folder_is_a_run_and_weights_to_start_from(trained):
     workdir, config = trained
     folder = export.write_export(workdir)["weights"].parent
     original, exported = run.load_run(workdir), run.load_run(folder)
-    assert not {"folder", "label_checksums"} & set(json.loads((folder / "run.json").read_text()))
+    assert not {"folder", "slice_checksums"} & set(json.loads((folder / "run.json").read_text()))
     assert (exported.step, exported.pixel_nm) == (original.step, original.pixel_nm)
     for a, b in zip(jax.tree.leaves(original.variables), jax.tree.leaves(exported.variables), strict=True):
         np.testing.assert_array_equal(a, b)

@@ -49,10 +49,10 @@ def describe_run(
     """Writes partition.json and run.json on the first host.
 
     run.json: pixel size, versions, devices, revision, the folder that relative paths of the config begin in, what the
-    volumes look like whose labels are learned from, checksums of these labels, and `init`, where the first weights are
-    from, which a continued training keeps.
+    labelled volumes look like, checksums of the labelled slices, and `init`, where the first weights are from, which a
+    continued training keeps.
 
-    InputError if the run was started on other slices or other labels of them.
+    InputError if the run was started on other slices, or on other images or labels of them.
     """
     path = workdir / "partition.json"
     if path.exists() and (different := Partition.load(path).difference(partition)):
@@ -60,8 +60,8 @@ def describe_run(
             f"{workdir} holds a run on other slices ({different}); choose another --workdir to train on these, or "
             f"--config.data.partition_file={path} to continue on those."
         )
-    checksums = label_checksums(dataset, partition)
-    _check_labels(workdir, checksums, dataset)
+    checksums = slice_checksums(dataset, partition)
+    _check_unchanged(workdir, checksums, dataset)
     if not sharding.is_first_host():
         return
     partition.save(path)
@@ -73,36 +73,39 @@ def describe_run(
         "git_revision": _git_revision(),
         "folder": str(Path.cwd()),
         "labelled_volumes": [dataclasses.asdict(seen) for seen in appearances(dataset, partition)],
-        "label_checksums": checksums,
+        "slice_checksums": checksums,
     }
     init = init or _earlier_init(workdir / "run.json")
     description |= {"init": init} if init else {}
     write_text(workdir / "run.json", json.dumps(without_nan(description), indent=2) + "\n")
 
 
-def label_checksums(dataset: Dataset, partition: Partition) -> dict[str, dict[str, int]]:
-    """CRC-32 of each label that is learned from, as 0, 1 and 255: {name of the part: {z: checksum}}."""
+def slice_checksums(dataset: Dataset, partition: Partition) -> dict[str, dict[str, list[int]]]:
+    """CRC-32 of each labelled slice's image and of its label: {name of the part: {z: [image, label]}}."""
     parts, checksums = {part.name: part for part in dataset.train}, {}
     for name, z in partition.labelled:
-        checksums.setdefault(name, {})[str(z)] = zlib.crc32(np.ascontiguousarray(parts[name].native_label_at(z)))
+        arrays = parts[name].view[z], parts[name].native_label_at(z)
+        checksums.setdefault(name, {})[str(z)] = [zlib.crc32(np.ascontiguousarray(array)) for array in arrays]
     return checksums
 
 
-def _check_labels(workdir: Path, checksums: Mapping[str, Mapping[str, int]], dataset: Dataset) -> None:
-    """InputError if labels differ from those that the run in `workdir` began with; older runs do not say."""
+def _check_unchanged(workdir: Path, checksums: Mapping[str, Mapping[str, list[int]]], dataset: Dataset) -> None:
+    """InputError if images or labels differ from those that the run in `workdir` began with; older runs do not say."""
     path = workdir / "run.json"
     if not path.exists():
         return
-    earlier = read_json(path, {}, "delete it; the training writes it again").get("label_checksums", {})
-    labels = {part.name: part.label for part in dataset.train}
+    earlier = read_json(path, {}, "delete it; the training writes it again").get("slice_checksums", {})
+    parts = {part.name: part for part in dataset.train}
     for name, of_slices in checksums.items():
-        changed = [z for z, checksum in of_slices.items() if earlier.get(name, {}).get(z, checksum) != checksum]
-        if changed:
-            raise InputError(
-                f"{workdir} holds a run that began with other labels ({labels[name].path}: {_slices(changed)} changed "
-                f"since); train in a new folder to learn from these, faster with --init {workdir}, or put the earlier "
-                "labels back to continue."
-            )
+        before = [earlier.get(name, {}).get(z, now) for z, now in of_slices.items()]
+        for i, (kind, volume) in enumerate([("image", parts[name].image), ("labels", parts[name].label)]):
+            changed = [z for (z, now), then in zip(of_slices.items(), before, strict=True) if then[i] != now[i]]
+            if changed:
+                raise InputError(
+                    f"{workdir} holds a run that began with other data ({volume.path}: {_slices(changed)} of the "
+                    f"{kind} changed since); train in a new folder to learn from these, faster with --init {workdir}, "
+                    "or put the earlier files back to continue."
+                )
 
 
 def _slices(zs: list[str]) -> str:

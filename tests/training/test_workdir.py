@@ -26,26 +26,27 @@ def test_a_run_is_not_continued_on_other_slices(small_config, tmp_path):
     assert Partition.load(tmp_path / "partition.json") == partition
 
 
-def test_a_run_is_not_continued_on_labels_drawn_again(small_config, tmp_path):
+@pytest.mark.parametrize("kind", ["image", "label"])
+def test_a_run_is_not_continued_on_files_that_changed(kind, small_config, tmp_path):
     """Under the same file name; the same label in another format is the same."""
-    config, run, labels = small_config("supervised"), tmp_path / "run", tmp_path / "labels.tif"
-    drawn = tifffile.imread(config.data.label)
+    config, run, file = small_config("supervised"), tmp_path / "run", tmp_path / "file.tif"
+    stack = tifffile.imread(config.data[kind])
 
     def train_on(stack):
-        tifffile.imwrite(labels, stack)
-        config.data.label = str(labels)
+        tifffile.imwrite(file, stack)
+        config.data[kind] = str(file)
         dataset = load_dataset(config.data)
         describe_run(run, dataset, make_partition(dataset.train, config.data), sharding.create_mesh(1))
 
     run.mkdir()
-    train_on(drawn)
-    train_on((drawn > 0).astype("uint16") * 255)
+    train_on(stack)
+    train_on(stack if kind == "image" else (stack > 0).astype("uint16") * 255)
     (z, *_) = [z for _, z in Partition.load(run / "partition.json").labelled]
-    again = drawn.copy()
-    again[z, :4, :4] = drawn.max() * (drawn[z, :4, :4] == 0)
-    with pytest.raises(InputError, match=rf"labels.tif: slice {z} changed since.*--init {run}"):
+    again = stack.copy()
+    again[z, :4, :4] = stack.max() * (stack[z, :4, :4] == 0)
+    with pytest.raises(InputError, match=rf"file.tif: slice {z} of the {kind}s? changed since.*--init {run}"):
         train_on(again)
     (run / "run.json").write_text(json.dumps({"pixel_nm": None}))  # as versions before checksums wrote it
     train_on(again)
-    with pytest.raises(InputError, match="other labels"):
-        train_on(drawn)
+    with pytest.raises(InputError, match="other data"):
+        train_on(stack)
