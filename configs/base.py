@@ -33,9 +33,7 @@ DATA = {
     "name": field("phantom", "data set; own: your files", choices=DATASETS),
     "dir": field("data", "folder of the public data sets, one folder each, such as data/lucchi"),
     "labelled": field("1/32", "which training slices keep their labels (own: all)", form=text_forms.LABELLED),
-    "partition": field(
-        "uniform", "how they are chosen: evenly spaced in z, or at random", choices=("uniform", "random")
-    ),
+    "partition": field("uniform", "labelled slices: evenly spaced in z, or at random", choices=("uniform", "random")),
     "partition_seed": field(0, "seed of a random choice", minimum=0, maximum=LARGEST_SEED),
     "partition_file": field("", "a partition.json of an earlier run, whose choice is used instead"),
     "train_region": field(
@@ -46,7 +44,7 @@ DATA = {
     ),
     "validation_region": field(
         "",
-        "part of it that is held out to validate on",
+        "region that is held out for validation",
         form=text_forms.BOX_OR_NONE,
         special="the slices of the data set",
     ),
@@ -60,7 +58,7 @@ DATA = {
     ),
     "upsample": preset(bool, "whether a training volume of larger pixels than data.pixel_nm is resampled too"),
     "image": field("", "path of your volume, or of several, separated by commas (data.name=own)"),
-    "label": field("", "path of its labels, a stack or a folder of some slices; of several volumes in the same order"),
+    "label": field("", "path of labels, a stack or a folder of some slices; of several volumes in the same order"),
     "labelled_slices": field(
         "",
         "slices that your labels belong to",
@@ -99,9 +97,9 @@ DATA = {
     "ignore_value": field(
         -1, "value of your labels at pixels that count nowhere; -1: none", minimum=-1, maximum=2**32 - 1
     ),
-    "test_image": field("", "path of a labelled volume to test on, instead of the test volume of the data set"),
-    "test_label": field("", "path of its labels"),
-    "test_voxel_nm": field("", "its voxel size", unit="nm", form=text_forms.VOXEL, special="that of the file"),
+    "test_image": field("", "path of a labelled test volume, instead of that of the data set"),
+    "test_label": field("", "path of the test labels"),
+    "test_voxel_nm": field("", "the test voxel size", unit="nm", form=text_forms.VOXEL, special="that of the file"),
     "source": field("files", "files, or data sets prepared with `tfds build`", choices=("files", "tfds")),
     "tfds_dir": field("", "folder of the prepared data sets", special="the default of tensorflow_datasets"),
     "pipeline": field(
@@ -127,7 +125,7 @@ AUGMENT = {
     "elastic_px": field(
         0.0, "standard deviation of the displacement of control points", unit="px", minimum=0, maximum=64, special="off"
     ),
-    "elastic_grid_px": field(32, "largest distance of these points", unit="px", minimum=4, maximum=4096),
+    "elastic_grid_px": field(32, "largest control-point distance", unit="px", minimum=4, maximum=4096),
     # Photometric, on intensities of 0..1.
     "weak": field(0.0, "strength of the weak view relative to the strong view", **FRACTION),
     "filter": field(
@@ -137,8 +135,8 @@ AUGMENT = {
         0.0, "deviation of the log slopes of a random rising curve of the greys", minimum=0, maximum=3, special="none"
     ),
     "brightness": field(0.25, "largest offset, uniform in both directions", **FRACTION),
-    "contrast": field(0.5, "c: factor around the mean, log-uniform in 1/(1 + c) to 1 + c", minimum=0, maximum=10),
-    "gamma": field(0.5, "g: exponent, log-uniform in 1/(1 + g) to 1 + g", minimum=0, maximum=10),
+    "contrast": field(0.5, "C: factor around the mean, log-uniform in 1/(1 + C) to 1 + C", minimum=0, maximum=10),
+    "gamma": field(0.5, "G: exponent, log-uniform in 1/(1 + G) to 1 + G", minimum=0, maximum=10),
     "blur_px": field(1.5, "largest standard deviation of a Gaussian blur", unit="px", minimum=0, maximum=16),
     "noise": field(0.1, "largest standard deviation of Gaussian noise", **FRACTION),
     "probability": field(0.6, "probability of each photometric change", **FRACTION),
@@ -208,9 +206,7 @@ TRAIN = {
 
 PREDICT = {
     "input": field("", "path of the volume to segment", special="the test volume of the data set"),
-    "output": field(
-        "", "path of the mask, .tif or .zarr; at s3:// or gs://, .zarr", special="WORKDIR/prediction/mask.tif"
-    ),
+    "output": field("", "path of the mask, .tif or .zarr; at s3:// or gs://, .zarr", special="RUN/prediction/mask.tif"),
     "voxel_nm": field("", "voxel size of the input", unit="nm", form=text_forms.VOXEL, special="that of the file"),
     "level": field(
         "auto",
@@ -230,20 +226,18 @@ PREDICT = {
         form=text_forms.INTENSITIES,
         special="from a sample of the volume",
     ),
-    "shards": field(
-        False, "zarr output: many chunks share a file, which keeps volumes of terabytes at a file per 256 MB"
-    ),
+    "shards": field(False, "zarr output: many chunks share a file of about 256 MB, for volumes of terabytes"),
     "probability": field(True, "also write the probability, 8-bit, beside the mask"),
     "threshold": field(
         0.0,
         "probability above which a pixel is a mitochondrion",
-        special="calibrated or 0.4, by the domain",
+        special="calibrated or, for volumes of another kind, 0.4 (of single slices 0.5)",
         **PROBABILITY,
     ),
     "unsure_margin": field(
         0.0,
-        "connected parts of the mask whose mean probability is lower by more than this than that of the whole mask, of "
-        "which the network is not sure, are left out, unless the threshold follows from points or a fraction; 1: none",
+        "connected parts of the mask are left out if their mean probability is lower by more than this than that "
+        "of the whole mask; not with a threshold from points or a fraction; 1: none",
         minimum=0,
         maximum=1,
         special="0.25 for volumes like those of the training, else 0.15, or 0.2 with planes=xyz",
@@ -310,7 +304,7 @@ PREDICT = {
 
 INSTANCES = {
     "input": field("", "path of a probability volume", special="that of the last prediction"),
-    "output": field("", "path of the instances, .tif or .zarr", special="WORKDIR/instances/instances.tif"),
+    "output": field("", "path of the instances, .tif or .zarr", special="RUN/instances/instances.tif"),
     "image": field("", "path of the EM volume, for the picture", special="the volume that was segmented"),
     "threshold": field(
         0.0, "probability above which a voxel is a mitochondrion", special="that of the mask", **PROBABILITY
@@ -332,7 +326,7 @@ INSTANCES = {
     ),
     "neck_depth_nm": field(
         40.0,
-        "the least by which the radius of such a neck is smaller",
+        "least difference of the radii of neck and thinner side",
         unit="nm",
         minimum=0,
         maximum=1e5,
@@ -352,7 +346,7 @@ INSTANCES = {
     ),
     "label": field("", "path of true instances to compare with", special="none"),
     "label_kind": field(
-        "binary", "their form: > 0, divided by the same rules, or a number for each", choices=("binary", "instances")
+        "binary", "binary mask, divided by the same rules, or a number for each", choices=("binary", "instances")
     ),
 }
 
@@ -379,7 +373,7 @@ PROFILE = {
         20, "first step of the profile, counted from 1; step 1 also compiles", minimum=1, maximum=MOST_STEPS
     ),
     "num_steps": field(
-        0, "steps of the profile, written to WORKDIR/profile", minimum=0, maximum=10_000, special="no profile"
+        0, "steps of the profile, written to RUN/profile", minimum=0, maximum=10_000, special="no profile"
     ),
 }
 

@@ -194,7 +194,7 @@ def _add_command(commands, name: str) -> argparse.ArgumentParser:
         if key == "RUN":
             sub.add_argument("RUN", help=word, **optional)
         else:
-            sub.add_argument(key, metavar=word, help=_help(key, fields[key]), **optional)
+            sub.add_argument(key, metavar=word, help=command.meanings.get(key) or _help(key, fields[key]), **optional)
     for flag, key in command.options.items():
         _add_option(sub, flag, key, fields[key])
     if name == "figures":

@@ -79,6 +79,7 @@ class Command:
         example: one that works.
         operands: words without a name: RUN, or a config field -> its word. Fields may be left out.
         options: flag -> config field.
+        meanings: config field -> its meaning here, where that of the schema does not fit.
         starts: it makes a config; else it uses that of RUN.
     """
 
@@ -87,6 +88,7 @@ class Command:
     example: str
     operands: dict[str, str] = field(default_factory=lambda: {"RUN": _RUN})
     options: dict[str, str] = field(default_factory=dict)
+    meanings: dict[str, str] = field(default_factory=dict)
     starts: bool = False
 
 
@@ -103,7 +105,7 @@ COMMANDS = {
         "train_and_evaluate",
         "learns from your labels; the same command continues a stopped training",
         "dualrel train runs/mine --image volume.tif --labels masks --voxel-nm 30,8,8",
-        {"RUN": "folder for the run; that of a stopped training alone continues it"},
+        {"RUN": "folder for the run; alone, it continues a stopped training"},
         _DATA,
         starts=True,
     ),
@@ -141,7 +143,12 @@ COMMANDS = {
         "figures", "the paper's figures, of one run or several", "dualrel figures runs/mine --compare runs/cps"
     ),
     "download": Command(
-        "download", "fetches a public data set", "dualrel download lucchi", {"data.name": "NAME"}, {"--dir": "data.dir"}
+        "download",
+        "fetches a public data set",
+        "dualrel download lucchi",
+        {"data.name": "NAME"},
+        {"--dir": "data.dir"},
+        {"data.name": "Data set: lucchi, lucchi_pp, mitoem_r, mitoem_h or vnc."},
     ),
 }
 ALWAYS = "data.name"  # of download: the one field that may not be left out

@@ -12,8 +12,8 @@
   dualrel --config configs/dualrel.py:lucchi --mode=download                fetch a public data set
 
 Flags:
-  --config METHOD.py:DATA[,LABELLED]  a config file and its argument: the data set (phantom, phantom_b, lucchi,
-                      lucchi_pp, mitoem_r, mitoem_h, vnc, own) and the labelled slices (1/32, all, or a count).
+  --config METHOD.py:DATA[,LABELLED]  a config file and its argument: the data set (see --help config.data.name)
+                      and the labelled slices (1/32, all, or a count).
                       Modes that work on a finished run use the config of that run.
   --config.KEY=VALUE  sets a field. --config.size=tiny|small|base chooses the preset.
   --help config.train lists these fields, with their defaults, units and ranges; --help config lists all.

@@ -53,7 +53,9 @@ def describe(topic: str) -> str:
 
 def explain(key: str, entry: Field) -> str:
     """What a field sets, its limits and its default, in sentences."""
-    return f"{_sentence(entry)} Default: {_default(key, entry)}."
+    default = _default(key, entry)
+    sizes = " for tiny, small, base" if entry.default is None and ", " in default else ""
+    return f"{_sentence(entry)} Default: {default}{sizes}."
 
 
 def markdown() -> str:

@@ -27,7 +27,7 @@ def test_help_names_the_fields_of_a_topic(capsys):
     assert main.main(["--help", "config.train.steps"]) == 0
     printed = capsys.readouterr().out
     assert printed.splitlines()[0] == "config.train.steps" and "1 to 100,000,000" in printed
-    assert "Default: 2000, 8000, 40000." in printed and len(printed.splitlines()) == 2
+    assert "Default: 2000, 8000, 40000 for tiny, small, base." in printed and len(printed.splitlines()) == 2
     assert main.main(["--help", "config.train"]) == 0
     printed = capsys.readouterr().out
     assert "config.train.learning_rate" in printed and "config.predict" not in printed

@@ -107,11 +107,11 @@ def download_dataset(name: str, directory: str | Path) -> Path:
     """
     if name in PAGES:
         raise InputError(
-            f"data.name={name} is not downloaded by this command; get it from {PAGES[name]} and put images.tif and "
+            f"{name} cannot be downloaded by this command; get it from {PAGES[name]} and put images.tif and "
             f"instances.tif (z y x, a number per mitochondrion) into {Path(directory) / name}."
         )
     if name not in REMOTES:
-        raise InputError(f"data.name={name} cannot be downloaded; expected one of {', '.join(REMOTES)}.")
+        raise InputError(f"The data set is {name!r}; expected one that can be downloaded: {', '.join(REMOTES)}.")
     folder = Path(directory) / name
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -192,7 +192,7 @@ def test_an_archive_without_the_data_is_refused(tmp_path, server, monkeypatch):
 
 
 def test_a_data_set_without_download(tmp_path):
-    with pytest.raises(InputError, match="phantom cannot be downloaded"):
+    with pytest.raises(InputError, match="phantom.*can be downloaded: lucchi"):
         download_dataset("phantom", tmp_path)
 
 
