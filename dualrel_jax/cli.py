@@ -203,7 +203,7 @@ def _add_command(commands, name: str) -> argparse.ArgumentParser:
         sub.add_argument(
             "--cluster",
             metavar="WHERE",
-            help="Where tasks run: local:N, tcp://HOST:PORT, or a YAML file for Slurm (see docs/scaling.md).",
+            help="Where tasks run: local:N, tcp://HOST:PORT, or a YAML file for Slurm (see docs/cluster.md).",
         )
     if command.starts:
         _add_method(sub)

@@ -22,7 +22,7 @@ Flags:
   --region Z0:Z1,Y0:Y1,X0:X1
                       predict: only this part, in voxels; parts may be left out, as in 10:20
   --cluster WHERE     predict, instances: in tasks, by local:N (processes of this machine), tcp://HOST:PORT (a Dask
-                      scheduler) or FILE.yaml (Slurm jobs); see docs/scaling.md. A mask is a .zarr then.
+                      scheduler) or FILE.yaml (Slurm jobs); see docs/cluster.md. A mask is a .zarr then.
   --compare RUN,RUN   figures: folders of other runs to draw beside it, tested on the same slices.
   --coordinator HOST:PORT --num_processes N --process_id I
                       several hosts: on every host, the address of the first; `auto` on TPU pods and Slurm.

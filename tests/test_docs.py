@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "perf" / "README.md"]
 PAGES += sorted((ROOT / "docs").glob("*.md")) + sorted((ROOT / "results").rglob("*.md"))
 FILE_ENDINGS = ("py", "tif", "csv", "json", "png", "stablehlo")
-MAX_LINES = {"README.md": 120, "results/README.md": 150, "results/all_methods.md": 150, "results/performance.md": 150}
+MAX_LINES = {"README.md": 120, "docs/method.md": 350, "docs/configuration.md": 400, "CHANGELOG.md": 200}  # else 170
 
 
 def name_of(page):
@@ -77,7 +77,7 @@ def starts_a_run(words):
 @each_page
 def test_a_page_fits(page):
     lines = page.read_text().splitlines()
-    assert len(lines) <= MAX_LINES.get(name_of(page), 400)
+    assert len(lines) <= MAX_LINES.get(name_of(page), 170)
     assert [line for line in lines if len(line) > 100] == []
     assert [line for line in lines if line != line.rstrip()] == []
     rows = [line.replace(r"\|", "") for line in lines if line.startswith("|")]
