@@ -132,7 +132,11 @@ AUGMENT = {
         0.0, "largest standard deviation of the weights of a random filter", minimum=0, maximum=1, special="none"
     ),
     "curve": field(
-        0.0, "deviation of the log slopes of a random rising curve of the greys", minimum=0, maximum=3, special="none"
+        0.0,
+        "deviation of the log slopes of a random rising curve of the grey values",
+        minimum=0,
+        maximum=3,
+        special="none",
     ),
     "brightness": field(0.25, "largest offset, uniform in both directions", **FRACTION),
     "contrast": field(0.5, "C: factor around the mean, log-uniform in 1/(1 + C) to 1 + C", minimum=0, maximum=10),
