@@ -62,18 +62,17 @@ def _notes(config: Mapping, trials: Sequence[Mapping], question: str) -> list[st
     count = config["foreign_slices"]
     elsewhere = f"{count} evenly spaced labelled slices" if count else "every labelled slice"
     scored = {
-        "slices": "Scored on a region of the same volume away in z and in-plane",
-        "masks": "Scored on a region of the same volume away in z and in-plane, as `predict` averages along z and sets "
-        "the threshold",
+        "slices": "Scored on a region of the same volume apart in z and in-plane",
+        "masks": "Scored on a region of the same volume apart in z and in-plane, as `predict` averages along z and "
+        "sets the threshold",
         "cross": f"Scored on {elsewhere} of each other domain, the mean over these, by the head and threshold of "
         "`predict`",
     }
     return [
         "Pooled JAC in percent, mean ± standard deviation over seeds; a column is the domain that was trained on. "
         f"{scored[question]}. Trainings of {budget}, pixels: {', '.join(pixels)}.",
-        "Rank: 1 is best, mean over domains and seeds. DualRel − method: positive where DualRel is better, with a 95 % "
-        f"interval from {config['bootstrap']} paired bootstrap draws over domains, seeds and slices. Neighbouring "
-        "slices resemble each other and domains are few, so the intervals are rough.",
+        "Rank: 1 is best, mean over domains and seeds. DualRel − method: positive where DualRel is better, with the "
+        "95 % interval of the mean over domains (Student's t).",
     ]
 
 

@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.special import stdtrit
 
 from dualrel_jax.benchmark.published import published
 
 REFERENCE, BASELINE = "dualrel", "supervised"  # rows: differences are to the first, the second gives both bounds
 SCORED = ("teacher", "student", "masks")  # of a data set: single slices by either weights, and masks of `predict`
+BLOCK = 8  # neighbouring slices that a bootstrap draws together
 METRICS = ("jac_pooled", "dsc_pooled", "jac_per_slice_mean", "dsc_per_slice_mean")
 
 MeanDeviation = tuple[float, float | None]  # mean and standard deviation over seeds (None for one seed)
@@ -126,53 +128,57 @@ def mean_and_deviation(values: Sequence[float]) -> MeanDeviation:
 def paired_difference(
     a: np.ndarray, b: np.ndarray, resamples: int = 2000, seed: int = 0
 ) -> tuple[float, float, float] | None:
-    """`difference_over_domains` of one domain with one test set, of counts `seed z 3` of each method."""
-    return difference_over_domains([[(a, b)]], resamples, seed)
+    """Pooled JAC of method a minus that of b on one test set, mean over seeds, with a 95 % bootstrap interval.
 
-
-def difference_over_domains(
-    domains: Sequence[Sequence[tuple[np.ndarray, np.ndarray]]], resamples: int = 2000, seed: int = 0
-) -> tuple[float, float, float] | None:
-    """Pooled JAC of method a minus that of b with a 95 % percentile bootstrap interval: mean over domains, in each of
-    them over test sets, in each of these over seeds.
-
-    Domains, in each its seeds, and in each test set its slices are drawn with replacement, independently of each other
-    and the same for `a` and `b`, so what makes a domain, a seed or a slice hard for both cancels.
+    Seeds and blocks of neighbouring slices are drawn with replacement, the same for `a` and `b`, so what makes a seed
+    or a slice hard for both cancels. Blocks, because neighbouring slices show the same mitochondria (circular block
+    bootstrap, Politis and Romano 1992).
 
     Args:
-        domains: for each domain (whose trainings share their seeds) for each of its test sets the counts (a, b), each
-            `seed z 3`: true positive, false positive and false negative pixels.
+        a, b: counts `seed z 3`: true positive, false positive and false negative pixels.
         resamples: number of draws.
         seed: of the draws.
 
     Returns:
         (difference, low, high) as fractions; None where a pooled JAC is 0/0.
     """
+    if a.shape != b.shape:
+        raise ValueError(f"expected counts of the same seeds and slices, got {a.shape} and {b.shape}")
     rng = np.random.default_rng(seed)
-    once, drawn = zip(*(_of_domain(test_sets, resamples, rng) for test_sets in domains), strict=True)
-    weights = rng.multinomial(len(drawn), np.full(len(drawn), 1 / len(drawn)), resamples) / len(drawn)
-    differences = np.where(weights > 0, weights * np.stack(drawn, axis=1), 0.0).sum(axis=1)
-    differences = differences[np.isfinite(differences)]  # a draw of slices without foreground has no score
-    if not np.isfinite(once).all() or not len(differences):
-        return None
-    return float(np.mean(once)), *map(float, np.percentile(differences, (2.5, 97.5)))
-
-
-def _of_domain(
-    test_sets: Sequence[tuple[np.ndarray, np.ndarray]], resamples: int, rng: np.random.Generator
-) -> tuple[float, np.ndarray]:
-    """(difference, that of each draw of slices and seeds), mean over the test sets of one domain."""
-    if len({side.shape[0] for pair in test_sets for side in pair}) > 1 or any(a.shape != b.shape for a, b in test_sets):
-        raise ValueError(f"expected counts of the same seeds and slices, got {[a.shape for a in sum(test_sets, ())]}")
-    once, drawn = [], []
+    seeds, slices, _ = a.shape
+    weights = _draws_of_blocks(slices, resamples, rng)
+    seed_weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), resamples)
     with np.errstate(invalid="ignore"):
-        for a, b in test_sets:
-            seeds, slices, _ = a.shape
-            weights = rng.multinomial(slices, np.full(slices, 1 / slices), resamples)
-            once.append((_jac(a.sum(axis=1)) - _jac(b.sum(axis=1))).mean())
-            drawn.append(_jac(np.einsum("rz,szc->rsc", weights, a)) - _jac(np.einsum("rz,szc->rsc", weights, b)))
-        seed_weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), resamples) / seeds
-        return float(np.mean(once)), (seed_weights * np.mean(drawn, axis=0)).sum(axis=1)
+        once = (_jac(a.sum(axis=1)) - _jac(b.sum(axis=1))).mean()
+        drawn = _jac(np.einsum("rz,szc->rsc", weights, a)) - _jac(np.einsum("rz,szc->rsc", weights, b))
+    differences = (seed_weights / seeds * drawn).sum(axis=1)
+    differences = differences[np.isfinite(differences)]  # a draw of slices without foreground has no score
+    if not np.isfinite(once) or not len(differences):
+        return None
+    return float(once), *map(float, np.percentile(differences, (2.5, 97.5)))
+
+
+def _draws_of_blocks(slices: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each slice is drawn, `draw z`: blocks of BLOCK neighbours, at most half of all, the ends joined."""
+    block = min(BLOCK, max(slices // 2, 1))
+    first = rng.integers(0, slices, (resamples, math.ceil(slices / block), 1))
+    drawn = ((first + np.arange(block)) % slices).reshape(resamples, -1)[:, :slices]
+    counts = np.bincount((drawn + slices * np.arange(resamples)[:, None]).ravel(), minlength=resamples * slices)
+    return counts.reshape(resamples, slices)
+
+
+def mean_difference(differences: Sequence[float]) -> tuple[float, float, float] | None:
+    """Mean of the differences of two methods over domains with its 95 % interval; None for fewer than two domains.
+
+    By Student's t, which takes the domains as a sample of all there are. Over 4 domains it holds the true mean 95 times
+    of 100, a bootstrap of the domains 80 times (simulated with normal differences).
+    """
+    count = len(differences)
+    if count < 2:
+        return None
+    mean, sd = mean_and_deviation(differences)
+    half = float(stdtrit(count - 1, 0.975)) * sd / math.sqrt(count)
+    return mean, mean - half, mean + half
 
 
 def gap_closed(score: float | None, few: float | None, every: float | None) -> tuple[float | None, str]:

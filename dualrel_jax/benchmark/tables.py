@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dualrel_jax.benchmark.published import source
-from dualrel_jax.benchmark.statistics import BASELINE, METRICS, REFERENCE, Entry, MeanDeviation
+from dualrel_jax.benchmark.statistics import BASELINE, BLOCK, METRICS, REFERENCE, Entry, MeanDeviation
 from dualrel_jax.utils.tables import csv_table, markdown_table
 
 AVERAGES = {  # in the title of a table -> its metrics
@@ -97,8 +97,7 @@ def difference_table(title: str, entries: Sequence[Entry], resamples: int) -> Ta
         table.rows.append(texts)
     table.notes = [
         "Percentage points of pooled JAC, positive where DualRel is better, with a 95 % interval from "
-        f"{resamples} paired bootstrap draws over seeds and slices. Neighbouring slices resemble each other, so the "
-        "intervals are rather too narrow.",
+        f"{resamples} paired bootstrap draws over seeds and blocks of {BLOCK} neighbouring slices.",
         "Gap closed: (method - supervised) / (supervised with all labels - supervised).",
         *(f"[{i}] {reason}." for i, reason in enumerate(reasons, 1)),
     ]

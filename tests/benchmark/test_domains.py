@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from dualrel_jax import config as config_lib
 from dualrel_jax.benchmark import __main__ as benchmark
@@ -85,8 +86,8 @@ def test_means_and_differences_are_those_of_the_counts():
     assert cross.mean[0] == pytest.approx(36.0)
     assert cross.pairs.keys() == {("here", "there"), ("there", "here")}
     value, low, high = entry_of(entries, "cps").difference
-    assert value == pytest.approx(8.0)  # 10 here, 6 there; within a domain all slices and seeds agree
-    assert (low, high) == (pytest.approx(6.0), pytest.approx(10.0))
+    assert value == pytest.approx(8.0)  # 10 here, 6 there, however many slices each has
+    assert (low, high) == (pytest.approx(8 - 12.706 * 2, abs=0.01), pytest.approx(8 + 12.706 * 2, abs=0.01))
 
 
 def test_ranks_are_means_over_domains_and_seeds():
@@ -97,41 +98,18 @@ def test_ranks_are_means_over_domains_and_seeds():
     assert [entry.rank for entry in entries if entry.question == "cross"] == [3.0, 2.0, 1.0]
 
 
-def test_domains_weigh_alike_however_many_slices_they_have():
-    def counts(hits, slices):
-        return np.array([[[hits, 0, 100 - hits]] * slices] * 2)
-
-    pairs = [[(counts(60, 50), counts(50, 50))], [(counts(30, 2), counts(32, 2))]]
-    value, low, high = statistics.difference_over_domains(pairs)
-    assert value == pytest.approx(0.04) and (low, high) == (pytest.approx(-0.02), pytest.approx(0.10))
-    several = [[(counts(60, 4), counts(50, 4)), (counts(40, 9), counts(60, 9))]]  # two test sets of one domain
-    assert statistics.difference_over_domains(several)[0] == pytest.approx(-0.05)
-    with pytest.raises(ValueError, match="same seeds"):
-        statistics.difference_over_domains([[(np.ones((1, 2, 3)), np.ones((1, 2, 3))), (counts(1, 2), counts(2, 2))]])
+def test_the_interval_over_domains_is_students():
+    value, low, high = statistics.mean_difference([4.0, 2.0, 3.0, 7.0])
+    assert value == 4.0
+    expected = scipy.stats.t.interval(0.95, 3, loc=4.0, scale=scipy.stats.sem([4.0, 2.0, 3.0, 7.0]))
+    assert (low, high) == (pytest.approx(expected[0]), pytest.approx(expected[1]))
+    assert statistics.mean_difference([4.0]) is None
 
 
-def test_the_interval_over_domains_is_that_of_all_draws():
-    """Two domains of two seeds and two slices: all 4 x 16 x 16 draws against the interval."""
-    a, b = np.random.default_rng(5).integers(5, 60, (2, 2, 2, 2, 3))
-
-    def jac(counts, seed, slices):
-        tp, fp, fn = (sum(int(counts[seed][z][i]) for z in slices) for i in range(3))
-        return tp / (tp + fp + fn)
-
-    pairs = list(itertools.product(range(2), repeat=2))
-    inner = [
-        [
-            np.mean([jac(a[d], seed, slices) - jac(b[d], seed, slices) for seed in seeds])
-            for seeds in pairs
-            for slices in pairs
-        ]
-        for d in range(2)
-    ]
-    every = np.array([(inner[d][i] + inner[e][j]) / 2 for d, e in pairs for i in range(16) for j in range(16)])
-    _, low, high = statistics.difference_over_domains([[(a[d], b[d])] for d in range(2)], 20000)
-    # The same domain drawn twice has one draw of seeds and slices here, so tails are a little longer.
-    assert np.mean(every < low) < 0.035 and np.mean(every > high) < 0.035
-    assert every.min() - 1e-9 <= low < high <= every.max() + 1e-9
+def test_the_interval_over_domains_holds_the_true_mean():
+    draws = np.random.default_rng(0).normal(1.0, 2.0, (600, 4))
+    held = [low <= 1.0 <= high for _, low, high in map(statistics.mean_difference, draws.tolist())]
+    assert 0.92 <= np.mean(held) <= 0.98
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -147,7 +125,7 @@ def test_a_table_a_question_reads_back():
     first = made[0]
     assert first.groups[0][1] == ["Method", "mean", *DOMAINS, "rank", "DualRel − method", "steps", "CPU min"]
     rows = {row[0]: row[1:] for row in first.rows}
-    assert rows["CPS"] == ["48.0 ± 1.4", "51.0 ± 1.4", "45.0 ± 1.4", "2.0", "+8.0 (+6.0 to +10.0)", "120", "1"]
+    assert rows["CPS"] == ["48.0 ± 1.4", "51.0 ± 1.4", "45.0 ± 1.4", "2.0", "+8.0 (−17.4 to +33.4)", "120", "1"]
     assert rows["DualRel"][4] == ""
     assert first.bold == {(2, column) for column in range(1, 5)}
     for block in tables.markdown(made).split("## ")[1:]:

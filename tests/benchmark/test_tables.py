@@ -106,6 +106,20 @@ def test_the_interval_covers_the_true_difference():
     assert 0.88 <= held / trials <= 0.99
 
 
+def test_slices_that_resemble_their_neighbours_widen_the_interval():
+    """Runs of 8 equal slices are a tenth of the observations that as many different slices are."""
+    rng = np.random.default_rng(2)
+    tp = rng.integers(300, 400, 40)
+
+    def width(hits):
+        b = np.stack([hits, 0 * hits, 400 - hits], axis=-1)[None]
+        a = np.stack([0 * hits + 350, 0 * hits, 0 * hits + 50], axis=-1)[None]
+        _, low, high = statistics.paired_difference(a, b)
+        return high - low
+
+    assert width(np.repeat(tp[::8], 8)) > 1.5 * width(tp)
+
+
 def test_equal_methods_differ_by_exactly_nothing():
     a = np.random.default_rng(1).integers(1, 99, (3, 7, 3))
     assert statistics.paired_difference(a, a.copy()) == (0.0, 0.0, 0.0)
