@@ -48,10 +48,13 @@ def valid(label: jax.Array) -> jax.Array:
     return (label != IGNORE).astype(jnp.float32)
 
 
-def soft_dice(logits: jax.Array, label: jax.Array) -> jax.Array:
-    """1 - Dice of the mitochondrion's probability over the whole batch, squared denominator (Milletari et al. 2016)."""
-    probability = jax.nn.sigmoid(margin(logits))
-    target = (label == 1).astype(jnp.float32)
+def soft_dice(logits: jax.Array, label: jax.Array, of: int = 1) -> jax.Array:
+    """1 - Dice of the probability of the class `of` over the whole batch (squared denominator, Milletari et al. 2016).
+
+    b y x 2, b y x in {0, 1, IGNORE} -> scalar.
+    """
+    probability = jax.nn.sigmoid(margin(logits) if of == 1 else -margin(logits))
+    target = (label == of).astype(jnp.float32)
     mask = valid(label)
     overlap = jnp.sum(probability * target * mask)
     total = jnp.sum((jnp.square(probability) + target) * mask)

@@ -95,6 +95,7 @@ class UniMatch(Method):
         return mask & jax.random.bernoulli(chance_key, self.config.cutmix_probability, (count, 1, 1))
 
     def pseudo_dice(self, logits: jax.Array, target: jax.Array) -> jax.Array:
-        """Soft Dice with the label of the target probability b y x 2, on its confident pixels alone."""
+        """Soft Dice of both classes with the label of the target probability b y x 2, on its confident pixels alone."""
         confident = target.max(axis=-1) >= self.config.confidence
-        return losses.soft_dice(logits, jnp.where(confident, target.argmax(axis=-1), losses.IGNORE))
+        label = jnp.where(confident, target.argmax(axis=-1), losses.IGNORE)
+        return (losses.soft_dice(logits, label, of=0) + losses.soft_dice(logits, label, of=1)) / 2

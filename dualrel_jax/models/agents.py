@@ -11,21 +11,24 @@ import numpy as np
 def choose_agents(features: jax.Array, first: jax.Array, count: int) -> jax.Array:
     """Flat indices of `count` pixels that are as orthogonal as possible: b p c -> b n int32, no gradient.
 
-    Greedy: after the pixel `first` (b int32) always the one whose largest cosine with those chosen is smallest.
+    Greedy: after the pixel `first` (b int32) always the one whose largest cosine with those chosen is smallest. No
+    pixel is chosen twice, and none whose features are 0, which would be orthogonal to all.
     """
     features = jax.lax.stop_gradient(features)
-    unit = features / jnp.maximum(jnp.linalg.norm(features, axis=-1, keepdims=True), 1e-6)
+    norm = jnp.linalg.norm(features, axis=-1, keepdims=True)
+    unit = features / jnp.maximum(norm, 1e-6)
 
     def choose(largest: jax.Array, newest: jax.Array) -> tuple[jax.Array, jax.Array]:
         agent = jnp.take_along_axis(unit, newest[:, None, None], axis=1)
         largest = jnp.maximum(largest, jnp.einsum("bpc,bnc->bp", unit, agent))
+        largest = largest.at[jnp.arange(len(largest)), newest].set(jnp.inf)
         return largest, largest.argmin(axis=-1).astype(jnp.int32)
 
     def body(carry: tuple[jax.Array, jax.Array], _) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
         largest, newest = carry
         return choose(largest, newest), newest
 
-    start = jnp.full(features.shape[:2], -jnp.inf), first.astype(jnp.int32)
+    start = jnp.where(norm[..., 0] > 0, -jnp.inf, jnp.inf), first.astype(jnp.int32)
     _, chosen = jax.lax.scan(body, start, length=count)
     return chosen.T
 

@@ -149,8 +149,10 @@ def test_unimatch_weights_its_four_terms_as_published():
     label = weak[..., 1] > 0.5
 
     def dice(image):
-        p = probability(network, variables, image)[..., 1]
-        return 1 - (2 * (p * label).sum() + 1e-5) / ((p**2).sum() + label.sum() + 1e-5)
+        """Of both classes, as the authors' DiceLoss."""
+        p = probability(network, variables, image)
+        sides = [(p[..., 1], label), (p[..., 0], ~label)]
+        return np.mean([1 - (2 * (q * y).sum() + 1e-5) / ((q**2).sum() + y.sum() + 1e-5) for q, y in sides])
 
     one, two, feature = dice(data.strong[0]), dice(data.strong[1]), dice(data.weak)
     assert found["loss_feature"] == pytest.approx(feature, rel=1e-3)
@@ -178,3 +180,12 @@ def test_unimatch_drops_channels_anew_for_each_image():
     np.testing.assert_allclose(second, first, atol=1e-5)
     np.testing.assert_allclose(third, first, atol=1e-5)
     assert not np.allclose(broken[0], first, atol=1e-3) and not np.allclose(broken[0], broken[1], atol=1e-3)
+
+
+def test_unimatch_learns_from_crops_that_are_surely_background():
+    """Published: the Dice of both classes. That of mitochondria alone is flat where the label has none."""
+    method, _, _, _ = build("unimatch")
+    false_positive = jnp.zeros((1, 8, 8, 2)).at[:, :2, :4, 1].set(3.0).at[:, 2:, :, 0].set(6.0)
+    target = jnp.stack([jnp.ones((1, 8, 8)), jnp.zeros((1, 8, 8))], axis=-1)
+    gradient = jax.grad(lambda logits: method.pseudo_dice(logits, target))(false_positive)
+    assert float(gradient[0, :2, :4, 1].min()) > 1e-4

@@ -28,6 +28,13 @@ def test_every_kind_of_pixel_gets_an_agent_before_any_gets_two():
     assert {int(kinds[0, i].argmax()) for i in chosen} == {0, 1, 2, 3}
 
 
+def test_no_pixel_is_an_agent_twice_nor_one_without_features():
+    features = np.random.default_rng(4).normal(size=(1, 40, 5)).astype(np.float32) ** 2
+    features[0, 7] = 0
+    chosen = np.asarray(agents.choose_agents(features, np.array([0]), 16))[0].tolist()
+    assert len(set(chosen)) == 16 and 7 not in chosen
+
+
 def test_an_order_has_the_probability_of_plackett_and_luce():
     scores = np.random.default_rng(1).normal(size=(3, 4))
     probability = np.exp(np.asarray(agents.log_ranking(jnp.asarray(scores))))
