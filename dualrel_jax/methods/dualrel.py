@@ -6,6 +6,7 @@ supplement gives Eq. 5 and the roles of the parts; the other formulas are ours (
 """
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -81,7 +82,7 @@ class DualRel(Method):
     def loss(self, variables, teacher, batch, rng, step):
         # The student: labelled crops, unlabelled crops zoomed, and unlabelled crops pasted into each other.
         mix = functools.partial(cutmix.paste_next, cutmix.three_boxes(rng, *batch.weak.shape[:2]))
-        zoom = functools.partial(augment.zoom_each, self.zooms(rng, len(batch.weak)))
+        zoom = self.zoom(rng, len(batch.weak))
         pasted = [mix(view) for view in batch.strong[1:]]  # one view, or none without cross pseudo-labels
         images, split = batching.join(batch.image, zoom(batch.strong[0]), *pasted)
         (logits, prototype, _), variables = self.apply_train("student", variables, images)
@@ -135,16 +136,21 @@ class DualRel(Method):
                 upsample(prototypes.fuse(prototype.maps), logits.shape[:3]), batch.label
             ),
             "diversity": lambda: prototypes.diversity(prototype.maps).mean(),
-            "reliability": lambda: reliability.reliability_loss(confusion(prototype.maps, is_class), z).mean(),
+            "reliability": lambda: reliability.reliability_loss(
+                confusion(prototype.maps, is_class), z, known=is_class.any(axis=(1, 2, 3)).astype(z.dtype)
+            ).mean(),
         }
         terms = compute({name: term for name, term in terms.items() if name in self.weights})
         total = sum(self.weights[name] * term for name, term in terms.items())
         return total, (diagnose(total, terms, jnp.zeros(())), variables)
 
-    def zooms(self, rng: jax.Array, count: int) -> jax.Array:
-        """How far the strong view of each of `count` crops is zoomed against the weak one."""
+    def zoom(self, rng: jax.Array, count: int) -> Callable[[jax.Array], jax.Array]:
+        """Zooms the strong view of each of `count` crops against the weak one: b y x c -> b y x c."""
+        if tuple(self.config.strong_scale) == (1.0, 1.0):
+            return lambda view: view
         keys = jax.random.split(jax.random.fold_in(rng, 2), count)  # `rng` itself draws the boxes of CutMix
-        return jax.vmap(functools.partial(augment.draw_zoom, scale=self.config.strong_scale))(keys)
+        zooms = jax.vmap(functools.partial(augment.draw_zoom, scale=self.config.strong_scale))(keys)
+        return functools.partial(augment.zoom_each, zooms)
 
     def reliability_target(self, d: jax.Array, maps: jax.Array, head: jax.Array) -> jax.Array:
         """What the reliability learns from, b k: the discrepancy d, or confusion with the teacher's head b Y X 2."""

@@ -53,6 +53,13 @@ def test_confusion_is_of_the_pixels_whose_class_is_known():
     np.testing.assert_allclose(found, alone, atol=1e-5)
 
 
+def test_the_log_variance_is_bounded_and_finds_its_way_back():
+    a, b = output(0).prototypes, output(1).prototypes
+    head = r.ReliabilityHead()
+    variables = jax.tree.map(lambda x: x + 10.0, head.init(jax.random.key(0), a, b))
+    assert np.all(np.abs(head.apply(variables, a, b)) <= 5)
+
+
 def test_weights_are_larger_for_reliable_prototypes_and_average_one():
     weights = r.reliability_weights(jnp.array([[-1.0, 0.0, 1.0, 2.0]]))
     np.testing.assert_allclose(weights.mean(), 1, rtol=1e-6)
@@ -63,6 +70,15 @@ def test_loss_formulas():
     d, z = jnp.array([[0.1, 0.3]]), jnp.array([[0.5, -0.5]])
     relative = np.array([[0.5, 1.5]])
     np.testing.assert_allclose(r.reliability_loss(d, z), np.exp(-z) * relative + z, rtol=1e-4)
+
+
+def test_images_without_a_known_pixel_teach_nothing():
+    target, z = jnp.array([[0.1, 0.3], [0.0, 0.0]]), jnp.array([[0.5, -0.5], [1.0, 2.0]])
+    known = jnp.array([1.0, 0.0])
+    loss = r.reliability_loss(target, z, known)
+    np.testing.assert_allclose(loss[0], r.reliability_loss(target[:1], z[:1])[0], rtol=1e-6)
+    gradient = jax.grad(lambda z: r.reliability_loss(target, z, known).sum())(z)
+    assert np.all(np.asarray(gradient[0]) != 0) and not np.any(gradient[1])
 
 
 def test_consistency_moves_the_prototypes_and_reliability_the_weights_and_neither_both():
@@ -78,7 +94,7 @@ def test_consistency_moves_the_prototypes_and_reliability_the_weights_and_neithe
 
 @pytest.mark.parametrize("scale", [1e-4, 1e-2, 1.0])
 def test_the_learned_log_variance_is_the_log_of_the_relative_discrepancy_at_any_scale(scale):
-    """Its optimum is z_k = log(d_k / mean d), far from the clamp however small the discrepancies are."""
+    """Its optimum is z_k = log(d_k / mean d), far from the bounds however small the discrepancies are."""
     d = scale * jnp.array([[0.5, 0.8, 1.2, 1.5]])
     gradient = jax.grad(lambda z: r.reliability_loss(d, z).sum())
     z = jax.lax.fori_loop(0, 100, lambda _, z: z - 0.3 * gradient(z), jnp.zeros((1, 4)))
