@@ -6,8 +6,10 @@ from collections.abc import Iterable, Iterator
 import jax
 import numpy as np
 from ml_collections import ConfigDict
+from scipy import ndimage
 
 from dualrel_jax.config.rules import side_multiple
+from dualrel_jax.data.io.padding import mirror_tissue, padding
 from dualrel_jax.data.pipeline import augment
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference.tiling import Tiles
@@ -36,14 +38,22 @@ class Predictor:
         self._forward = jax.jit(forward, out_shardings=sharding.replicated(mesh))
 
     def __call__(self, variables: Variables, image: np.ndarray) -> np.ndarray:
-        """One slice or several, uint8 [n] y x at the training pixel size -> float32 [n] y x."""
+        """One slice or several, uint8 [n] y x at the training pixel size -> float32 [n] y x.
+
+        Padding gets 0. The network sees tissue mirrored into it, since it normalises by the whole tile: beside black
+        padding it would segment the tissue otherwise.
+        """
         images = image if image.ndim == 3 else image[None]
+        empty = np.stack([_beyond_tissue(each) for each in images])
+        if empty.any():
+            images = np.stack([mirror_tissue(*pair) for pair in zip(images, empty, strict=True)])
         if self._settings.test_time_augmentation:
             turned = [np.rot90(side, k, (1, 2)) for side in (images, images.swapaxes(1, 2)) for k in range(4)]
             found = [np.rot90(self._predict(variables, view), -(i % 4), (1, 2)) for i, view in enumerate(turned)]
             probability = np.mean(found[:4] + [view.swapaxes(1, 2) for view in found[4:]], axis=0)
         else:
             probability = self._predict(variables, images)
+        probability[empty] = 0
         return probability if image.ndim == 3 else probability[0]
 
     def each(self, variables: Variables, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -66,6 +76,12 @@ class Predictor:
         ]
         of_images = np.concatenate(outputs)[: len(cut)].reshape(len(images), len(tiles), *cut.shape[1:])
         return np.stack([tiles.merge(of_image) for of_image in of_images])
+
+
+def _beyond_tissue(image: np.ndarray) -> np.ndarray:
+    """Padding of a slice and the two pixels next to it, which resampling has mixed with it: y x -> y x bool."""
+    empty = padding(image)
+    return ndimage.binary_dilation(empty, iterations=2) if empty.any() else empty
 
 
 def chosen_output(method: Method, config: ConfigDict, variables: Variables, image: jax.Array) -> jax.Array:

@@ -79,3 +79,24 @@ def test_tiles_are_shared_out_without_nearly_empty_calls(monkeypatch):
     predict(0.0, np.zeros((36, 26), np.uint8))  # 3 x 2 tiles at a batch of 3
     assert sizes == [3, 3]
     assert jax.device_count() == 4
+
+
+@pytest.mark.parametrize("grey", [0, 55, 255])
+def test_padding_gets_nothing_and_tissue_is_seen_as_if_it_were_mirrored(grey):
+    """The network normalises by the whole tile, so padding beside tissue changed the mask of the tissue."""
+
+    class Contrast(Supervised):
+        def predict(self, variables, image):
+            return {"default": jax.nn.sigmoid(image[..., 0] - image.mean(axis=(1, 2, 3), keepdims=True)[..., 0])}
+
+    config = dualrel_jax.get_config("supervised:phantom")
+    config.model.update({"stem": 1, "depth": 3})
+    config = config_lib.resolve(config)
+    predict = Predictor(Contrast(config), config, sharding.create_mesh(1))
+    tissue = np.random.default_rng(0).integers(60, 200, (80, 104), dtype=np.uint8)
+    padded = np.pad(tissue, 24, constant_values=grey)
+    mirrored = np.pad(tissue[2:-2, 2:-2], 26, mode="symmetric")  # without the pixels that resampling may have mixed
+    inside = slice(26, -26), slice(26, -26)
+    found = predict({}, padded)
+    np.testing.assert_allclose(found[inside], predict({}, mirrored)[inside], atol=1e-6)
+    assert found.astype(bool).sum() == found[inside].size

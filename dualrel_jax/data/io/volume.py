@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dualrel_jax.data.io.padding import tissue_values
 from dualrel_jax.data.io.pyramid import FINEST, Choice, Level, scaled
 from dualrel_jax.data.io.readers import chunked, image_folder
 from dualrel_jax.data.io.readers.base import Stack, array_stack
@@ -292,9 +293,9 @@ def _short(error: Exception) -> str:
 def intensity_range(volume: Volume, zs: Sequence[int] | None = None) -> tuple[float, float]:
     """(low, high) = the 0.1 % and 99.9 % percentiles of at most 16 slices spread over `zs` (default: all).
 
-    Of slices above 64 million pixels 16 squares of a thousand pixels are read. Slices or squares of a single grey are
-    left out, if there are others: they lie beyond the tissue. At least one value is left out at either end, so that one
-    hot pixel never counts.
+    Of slices above 64 million pixels 16 squares of a thousand pixels are read. Padding, and slices or squares of a
+    single grey if there are others, are left out: they lie beyond the tissue. At least one value is left out at either
+    end, so that one hot pixel never counts.
 
     Raises:
         InputError: NaN or infinity in what is read.
@@ -305,7 +306,7 @@ def intensity_range(volume: Volume, zs: Sequence[int] | None = None) -> tuple[fl
         for image, most in _range_pieces(volume, z):
             _check_finite(image, f"{volume.path}, slice {z}")
             step = math.ceil(math.sqrt(image.size / most))
-            samples.append(image[::step, ::step].ravel())
+            samples.append(tissue_values(image, step))
     values = np.concatenate([sample for sample in samples if sample.min() < sample.max()] or samples)
     values = values.view(np.uint8) if values.dtype == bool else values
     below, above = _RANGE_QUANTILES

@@ -95,7 +95,7 @@ def test_range_reads_at_most_16_slices_spread_over_those_asked_for():
 def test_range_of_large_slices_is_read_from_squares_of_them(monkeypatch):
     monkeypatch.setattr(volume_lib, "_RANGE_WHOLE_PIXELS", 1000 * 1000)
     array = np.zeros((3, 1500, 5000), np.uint8)
-    array[1, :, :1024] = np.arange(1024) % 199 + 20
+    array[1, :, :1024] = (np.arange(1024) + 7 * np.arange(1500)[:, None]) % 199 + 20
     volume, read = Volume.from_array(array), []
     spy = Volume(*list(vars(volume).values())[:5], lambda z, y, x: read.append((y, x)) or array[z, y, x])
     # What has a single grey is left out: it would make 0 the black.
