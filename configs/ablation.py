@@ -17,6 +17,16 @@ VARIANTS = {  # row -> (its name in the tables, fields of config.method that dif
     "no_soft": ("without pixel consistency", {"pixel_consistency_weight": 0.0}),
     "one_geometry": ("teacher and student in one geometry", {"strong_scale": (1.0, 1.0)}),
     "no_cross": ("without cross pseudo-labels", {"cross_pseudo_label_weight": 0.0}),
+    "zoom_alone": (
+        "Mean Teacher, zoomed view",
+        {
+            "prototype_weight": 0.0,
+            "diversity_weight": 0.0,
+            "prototype_consistency_weight": 0.0,
+            "cross_pseudo_label_weight": 0.0,
+            "reliability": "uniform",
+        },
+    ),
     "no_prototype": ("without segmentation by prototypes", {"prototype_weight": 0.0}),
 }
 

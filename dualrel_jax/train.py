@@ -86,10 +86,10 @@ def train(config: ConfigDict, workdir: str | Path, dataset: Dataset | None = Non
     config, workdir = config_lib.resolve(config), Path(workdir)
     sharding.cache_compilations()
     with lock.folder_writer(workdir, wait_s) if sharding.is_first_host() else contextlib.nullcontext():
-        return _train_stages(config, workdir, dataset or load_dataset(config.data))
+        return run_stages(config, workdir, dataset or load_dataset(config.data))
 
 
-def _train_stages(config: ConfigDict, workdir: Path, dataset: Dataset) -> TrainState:
+def run_stages(config: ConfigDict, workdir: Path, dataset: Dataset) -> TrainState:
     """The first stage and, where there is one, the second; -> the final state."""
     method, partition = create_method(config), make_partition(dataset.train, config.data)
     mesh = sharding.training_mesh(config.train, method.strong_views > 0)
@@ -109,20 +109,20 @@ def _train_stages(config: ConfigDict, workdir: Path, dataset: Dataset) -> TrainS
     if idle := sharding.idle_devices(config.train, mesh):
         print(idle)
     if second_config is None:
-        return _train(config, folder, method, dataset, partition, mesh=mesh, initial=initial)
+        return run_stage(config, folder, method, dataset, partition, mesh=mesh, initial=initial)
 
     print(f"First stage: {config.train.steps} steps, in {folder}.")
-    _train(first_config, folder, method, dataset, partition, mesh=mesh, initial=initial)
+    run_stage(first_config, folder, method, dataset, partition, mesh=mesh, initial=initial)
     interrupt.describe("Stopped between the two stages; the same command continues.")
     print(f"Second stage: {second_config.train.steps} steps, on the labels and on masks of all training slices.")
     first = run.load_run(folder, for_pseudo_labels(first_config))
     first.dataset = dataset
     pseudo = pseudo_labelled(first, partition, folder / "pseudo_labels")
     initial = starting_weights(stages.with_train(config, init=str(folder)), workdir)
-    return _train(second_config, workdir, LabelledOnly(method), *pseudo, mesh=mesh, initial=initial)
+    return run_stage(second_config, workdir, LabelledOnly(method), *pseudo, mesh=mesh, initial=initial)
 
 
-def _train(
+def run_stage(
     config: ConfigDict,
     workdir: Path,
     method: Method,

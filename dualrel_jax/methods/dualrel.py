@@ -78,6 +78,8 @@ class DualRel(Method):
         weights = {"supervised": 1.0, "reliability": 0.0 if method.reliability == "uniform" else RELIABILITY_WEIGHT}
         weights |= {name: method[f"{name}_weight"] for name in ("prototype", "diversity", *RAMPED)}
         self.weights = {name: weight for name, weight in weights.items() if weight > 0}
+        if not {"prototype", "cross_pseudo_label"} & set(self.weights):  # nothing teaches the prototypes to segment
+            self.prediction_head_elsewhere = "default"
 
     def loss(self, variables, teacher, batch, rng, step):
         # The student: labelled crops, unlabelled crops zoomed, and unlabelled crops pasted into each other.
@@ -137,7 +139,7 @@ class DualRel(Method):
             ),
             "diversity": lambda: prototypes.diversity(prototype.maps).mean(),
             "reliability": lambda: reliability.reliability_loss(
-                confusion(prototype.maps, is_class), z, known=is_class.any(axis=(1, 2, 3)).astype(z.dtype)
+                reliability.confusion(prototype.maps, is_class), z, known=is_class.any(axis=(1, 2, 3)).astype(z.dtype)
             ).mean(),
         }
         terms = compute({name: term for name, term in terms.items() if name in self.weights})
@@ -156,7 +158,7 @@ class DualRel(Method):
         """What the reliability learns from, b k: the discrepancy d, or confusion with the teacher's head b Y X 2."""
         if self.config.reliability == "consistency":
             return d
-        return confusion(maps, head)
+        return reliability.confusion(maps, head)
 
     def prototype_weights(self, z: jax.Array) -> jax.Array:
         """Reliability weight of each prototype, b k with mean 1; all 1 in the uniform ablation."""
@@ -184,12 +186,6 @@ class DualRel(Method):
             "direct": prototype.direct,
             "rectified": prototype.rectified,
         }
-
-
-def confusion(maps: jax.Array, probability: jax.Array) -> jax.Array:
-    """`reliability.confusion` with the probabilities of the classes, b Y X 2, at the size of the maps."""
-    small = jax.image.resize(probability, (len(maps), *maps.shape[2:], 2), "linear")
-    return reliability.confusion(maps, small[..., 0], small[..., 1])
 
 
 def cross_pseudo_label_loss(student: StudentOutput, teacher: TeacherPredictions) -> jax.Array:

@@ -11,7 +11,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-RECTIFICATIONS = ("add", "direct")
 _EPSILON = 1e-6
 _EQUAL = 1e-4  # of their mean square: references that vary by less are equal
 _TINY = 1e-20  # where a norm is exactly 0
@@ -36,7 +35,7 @@ class PrototypeBank(nn.Module):
     num_prototypes: int = 16
     num_references: int = 64
     dim: int = 32
-    rectification: str = "add"  # one of RECTIFICATIONS
+    rectification: str = "add"  # or "direct"
     temperature: float = 0.1
 
     @nn.compact
@@ -123,8 +122,7 @@ def rectify(direct: jax.Array, referential: jax.Array, gain: jax.Array, how: str
 
     add: softmax(direct + gain * referential). direct: softmax(direct), the ablation's floor.
     """
-    scores = {"add": direct + gain * referential, "direct": direct}[how]
-    return jax.nn.softmax(scores, axis=-1)
+    return jax.nn.softmax(direct + gain * referential if how == "add" else direct, axis=-1)
 
 
 def aggregate(attention: jax.Array, values: jax.Array) -> jax.Array:

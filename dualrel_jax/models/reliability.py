@@ -38,12 +38,14 @@ def discrepancy(student: PrototypeOutput, teacher: PrototypeOutput) -> jax.Array
 
 
 @jax.named_scope("confusion")
-def confusion(maps: jax.Array, background: jax.Array, mitochondrion: jax.Array) -> jax.Array:
-    """Fraction of each prototype that lies on the other class, (b k y x, b y x, b y x) -> b k in [0, 1].
+def confusion(maps: jax.Array, probability: jax.Array) -> jax.Array:
+    """Fraction of each prototype that lies on the other class, (b k y x, b Y X 2) -> b k in [0, 1].
 
-    A prototype has as much of a pixel as is assigned to it, the softmax over prototypes. `background` and
-    `mitochondrion` are the probabilities of the classes at each pixel; both are 0 where the label is not known.
+    A prototype has as much of a pixel as is assigned to it, the softmax over prototypes. `probability` is that of
+    background and mitochondrion at each pixel; both are 0 where the label is not known.
     """
+    small = jax.image.resize(probability, (len(maps), *maps.shape[2:], 2), "linear")
+    background, mitochondrion = small[..., 0], small[..., 1]
     of_mitochondria, of_background = jnp.split(jax.nn.softmax(maps, axis=1), 2, axis=1)
     wrong = jnp.concatenate([of_mitochondria * background[:, None], of_background * mitochondrion[:, None]], axis=1)
     known = jnp.concatenate([of_mitochondria, of_background], axis=1) * (background + mitochondrion)[:, None]

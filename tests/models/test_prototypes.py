@@ -85,7 +85,7 @@ def test_referential_correlation_does_not_depend_on_the_length_of_features():
         close(p.referential_correlation(QUERIES, scale * KEYS, scale * KEYS[:, :N]), want)
 
 
-@pytest.mark.parametrize("how", p.RECTIFICATIONS)
+@pytest.mark.parametrize("how", ["add", "direct"])
 def test_rectified_attention_is_a_distribution_over_pixels(how):
     referential = np.tanh(RNG.normal(size=(B, K, PIXELS))).astype(np.float32)
     attention = p.rectify(jnp.asarray(DIRECT), jnp.asarray(referential), jnp.float32(0.7), how)
@@ -144,7 +144,7 @@ def test_prototypes_do_not_depend_on_where_a_pixel_lies():
     close(turned.maps, output.maps[:, :, ::-1])
 
 
-@pytest.mark.parametrize("how", p.RECTIFICATIONS)
+@pytest.mark.parametrize("how", ["add", "direct"])
 def test_the_bank_learns_through_every_rectification(how):
     features = jax.random.normal(jax.random.key(1), (1, 4, 5, 6))
     bank, variables, _ = bank_output(features, how)

@@ -33,23 +33,31 @@ def test_no_gradient_reaches_the_teacher():
     assert all(not np.any(leaf) for leaf in jax.tree.leaves(gradient))
 
 
+def classes(background, mitochondrion):
+    return jnp.stack([background, mitochondrion], axis=-1)
+
+
 def test_confusion_is_the_share_of_a_prototype_on_the_other_class():
     """Prototypes that split the image exactly: the left half is mitochondrion, of which prototype 1 lacks a third."""
     owner = np.array([[0, 0, 0, 2, 2, 3], [1, 1, 3, 1, 2, 3]])
     maps = jnp.asarray(50.0 * (owner == np.arange(4)[:, None, None]))[None]
     mitochondrion = jnp.asarray(np.broadcast_to(np.arange(6) < 3, owner.shape).astype(np.float32))[None]
-    np.testing.assert_allclose(r.confusion(maps, 1 - mitochondrion, mitochondrion), [[0, 1 / 3, 0, 1 / 3]], atol=1e-5)
-    np.testing.assert_allclose(r.confusion(maps, mitochondrion, 1 - mitochondrion), [[1, 2 / 3, 1, 2 / 3]], atol=1e-5)
+    np.testing.assert_allclose(
+        r.confusion(maps, classes(1 - mitochondrion, mitochondrion)), [[0, 1 / 3, 0, 1 / 3]], atol=1e-5
+    )
+    np.testing.assert_allclose(
+        r.confusion(maps, classes(mitochondrion, 1 - mitochondrion)), [[1, 2 / 3, 1, 2 / 3]], atol=1e-5
+    )
     half = jnp.full(mitochondrion.shape, 0.5)
-    np.testing.assert_allclose(r.confusion(maps, half, half), np.full((1, 4), 0.5), atol=1e-5)
+    np.testing.assert_allclose(r.confusion(maps, classes(half, half)), np.full((1, 4), 0.5), atol=1e-5)
 
 
 def test_confusion_is_of_the_pixels_whose_class_is_known():
     maps = jax.random.normal(jax.random.key(0), (1, 4, 3, 6))
     mitochondrion = jnp.asarray(np.tile([1.0, 0.0], 9).reshape(1, 3, 6))
     known = jnp.asarray(np.broadcast_to(np.arange(6) < 3, (1, 3, 6)).astype(np.float32))
-    found = r.confusion(maps, known * (1 - mitochondrion), known * mitochondrion)
-    alone = r.confusion(maps[..., :3], 1 - mitochondrion[..., :3], mitochondrion[..., :3])
+    found = r.confusion(maps, classes(known * (1 - mitochondrion), known * mitochondrion))
+    alone = r.confusion(maps[..., :3], classes(1 - mitochondrion[..., :3], mitochondrion[..., :3]))
     np.testing.assert_allclose(found, alone, atol=1e-5)
 
 
