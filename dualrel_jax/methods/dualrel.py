@@ -150,9 +150,12 @@ class DualRel(Method):
         """Zooms the strong view of each of `count` crops against the weak one: b y x c -> b y x c."""
         if tuple(self.config.strong_scale) == (1.0, 1.0):
             return lambda view: view
+        return functools.partial(augment.zoom_each, self.zooms(rng, count))
+
+    def zooms(self, rng: jax.Array, count: int) -> jax.Array:
+        """How far the strong view of each of `count` crops is zoomed against the weak one."""
         keys = jax.random.split(jax.random.fold_in(rng, 2), count)  # `rng` itself draws the boxes of CutMix
-        zooms = jax.vmap(functools.partial(augment.draw_zoom, scale=self.config.strong_scale))(keys)
-        return functools.partial(augment.zoom_each, zooms)
+        return jax.vmap(functools.partial(augment.draw_zoom, scale=self.config.strong_scale))(keys)
 
     def reliability_target(self, d: jax.Array, maps: jax.Array, head: jax.Array) -> jax.Array:
         """What the reliability learns from, b k: the discrepancy d, or confusion with the teacher's head b Y X 2."""
