@@ -1,6 +1,7 @@
 """Scores a model on labelled slices, at the pixel size of their own labels."""
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -13,6 +14,7 @@ from dualrel_jax.data.pipeline import augment
 from dualrel_jax.inference.choice import choose_for_parts
 from dualrel_jax.inference.run import Run, load_run
 from dualrel_jax.inference.scoring import score
+from dualrel_jax.inference.trained_slices import explain, trained_on
 from dualrel_jax.metrics import segmentation
 from dualrel_jax.utils import lock, sharding
 from dualrel_jax.utils.atomic import write_text
@@ -46,6 +48,7 @@ def evaluate_run(run: Run) -> dict[str, float]:
 
 def _evaluate_run(run: Run) -> dict[str, float]:
     parts = run.test_parts
+    learned = trained_on(run, parts)
     choice = choose_for_parts(run, parts)
     scores, samples = score(choice.predictor, run.variables, parts, choice.threshold)
     about = {
@@ -55,26 +58,28 @@ def _evaluate_run(run: Run) -> dict[str, float]:
         "weights": run.config.predict.weights,
         "prediction_head": choice.prediction_head,
         "threshold": choice.threshold,
+        "slices_trained_on": sum(len(zs) for _, zs in learned),
     }
     summary = {**scores.summary(), **about}
     if sharding.is_first_host():
         segmentation.write_metrics(run.workdir, summary, scores.records)
         overlays.mask_sheet(samples, run.workdir / "pictures" / "masks.png", run.pixel_nm)
         write_activations(run, parts[0])
-        text = summary_text(summary, run.workdir)
+        text = summary_text(summary, run.workdir, explain(learned))
         write_text(run.workdir / "summary.txt", text)
         print(text, end="")
     return summary
 
 
-def summary_text(summary: dict, workdir: Path) -> str:
-    """The scores in sentences, and the paths of what was written."""
+def summary_text(summary: dict, workdir: Path, notes: Sequence[str] = ()) -> str:
+    """The scores in sentences, `notes` on what they are worth, and the paths of what was written."""
     keys = ("recall_pooled", "precision_pooled", "jac_pooled")
     found, right, overlap = ("none" if np.isnan(summary[key]) else f"{summary[key]:.0%}" for key in keys)
     lines = [
         f"Compared with the labels of {summary['slices']} slices ({', '.join(summary['part'])}):",
         f"  {found} of the mitochondrion area is found, and {right} of what is found is right;",
         f"  overlap (JAC) {overlap}, DSC {summary['dsc_pooled']:.3f}.",
+        *(f"  {note}" for note in notes),
         f"  Scores:   {workdir}/metrics.json, and one row per slice in {workdir}/slices.csv",
     ]
     pictures = [f"{name} ({what})" for name, what in PICTURES.items() if (workdir / "pictures" / name).exists()]

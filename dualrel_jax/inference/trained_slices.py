@@ -1,0 +1,67 @@
+"""Which of the slices to be scored a run was trained on: their score says nothing about other slices."""
+
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dualrel_jax.data.datasets.own import split_paths
+from dualrel_jax.data.datasets.partition import Partition
+from dualrel_jax.data.datasets.registry import Part
+from dualrel_jax.inference.run import Run
+from dualrel_jax.utils.jsonl import read_json
+from dualrel_jax.utils.ranges import consecutive_runs
+
+
+def trained_on(run: Run, parts: Sequence[Part]) -> list[tuple[Part, list[int]]]:
+    """The parts among `parts` of which labelled slices were trained on with their labels, and these slices.
+
+    Slices are known by the path of their volume, or, where that was copied or moved, by the checksums of run.json.
+    """
+    path = run.workdir / "partition.json"
+    if not path.is_file():
+        return []
+    labelled, checksums = Partition.load(path).labelled, _checksums(run)
+    found = []
+    for part in parts:
+        path = Path(part.image.container or part.image.path).resolve()
+        learned = {z for name, z in labelled if path == _image_of(run, name)}
+        zs = [z for z in part.labelled_zs if z in learned or (checksums and _checksum(part, z) in checksums)]
+        if zs:
+            found.append((part, zs))
+    return found
+
+
+def explain(found: Sequence[tuple[Part, list[int]]]) -> list[str]:
+    """A sentence for each entry of `trained_on`."""
+    sentences = []
+    for part, zs in found:
+        runs = consecutive_runs(zs)
+        listed = ", ".join(f"{a}" if a == b else f"{a} to {b}" for a, b in runs[:8]) + (", ..." if runs[8:] else "")
+        was, count = "was" if len(zs) == 1 else "were", len(part.labelled_zs)
+        share = "" if len(zs) == count else f" ({len(zs)} of the {count} slices scored)"
+        sentences.append(
+            f"z = {listed} of {part.image.path} {was} trained on{share}: the score says nothing about other slices; "
+            "score labelled slices that were not."
+        )
+    return sentences
+
+
+def _image_of(run: Run, name: str) -> Path | None:
+    """The volume of a part of the training; None for that of a public data set, which has files of its own."""
+    if run.config.data.name != "own":
+        return None
+    place, images = name.removeprefix("labelled"), split_paths(run.config.data.image)
+    i = 0 if name.endswith("/train") else int(place) - 1 if place.isdecimal() else len(images)
+    return Path(images[i]).resolve() if i < len(images) else None
+
+
+def _checksums(run: Run) -> set[int]:
+    """Those of the images of the labelled slices; none in runs of earlier versions."""
+    recorded = read_json(run.workdir / "run.json", {}, "copy it from where the run was trained").get("slice_checksums")
+    return {image for slices in (recorded or {}).values() for image, _ in slices.values()}
+
+
+def _checksum(part: Part, z: int) -> int:
+    return zlib.crc32(np.ascontiguousarray(part.view[z]))

@@ -1,0 +1,44 @@
+"""A score on the labels of the training says so, by the path of the volume and, of a copy, by its slices."""
+
+import json
+import shutil
+
+import pytest
+import tifffile
+
+from dualrel_jax.data.datasets.partition import Partition
+from dualrel_jax.evaluate import evaluate
+
+
+@pytest.fixture
+def scored(trained, capsys):
+    """A function (image, label) -> what `evaluate` prints of this test volume."""
+    workdir, config = trained
+
+    def score(image, label):
+        config.data.update({"test_image": str(image), "test_label": str(label)})
+        evaluate(workdir, config)
+        return capsys.readouterr().out
+
+    return score
+
+
+def test_slices_of_the_training_are_named(scored, trained, volume_files, tmp_path):
+    learned = [z for _, z in Partition.load(trained[0] / "partition.json").labelled]
+    listed = ", ".join(map(str, learned))
+    image, label = (volume_files[f"train_{kind}"] for kind in ("image", "label"))
+    said = f"z = {listed} of {image} were trained on (3 of the 12 slices scored): the score says nothing about other"
+    assert said in scored(image, label)
+    assert said in (trained[0] / "summary.txt").read_text()
+    assert json.loads((trained[0] / "metrics.json").read_text())["slices_trained_on"] == 3
+    copied = shutil.copy(image, tmp_path / "another name.tif")
+    assert f"z = {listed} of {copied} were trained on" in scored(copied, label)
+    cut, cut_label = tmp_path / "from 4.tif", tmp_path / "from 4 label.tif"
+    for path, source in ((cut, image), (cut_label, label)):
+        tifffile.imwrite(path, tifffile.imread(source)[4:])
+    assert f"z = {', '.join(str(z - 4) for z in learned if z >= 4)} of {cut} were trained on" in scored(cut, cut_label)
+
+
+def test_other_slices_are_not(scored, trained, volume_files):
+    assert "trained on" not in scored(volume_files["test_image"], volume_files["test_label"])
+    assert "trained on" not in (trained[0] / "summary.txt").read_text()
