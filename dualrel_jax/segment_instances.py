@@ -9,7 +9,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dualrel_jax import config as config_lib
-from dualrel_jax.data.datasets.labels import check_values
+from dualrel_jax.data.checks.volume import check_probability
 from dualrel_jax.data.datasets.own import named_files, parse_voxel
 from dualrel_jax.data.io.fingerprint import fingerprint
 from dualrel_jax.data.io.output_lock import check_finished, output_writer
@@ -26,6 +26,7 @@ from dualrel_jax.inference.windows import parse_region
 from dualrel_jax.instances import morphometry
 from dualrel_jax.instances.box_tasks import Job, numbered
 from dualrel_jax.instances.segment_volume import begin, blocks, choose_sides, number_instances, write_and_measure
+from dualrel_jax.instances.truth import check_whole, open_like, open_truth
 from dualrel_jax.metrics import instances
 from dualrel_jax.training import memory
 from dualrel_jax.utils.atomic import remove, write_text
@@ -37,9 +38,7 @@ from dualrel_jax.visualization import overlays
 
 MEMORY_FRACTION = 0.4  # of this machine's memory that a box takes
 BOX_PX = 384  # on a cluster, unless it is set: 5 GB of memory a worker where voxels are 8 nm
-_CHECKED = 24  # slices of the truth whose values are looked at
 SHOWN = 2048  # side of the picture's part of a slice, pixels
-LABEL_KINDS = ("binary", "instances")
 
 
 def segment_instances(
@@ -91,14 +90,18 @@ def _for_workers(workdir: Path, config: ConfigDict) -> tuple[Path, ConfigDict]:
 def _segment_instances(workdir: Path, config: ConfigDict, output: Path, tasks: Tasks) -> dict[str, Path]:
     settings = config.instances
     probability = _open_probability(workdir, config)
+    for finding in check_probability(probability) if settings.input else ():
+        print(finding)
     source = absolute_path(probability.path)
     check_output(output, "instances.output", "input", source)
     _check_output(output, probability.path, settings.image, settings.label, *named_files(config.get("data", {})))
-    truth = _open_truth(probability, settings) if settings.label else None
+    truth = open_truth(probability, settings) if settings.label else None
     path = _record_of(workdir, probability.path)
     record = read_json(path, {}, "remove it") if path.is_file() else {}
     image = _open_image(record, probability, settings)
     threshold = settings.threshold or _threshold_of_mask(record, path, probability.path)
+    if truth is not None and (note := check_whole(truth, probability, threshold)):
+        print(note)
     folder = beside(output).with_name(f"{output.name}.boxes.part")
     stored = {"output": str(output)} if isinstance(output, RemotePath) else {}
     made_from = {f"{key} of the prediction": record.get(key) for key in ("model", "content")}
@@ -227,7 +230,7 @@ def _open_probability(workdir: Path, config: ConfigDict) -> Volume:
 def _open_image(record: dict, probability: Volume, settings: ConfigDict) -> Volume:
     """The EM to draw on: `config.instances.image`, else that of the `record` of the mask, else the probability."""
     if settings.image:
-        return _open_like(probability, settings.image, "instances.image")
+        return open_like(probability, settings.image, "instances.image")
     path, region = record.get("volume"), record.get("config.predict.region")
     if not isinstance(path, str) or not isinstance(region, str):
         return probability
@@ -261,37 +264,6 @@ def _record_of(workdir: Path, probability: str) -> Path:
     if isinstance(place, RemotePath):
         place = beside(place.with_side(workdir / "prediction"))
     return place.with_name(f"{place.stem.removesuffix('_probability')}.json")
-
-
-def _open_like(probability: Volume, path: str, key: str) -> Volume:
-    volume = open_volume(path, probability.voxel_nm)
-    if volume.shape != probability.shape:
-        raise InputError(
-            f"{key}={path} has {format_shape(volume.shape)} voxels (z y x), but {probability.path} has "
-            f"{format_shape(probability.shape)}; expected the same."
-        )
-    return volume
-
-
-def _open_truth(probability: Volume, settings: ConfigDict) -> Volume:
-    if settings.label_kind not in LABEL_KINDS:
-        raise InputError(f"instances.label_kind={settings.label_kind}; expected one of {', '.join(LABEL_KINDS)}.")
-    label = _open_like(probability, settings.label, "instances.label")
-    sample = (label[z] for z in evenly_spaced(range(len(label)), _CHECKED))
-    check_values(sample, "instances", -1, label.path)  # above 0 is mitochondrion, whatever the kind
-    if settings.label_kind == "instances" and label.dtype.kind not in "iu":
-        raise InputError(
-            f"{label.path} holds values of type {label.dtype}; expected whole numbers: one per instance, 0 for "
-            "background."
-        )
-    if settings.label_kind == "instances" and label.dtype == np.uint64:
-        largest = max(label[z].max() for z in range(len(label)))
-        if largest > np.iinfo(np.int64).max:
-            raise InputError(
-                f"{label.path} holds the number {largest}, above 2^63; expected smaller ones: renumber the instances, "
-                "and save what is no instance as 0."
-            )
-    return label
 
 
 def _check_output(output: Path, *inputs: str) -> None:

@@ -1,6 +1,7 @@
 import csv
 import json
 import math
+import re
 import shutil
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 import stores
 import tifffile
 from ml_collections import ConfigDict
+from scipy import ndimage
 from shapes import ball
 
 import dualrel_jax
@@ -16,6 +18,7 @@ from dualrel_jax import config as config_lib
 from dualrel_jax.data.io import ome_zarr
 from dualrel_jax.data.io.volume import open_volume
 from dualrel_jax.data.io.writers import open_writer
+from dualrel_jax.data.phantom import phantom
 from dualrel_jax.errors import InputError
 from dualrel_jax.instances import box_tasks, segment
 from dualrel_jax.instances.morphometry import COLUMNS
@@ -161,8 +164,11 @@ def test_real_numbers_mean_the_same_as_bytes(config, tmp_path):
         ({"input": "{}/flat.tif"}, "has no voxel size.*predict.voxel_nm"),
         ({"input": "{}/none.tif"}, "none.tif: does not exist"),
         ({"label": "{}/truth.tif", "label_kind": "grey"}, "instances.label_kind=grey; expected one of binary, inst"),
-        ({"label": "{}/flat.tif"}, "instances.label=.*2 x 3 x 4 voxels.*14 x 40 x 60; expected the same"),
-        ({"image": "{}/flat.tif"}, "instances.image=.*expected the same"),
+        (
+            {"label": "{}/flat.tif"},
+            "instances.label=.*2 x 3 x 4 voxels.*14 x 40 x 60; .* the truth must be whole",
+        ),
+        ({"image": "{}/flat.tif"}, "instances.image=.*expected the same: name the volume that was segmented"),
         ({"output": "{}/prediction/mask_probability.tif"}, "one of the inputs; choose another name"),
         ({"label": "{}/real.tif", "label_kind": "instances"}, "type float32; expected whole numbers: one per instance"),
         ({"output": "{}/out.png"}, "is of no type that can be written"),
@@ -193,6 +199,38 @@ def test_bad_input_is_a_sentence(config, tmp_path, change, message):
     config.instances.update({key: value.format(tmp_path) for key, value in change.items()})
     with pytest.raises(InputError, match=message):
         segment_instances(tmp_path, config)
+
+
+@pytest.mark.parametrize("kind", ["binary", "instances"])
+def test_truth_of_some_slices_is_not_taken_for_whole_in_silence(config, tmp_path, kind, capsys):
+    truth = tifffile.imread(tmp_path / "truth.tif")
+    config.instances.update({"label": str(tmp_path / "truth.tif"), "label_kind": kind})
+    segment_instances(tmp_path, config)
+    assert "are empty" not in capsys.readouterr().out  # its empty slices are empty in the prediction, too
+    truth[[4, 6, 7, 8, 9]] = 0
+    config.instances.label = write(tmp_path / "some.tif", truth)
+    segment_instances(tmp_path, config)
+    said = r"look: \d+ of 14 slices looked at of .*some.tif are empty .* of their voxels are predicted"
+    assert re.search(said, capsys.readouterr().out)
+
+
+def test_an_image_is_not_numbered_in_silence(config, tmp_path, capsys):
+    image, _ = phantom("phantom", "test")
+    image, voxel_nm = image[:3, :200, :200], (30.0, 10.0, 10.0)
+    smooth = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=image.shape), (0, 6, 6))
+    soft = (0.5 + 0.15 * smooth / smooth.std()).clip(0, 1).astype(np.float32)  # of another program: never near 0 or 1
+    for name, array, looks in (("em", image, True), ("framed", np.pad(image, ((0, 0), (60, 60), (60, 60))), True)):
+        _numbers(config, write(tmp_path / f"{name}.tif", array, voxel_nm), tmp_path)
+        assert ("look:" in (out := capsys.readouterr().out)) == looks and f"{name}.tif looks like an image" in out
+    for name, array in (("soft", soft), ("bytes", (soft * 255).astype(np.uint8)), ("low", (smooth > 1) * np.uint8(90))):
+        _numbers(config, write(tmp_path / f"{name}.tif", array, voxel_nm), tmp_path)
+        assert "looks like" not in capsys.readouterr().out
+
+
+def _numbers(config, path, tmp_path):
+    config.instances.update({"input": path, "output": str(tmp_path / "numbers.tif")})
+    (tmp_path / "numbers.json").unlink(missing_ok=True)
+    return segment_instances(tmp_path, config)
 
 
 def test_no_prediction_yet(config, tmp_path):

@@ -40,6 +40,17 @@ def test_blank_inverted_transposed_and_labels(tissue):
     assert "one grey value only (z = 0, 1, 2, 3, 4, 5)" in said(0 * tissue)
 
 
+def test_a_probability_is_named_as_what_it_is(tissue):
+    field = ndimage.gaussian_filter(np.random.default_rng(2).normal(size=tissue.shape), (0, 8, 8))
+    probability = 1 / (1 + np.exp(6 - 6 * field / field.std()))
+    for array in (np.rint(255 * probability).astype(np.uint8), probability.round(2).astype(np.float32)):
+        assert said(array).startswith("em looks like a probability that was predicted, not like an image")
+        assert "inverted" not in said(array)
+    framed = np.pad(tissue, ((0, 0), (40, 40), (40, 40)))
+    dark = (tissue // 8).astype(np.uint8)
+    assert said(framed) == said(dark) == ""
+
+
 @pytest.mark.parametrize(
     ("numbers", "wanted"),
     [
