@@ -11,6 +11,7 @@ import optax
 from ml_collections import ConfigDict
 
 from dualrel_jax import config as config_lib
+from dualrel_jax.data.checks.labels import check_numbering
 from dualrel_jax.data.checks.rules import check_view, check_voxel
 from dualrel_jax.data.datasets.partition import Partition, make_partition
 from dualrel_jax.data.datasets.registry import Dataset, load_dataset
@@ -187,7 +188,8 @@ def print_start(
     """How many slices there are, what of the volume looks unusual, and what weights the training starts from."""
     print(f"{dataset.name}: {len(partition.labelled)} labelled, {len(partition.unlabelled)} unlabelled slices.")
     first = dataset.train[0]
-    for finding in (*check_voxel(first.image, first.name), *check_view(first, config.train.crop_px)):
+    of_labels = [finding for part in dataset.train for finding in check_numbering(part, config.data)]
+    for finding in (*check_voxel(first.image, first.name), *check_view(first, config.train.crop_px), *of_labels):
         print(finding)
     if initial is not None:
         print(initial.describe(first.pixel_nm))

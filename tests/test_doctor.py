@@ -11,11 +11,15 @@ import tifffile
 from PIL import Image
 
 import dualrel_jax
+from dualrel_jax import config as config_lib
 from dualrel_jax.data.checks.rules import check_view
+from dualrel_jax.data.datasets.partition import make_partition
+from dualrel_jax.data.datasets.registry import load_dataset
 from dualrel_jax.data.io.volume import open_volume
 from dualrel_jax.data.phantom import phantom
 from dualrel_jax.doctor import examine
 from dualrel_jax.errors import InputError
+from dualrel_jax.train import print_start
 
 REAL = Path(os.environ.get("DUALREL_DATA") or "no real data")
 SPECIMENS = {  # name -> voxel size
@@ -191,6 +195,35 @@ def test_empty_masks_in_a_folder_of_some_slices(tissue, looks, tmp_path):
     ):
         folder = write_pngs(tmp_path / f"{len(names)} masks", masks[: len(names)], names)
         assert re.search(said, looks(image, label, label=folder, voxel_nm="30,10,10"))
+
+
+@pytest.mark.parametrize(
+    ("names", "fields", "said"),
+    [
+        (["mask_1.png", "mask_2.png"], {}, "2 masks .* numbered 1 to 2 and are taken for z = 1, 2 of the 8 slices"),
+        (["0.png", "1.png"], {}, "numbered 0 to 1 and are taken for z = 0, 1 of .*data.labelled_slices=3,40,77"),
+        (["mask_1.png", "mask_2.png"], {"labelled_slices": "1,5"}, ""),
+        (["mask_1.png", "mask_5.png"], {}, ""),
+        (["mask_1.png"], {}, ""),
+        ([f"mask_{z}.png" for z in (1, 2, 3)], {}, ""),  # of 8: as likely the slices
+    ],
+)
+def test_masks_that_may_only_be_counted(tissue, looks, tmp_path, names, fields, said):
+    image, label = tissue
+    folder = write_pngs(tmp_path / "masks", label[[1, 5, 6][: len(names)]], names)
+    text = looks(image, label, label=folder, voxel_nm="30,10,10", **fields)
+    assert ("or only a count?" in text) == bool(said) and re.search(said, text)
+
+
+def test_a_training_asks_too_whether_masks_are_only_counted(tissue, tmp_path, capsys):
+    config = dualrel_jax.get_config("supervised:own,all")
+    np.save(tmp_path / "image.npy", tissue[0])
+    folder = write_pngs(tmp_path / "masks", tissue[1][[1, 5]], ["mask_1.png", "mask_2.png"])
+    config.data.update({"image": str(tmp_path / "image.npy"), "label": folder, "voxel_nm": "30,10,10"})
+    config = config_lib.resolve(config)
+    dataset = load_dataset(config.data)
+    print_start(dataset, make_partition(dataset.train, config.data), config)
+    assert "look: The 2 masks of " in capsys.readouterr().out
 
 
 def test_blank_slices_around_the_only_labelled_one_break_nothing(tissue, looks):

@@ -15,7 +15,7 @@ _CHECKED = 24  # slices of the truth that are looked at
 _AS_DENSE = 0.5  # of the foreground of all slices: that much predicted in empty slices is more than a few errors
 _WHOLE = (
     "the truth must be whole, one label image for each slice: predict the labelled part alone "
-    "(--config.predict.region), or score single slices (dualrel evaluate)"
+    "(dualrel predict --region), or score single slices (dualrel evaluate)"
 )
 _REMEDIES = {"instances.label": _WHOLE, "instances.image": "name the volume that was segmented"}
 

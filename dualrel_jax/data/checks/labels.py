@@ -2,13 +2,17 @@
 
 from collections.abc import Iterator
 
+from ml_collections import ConfigDict
+
 from dualrel_jax.constants import IGNORE
 from dualrel_jax.data.checks.alignment import misplacement
 from dualrel_jax.data.checks.finding import Finding, list_words, places
+from dualrel_jax.data.datasets.labels import number_in
 from dualrel_jax.data.datasets.registry import Part
 from dualrel_jax.utils.ranges import evenly_spaced
 
 _SLICES = 24  # looked at in a volume, evenly spaced over z
+_FEW = 4  # times as many slices as masks: masks of every slice, or of most, are numbered one after the other too
 _FOREGROUND = (0.002, 0.6)  # fraction of labelled pixels: 0.05 to 0.07, of a single slice 0.015 to 0.15
 
 
@@ -46,6 +50,23 @@ def check_labels(part: Part) -> Iterator[Finding]:
         yield Finding(
             f"The labels {part.label.path} of {part.image.path} {wrong}: check that both are exported the same way, "
             "that slices count from 0, and that they belong together.",
+            look=True,
+        )
+
+
+def check_numbering(part: Part, data: ConfigDict) -> Iterator[Finding]:
+    """Whether the numbers of a few masks may only count them, in a volume of many more slices."""
+    label, is_test = part.label, part.name.endswith("/test")
+    count = len(label.names) if label else 0
+    if count < 2 or len(part.image) < _FEW * count or (data.labelled_slices and not is_test):
+        return
+    numbers = sorted(number for number in map(number_in, label.names) if number is not None)
+    if numbers in ([*range(count)], [*range(1, count + 1)]):
+        remedy = "name each file by its slice" if is_test else "--config.data.labelled_slices=3,40,77 names the slices"
+        yield Finding(
+            f"The {count} masks of {label.path} are numbered {numbers[0]} to {numbers[-1]} and are taken for "
+            f"{places(sorted(part.rule.index))} of the {len(part.image)} slices of {part.image.path}: are these the "
+            f"slices, or only a count? If a count, {remedy}.",
             look=True,
         )
 

@@ -22,11 +22,11 @@ LABELS = 0.9  # fraction of pixels equal to their right neighbour: 0.02 to 0.03 
 
 
 # Of the pixels that differ from their right neighbour. Measured on five tissues, also framed, turned and inverted, and
-# on 40 probabilities that two models made of them: fraction in the lowest or highest tenth of the range, in EM up to
+# on 48 probabilities that two models made of them: fraction in the lowest or highest tenth of the range, in EM up to
 # 0.04, in probabilities 0.36 or more; difference from the neighbour over the standard deviation, in EM 0.26 to 0.61, in
-# probabilities up to 0.09.
-_ENDS, _ROUGH = 0.15, 0.18
-_FLAT = 0.3  # fraction of pixels equal to their right neighbour, in probabilities 0.54 or more
+# probabilities up to 0.15.
+_ENDS, _ROUGH = 0.15, 0.2
+_FLAT = 0.2  # fraction of pixels equal to their right neighbour, in probabilities 0.39 or more, in EM up to 0.04
 
 
 def check_volume(image: Volume, zs: Sequence[int], labelled: bool = False) -> Iterator[Finding]:
