@@ -5,21 +5,22 @@ with `--`, such as `dualrel --config ... --mode=predict`, is the form for script
 """
 
 import argparse
+import contextlib
 import difflib
 import os
 import re
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 import dualrel_jax
 from dualrel_jax import starter
 from dualrel_jax.commands import ALWAYS, COMMANDS, ON_A_CLUSTER, OTHER_NAMES, Command
 from dualrel_jax.errors import InputError
 
-_FIELD = re.compile(
-    r"(?:--set )?(?:--config\.|config\.|(?<![\w.]))((?:data|model|train|predict|instances)\.[a-z_]+)=(?=\S)"
-)
+_NAME = r"((?:data|model|train|predict|instances|suggest|export)\.[a-z_]+)"
+_SET = re.compile(rf"(\bset )?(?:--set )?(?:--config\.|config\.|(?<![\w./-])){_NAME}=(?=\S)")
+_NAMED = re.compile(rf"(?<![\w./'-])(--config\.|config\.)?{_NAME}(?![\w=/]|\.\w)")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -49,17 +50,46 @@ def _run(words: list[str]) -> None:
         print(help_of(_name(words)))
         return
     try:
-        long.run(*parse(words))
+        with contextlib.redirect_stdout(_InOptions(sys.stdout, words[0])):
+            long.run(*parse(words))
     except InputError as error:
         raise InputError(as_options(str(error), words[0])) from error
 
 
 def as_options(text: str, name: str) -> str:
-    """`text` with the options of the command `name` for FIELD=VALUE, or `--set FIELD=VALUE` where it has none."""
+    """`text` with the options and words of the command `name` for config fields.
+
+    A field without an option is set by `--set FIELD=VALUE`.
+    """
     command = COMMANDS.get(name)
     flags = {key: flag for flag, key in command.options.items()} if command else {}
-    of_field = lambda match: f"{flags[match[1]]} " if match[1] in flags else f"--set {match[1]}="  # noqa: E731
-    return _FIELD.sub(of_field, text).replace("another --workdir", "another RUN folder")
+    words = {key: word for key, word in command.operands.items() if word.isupper()} if command else {}
+
+    def assigned(match: re.Match) -> str:
+        if flag := flags.get(match[2]):
+            return f"{match[1] or ''}{flag} "
+        return f"{'use ' if match[1] else ''}--set {match[2]}="
+
+    def mentioned(match: re.Match) -> str:
+        set_it = "--set " if match[1] == "--config." else ""
+        return flags.get(match[2]) or words.get(match[2]) or f"{set_it}{match[2]}"
+
+    text = _NAMED.sub(mentioned, _SET.sub(assigned, text)) if "." in text else text
+    return text.replace("another --workdir", "another RUN folder")
+
+
+class _InOptions:
+    """A stream in whose sentences config fields are the options of a command."""
+
+    def __init__(self, stream: TextIO, name: str):
+        self._stream, self._name = stream, name
+
+    def write(self, text: str) -> int:
+        self._stream.write(as_options(text, self._name))
+        return len(text)
+
+    def __getattr__(self, attribute: str):
+        return getattr(self._stream, attribute)
 
 
 def overview() -> str:

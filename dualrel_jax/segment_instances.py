@@ -185,7 +185,8 @@ def draw_instances(labels: Volume, image: Volume, voxel_nm: Voxel, path: Path) -
 def describe_instances(result: dict) -> str:
     """The totals and, where there are any, the scores of the JSON file in two or three sentences."""
     if not result["instances"]:
-        return f"{result['input']}: no instance; lower --config.instances.threshold, min_um3 or min_probability."
+        fields = "--config.instances.threshold, --config.instances.min_um3 or --config.instances.min_probability"
+        return f"{result['input']}: no instance; lower {fields}."
     text = f"{result['input']}: {result['instances']} instances, {result['cut_by_border']} of them cut by the border; "
     text += f"total volume {result['total_um3']:.4g} um3, median {result['median_um3']:.3g} um3."
     if "scores" in result:

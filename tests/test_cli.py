@@ -75,12 +75,35 @@ def test_train_sets_what_the_long_form_sets(tmp_path, monkeypatch):
         ("--config.data.voxel_nm=z,y,x in nm", "--voxel-nm z,y,x in nm"),
         ("data.validation_region=none keeps", "--set data.validation_region=none keeps"),
         ("such as --set train.steps=500.", "such as --steps 500."),
-        ("config.data.voxel_nm is 5", "config.data.voxel_nm is 5"),
+        ("config.data.voxel_nm is 5", "--voxel-nm is 5"),
+        ("exchange data.image and data.label.", "exchange --image and --labels."),
+        ("(from data.voxel_nm)", "(from --voxel-nm)"),
+        ("or set data.label_kind or data.ignore_value", "or set --label-kind or --ignore-value"),
+        ("or set data.pipeline=resident if", "or use --set data.pipeline=resident if"),
+        ("--config.data.pixel_nm may be larger", "--set data.pixel_nm may be larger"),
+        ("lower config.train.crop_px", "lower train.crop_px"),
+        ("runs/data.image and ../data.label.tif are", "runs/data.image and ../data.label.tif are"),
         ("choose another --workdir", "choose another RUN folder"),
     ],
 )
 def test_errors_of_short_commands_name_their_options(text, said):
     assert cli.as_options(text, "train") == said
+
+
+def test_lines_that_short_commands_print_name_their_options(volume_files, small_config, trained, tmp_path, capsys):
+    image, label = (str(volume_files[f"train_{kind}"]) for kind in ("image", "label"))
+    words = ["doctor", str(tmp_path / "doctor"), "--set", "train.crop_px=32"]
+    assert cli.main([*words, "--image", label, "--labels", image]) == 0
+    said = capsys.readouterr().out
+    assert "exchange --image and --labels." in said and "data." not in said
+    assert cli.main([*words, "--image", image, "--labels", label, "--voxel-nm", "30,8,8"]) == 0
+    said = capsys.readouterr().out
+    assert "(from --voxel-nm)" in said and "(--set data.validation_region=none keeps" in said
+    assert not re.search(r"config\.[a-z]|(?<!--set )data\.[a-z]", said)
+    assert cli.main(["predict", str(trained[0]), image, "--domain", "training"]) == 0
+    said = capsys.readouterr().out
+    assert "--domain is training" in said and "--domain other chooses otherwise; so do --set predict.pred" in said
+    assert "--threshold, --foreground-fraction and --planes" in said and "config." not in said
 
 
 @pytest.mark.parametrize("flag", ["--points a.csv", "--foreground-fraction 0.05", "--threshold 0.3"])
@@ -154,8 +177,8 @@ def test_a_yaml_file_holds_some_fields(run_folder, tmp_path):
         ("train runs/new --data lucky", "lucky.*expected.*lucchi"),
         ("doctor --data phantom --image a.tif", "--data is phantom, which has a volume of its own, and --image a.tif"),
         ("train runs/new --image a.tif --set train.steps", "'train.steps'; expected FIELD=VALUE"),
-        ("train runs/new --image a.tif --set train.stepz=5", "no field train.stepz; did you mean config.train.steps"),
-        ("train runs/new --image a.tif --steps many", "config.train.steps is 'many'; expected a whole number"),
+        ("train runs/new --image a.tif --set train.stepz=5", "no field train.stepz; did you mean --steps"),
+        ("train runs/new --image a.tif --steps many", "--steps is 'many'; expected a whole number"),
         ("train runs/new --image a.tif --method magic", "magic.*configs/dualrel.py"),
         ("train runs/new --config nothing.json", "There is no config nothing.json"),
         ("train runs/new --config runs/mine --method dualrel", "--method is dualrel, but runs/mine is a config of cps"),

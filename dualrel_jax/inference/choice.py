@@ -97,8 +97,8 @@ def choose(
     flags = f"--config.predict.domain={'other' if known else 'training'} chooses otherwise"
     explanation = (
         f"{name} is segmented {kind}: {reason}. The prediction head is {shown}, {how}, "
-        f"the planes are {planes}. {flags}; so do predict.prediction_head, predict.threshold, "
-        "predict.foreground_fraction and predict.planes."
+        f"the planes are {planes}. {flags}; so do --config.predict.prediction_head, --config.predict.threshold, "
+        "--config.predict.foreground_fraction and --config.predict.planes."
     )
     return Choice(head, run.predictor_of(head), value, explanation, planes, margin_of(settings, known, planes))
 
