@@ -59,7 +59,12 @@ def _findings(config: ConfigDict, workdir: Path) -> Iterator[Finding]:
             yield from check_labels(part)
             yield from check_numbering(part, config.data)
     yield from _training(config, dataset)
-    path = overlays.mask_sheet(_panels(dataset), workdir / "pictures" / "doctor.png", dataset.train[0].pixel_nm)
+    path = overlays.mask_sheet(
+        _panels(dataset),
+        workdir / "pictures" / "doctor.png",
+        dataset.train[0].pixel_nm,
+        label_meanings=("your labels", "not labelled"),
+    )
     yield Finding(f"{path} shows labelled slices: see whether the outlines follow the mitochondria.")
 
 
@@ -89,7 +94,7 @@ def _training(config: ConfigDict, dataset: Dataset) -> Iterator[Finding]:
     crops.check_fits(chosen[0] + chosen[1], config.train.crop_px)
     validation, test = (sum(len(part.labelled_zs) for part in parts) for parts in (dataset.validation, dataset.test))
     yield Finding(
-        f"{len(chosen[0])} slices train with their labels, {len(chosen[1]) if unlabelled_too else 0} without; "
+        f"{partition.describe(unlabelled_too)}; "
         f"{validation or 'no'} labelled slices to validate on while training, {test or 'no'} to test on."
     )
     yield from _kept_back(dataset)
@@ -129,7 +134,7 @@ def _kept_back(dataset: Dataset) -> Iterator[Finding]:
 
 
 def _panels(dataset: Dataset) -> list[tuple]:
-    """Four labelled slices for `pictures.mask_sheet`; nothing is predicted yet."""
+    """Four labelled slices for `overlays.mask_sheet`; nothing is predicted yet."""
     slices = [(part, z) for part in dataset.train for z in part.labelled_zs]
     panels = []
     for part, z in evenly_spaced(slices, 4):

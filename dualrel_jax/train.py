@@ -186,7 +186,7 @@ def print_start(
     dataset: Dataset, partition: Partition, config: ConfigDict, initial: StartingWeights | None = None
 ) -> None:
     """How many slices there are, what of the volume looks unusual, and what weights the training starts from."""
-    print(f"{dataset.name}: {len(partition.labelled)} labelled, {len(partition.unlabelled)} unlabelled slices.")
+    print(f"{dataset.name}: {partition.describe(create_method(config).strong_views > 0)}.")
     first = dataset.train[0]
     of_labels = [finding for part in dataset.train for finding in check_numbering(part, config.data)]
     for finding in (*check_voxel(first.image, first.name), *check_view(first, config.train.crop_px), *of_labels):

@@ -50,7 +50,7 @@ def looks(tmp_path, monkeypatch):
     """A function: image and label z y x -> all that is to be looked at, as one text."""
 
     monkeypatch.setattr(
-        "dualrel_jax.visualization.overlays.mask_sheet", lambda panels, path, pixel_nm: path
+        "dualrel_jax.visualization.overlays.mask_sheet", lambda panels, path, pixel_nm, **_: path
     )  # half of the time
     monkeypatch.setattr("dualrel_jax.data.checks.rules._NARROW_NM", 0)  # crops are of 8 pixels here
 
@@ -197,6 +197,19 @@ def test_empty_masks_in_a_folder_of_some_slices(tissue, looks, tmp_path):
         assert re.search(said, looks(image, label, label=folder, voxel_nm="30,10,10"))
 
 
+def test_the_picture_speaks_of_your_labels(small_config, volume_files, tmp_path, monkeypatch):
+    """What is ignored there is not labelled; nothing is scored, and no mask is known to be true."""
+    label = tifffile.imread(volume_files["train_label"])
+    label[:, :9] = 7
+    config, written = small_config("supervised", "all"), []
+    config.data.update({"label": str(tmp_path / "label.tif"), "ignore_value": 7})
+    tifffile.imwrite(config.data.label, label)
+    legend = lambda figure: [text.get_text() for legend in figure.legends for text in legend.get_texts()]  # noqa: E731
+    monkeypatch.setattr("dualrel_jax.visualization.canvas.save", lambda figure, path: written.extend(legend(figure)))
+    examine(config, tmp_path / "run")
+    assert written == ["your labels", "not labelled"]
+
+
 @pytest.mark.parametrize(
     ("names", "fields", "said"),
     [
@@ -269,6 +282,9 @@ def test_what_is_told_and_what_training_refuses(volume_files, small_config, tmp_
     *printed, verdict = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"\d things? to look at before you train.*", verdict)
     assert len(printed) > 5 and all(line.startswith(("ok:  ", "look:")) for line in printed)
+    config.data.labelled = "all"
+    text = " ".join(finding.text for finding in examine(config, tmp_path))
+    assert "9 labelled slices; all 9 also train without labels; 2 labelled slices to validate" in text
     config.train.crop_px = 64
     with pytest.raises(InputError, match="larger than the slices"):
         examine(config, tmp_path)

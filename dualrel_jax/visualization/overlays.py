@@ -42,10 +42,13 @@ def mask_sheet(
     pixel_nm: float | tuple[float, float] | None = None,
     *,
     meaning: str = "predicted",
+    label_meanings: tuple[str, str] = ("true", "not scored"),
 ) -> Path:
     """Draws several slices, each `(image, mask, label, title)` as in `mask_outlines`, in one picture.
 
-    `meaning`: of the outlines of the masks, for the legend.
+    Args:
+        meaning: of the outlines of the masks, for the legend.
+        label_meanings: of the outlines of the labels, and of what they leave out.
     """
     if not panels:
         raise ValueError("expected at least one slice to draw")
@@ -64,7 +67,7 @@ def mask_sheet(
         _draw_outlines(axes, mask, label)
         if pixel_nm is not None:
             canvas.scale_bar(axes, image.shape, float(np.ravel(pixel_nm)[-1]))
-    _mask_legend(figure, panels, meaning)
+    _mask_legend(figure, panels, (meaning, *label_meanings))
     return canvas.save(figure, path)
 
 
@@ -81,18 +84,18 @@ def _draw_outlines(axes, mask: np.ndarray | None, label: np.ndarray | None) -> N
         axes.add_collection(LineCollection(canvas.borders(mask), colors=PREDICTED, linewidths=1.5))
 
 
-def _mask_legend(figure, panels: Sequence[tuple], meaning: str) -> None:
+def _mask_legend(figure, panels: Sequence[tuple], meanings: Sequence[str]) -> None:
     """What the colours mean, below the panels; only the colours that are drawn."""
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     labels, handles = [label for _, _, label, _ in panels if label is not None], []
     if any(mask is not None for _, mask, _, _ in panels):
-        handles.append(Line2D([], [], color=PREDICTED, linewidth=2, label=meaning))
+        handles.append(Line2D([], [], color=PREDICTED, linewidth=2, label=meanings[0]))
     if labels:
-        handles.append(Line2D([], [], color=TRUE, linewidth=3.5, label="true"))
+        handles.append(Line2D([], [], color=TRUE, linewidth=3.5, label=meanings[1]))
     if any((label == IGNORE).any() for label in labels):
-        handles.append(Patch(facecolor="0.85", edgecolor="0.5", label="not scored"))
+        handles.append(Patch(facecolor="0.85", edgecolor="0.5", label=meanings[2]))
     bottom = GAP / 2 / (figure.get_figheight() * figure.dpi)
     figure.legend(handles=handles, loc="lower center", bbox_to_anchor=(0.5, bottom), ncols=3, frameon=False, fontsize=9)
 

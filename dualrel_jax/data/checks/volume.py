@@ -51,7 +51,7 @@ def check_prediction_input(image: Volume) -> Iterator[Finding]:
     if is_probability(image):
         yield Finding(
             f"{image.path} looks like a probability that was predicted, not like an image (it is smooth, and mostly "
-            "near its lowest and highest value): name the image with predict.input; to number this one, run dualrel "
+            "near its lowest and highest value): name the image as predict.input; to number this one, run dualrel "
             "instances.",
             look=True,
         )
@@ -61,7 +61,7 @@ def check_prediction_input(image: Volume) -> Iterator[Finding]:
     if equal > LABELS:
         yield Finding(
             f"{image.path} looks like labels, not like an image (neighbouring pixels are equal in {equal:.0%} of "
-            "places): name the image with predict.input.",
+            "places): name the image as predict.input.",
             look=True,
         )
 

@@ -34,6 +34,13 @@ class Partition:
         )
         write_text(Path(path), "{\n" + ",\n".join(groups) + "\n}\n")
 
+    def describe(self, unlabelled_too: bool) -> str:
+        """How many slices train with their labels and how many without, of a method that learns from these or not."""
+        labelled, unlabelled = len(self.labelled), len(self.unlabelled)
+        if unlabelled_too and set(self.labelled) <= set(self.unlabelled):
+            return f"{labelled} labelled slices; all {unlabelled} also train without labels"
+        return f"{labelled} slices train with their labels, {unlabelled if unlabelled_too else 'none'} without"
+
     def difference(self, other: "Partition") -> str:
         """The first slice that `other` uses otherwise, in words; empty if none."""
         for key in ("labelled", "unlabelled"):
