@@ -8,19 +8,16 @@ import argparse
 import contextlib
 import difflib
 import os
-import re
+import shlex
 import sys
 from pathlib import Path
-from typing import NoReturn, TextIO
+from typing import NoReturn
 
 import dualrel_jax
 from dualrel_jax import starter
 from dualrel_jax.commands import ALWAYS, COMMANDS, ON_A_CLUSTER, OTHER_NAMES, Command
 from dualrel_jax.errors import InputError
-
-_NAME = r"((?:data|model|train|predict|instances|suggest|export)\.[a-z_]+)"
-_SET = re.compile(rf"(\bset )?(?:--set )?(?:--config\.|config\.|(?<![\w./-])){_NAME}=(?=\S)")
-_NAMED = re.compile(rf"(?<![\w./'-])(--config\.|config\.)?{_NAME}(?![\w=/]|\.\w)")
+from dualrel_jax.utils.options import InOptions, as_options
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -50,46 +47,10 @@ def _run(words: list[str]) -> None:
         print(help_of(_name(words)))
         return
     try:
-        with contextlib.redirect_stdout(_InOptions(sys.stdout, words[0])):
+        with contextlib.redirect_stdout(InOptions(sys.stdout, words[0])):
             long.run(*parse(words))
     except InputError as error:
         raise InputError(as_options(str(error), words[0])) from error
-
-
-def as_options(text: str, name: str) -> str:
-    """`text` with the options and words of the command `name` for config fields.
-
-    A field without an option is set by `--set FIELD=VALUE`.
-    """
-    command = COMMANDS.get(name)
-    flags = {key: flag for flag, key in command.options.items()} if command else {}
-    words = {key: word for key, word in command.operands.items() if word.isupper()} if command else {}
-
-    def assigned(match: re.Match) -> str:
-        if flag := flags.get(match[2]):
-            return f"{match[1] or ''}{flag} "
-        return f"{'use ' if match[1] else ''}--set {match[2]}="
-
-    def mentioned(match: re.Match) -> str:
-        set_it = "--set " if match[1] == "--config." else ""
-        return flags.get(match[2]) or words.get(match[2]) or f"{set_it}{match[2]}"
-
-    text = _NAMED.sub(mentioned, _SET.sub(assigned, text)) if "." in text else text
-    return text.replace("another --workdir", "another RUN folder")
-
-
-class _InOptions:
-    """A stream in whose sentences config fields are the options of a command."""
-
-    def __init__(self, stream: TextIO, name: str):
-        self._stream, self._name = stream, name
-
-    def write(self, text: str) -> int:
-        self._stream.write(as_options(text, self._name))
-        return len(text)
-
-    def __getattr__(self, attribute: str):
-        return getattr(self._stream, attribute)
 
 
 def overview() -> str:
@@ -128,6 +89,8 @@ def parse(words: list[str]):
     args, rest = parser([name]).parse_known_args([word for word in words if word not in fields])
     if rest:
         raise _unknown_word(rest[0], name)
+    if getattr(args, "RUN", None):
+        _check_run(args, name)
     options = {key: value for key, value in vars(args).items() if "." in key or key in ("size", "seed")}
     settings = [f"--config.{key}={value}" for key, value in options.items() if value is not None]
     flags = [f"--mode={command.mode}"]
@@ -174,6 +137,23 @@ def _config(command: Command, args: argparse.Namespace, options: dict):
     if options.get("size"):
         files.empty_preset(config)
     return config
+
+
+def _check_run(args: argparse.Namespace, name: str) -> None:
+    """InputError if a volume, or a file of a run, stands where the folder of the run belongs."""
+    given = Path(args.RUN)
+    if not given.is_file() and (given.suffix not in (".zarr", ".n5") or (given / "config.json").is_file()):
+        return
+    second = next((word for key, word in vars(args).items() if key.endswith(".input") and word), "")
+    folders = [folder for folder in (given.parent, Path(second or "runs/mine")) if (folder / "config.json").is_file()]
+    words = ["dualrel", name, str(folders[0] if folders else "runs/mine")]
+    if given.parent not in folders:  # a volume, and no file of a run
+        words += ["--image"] if "--image" in COMMANDS[name].options and name != "instances" else []
+        words += [args.RUN]
+    raise InputError(
+        f"{args.RUN} is a {'file' if given.is_file() else 'volume'}, not the folder of a run; the first word after "
+        f"{name} is that folder, which a training makes: {shlex.join(words)}"
+    )
 
 
 def _setting(text: str) -> str:

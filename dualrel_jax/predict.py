@@ -29,7 +29,7 @@ from dualrel_jax.inference.predict_volume import (
 from dualrel_jax.inference.run import Run, load_run
 from dualrel_jax.inference.windows import parse_region, region_at_level
 from dualrel_jax.utils.tasks import Tasks
-from dualrel_jax.utils.text import format_shape
+from dualrel_jax.utils.text import format_shape, quoted
 
 
 def predict(workdir: str | Path, config: ConfigDict | None = None, cluster: str = "") -> dict[str, Path]:
@@ -113,8 +113,8 @@ def _test_volume(run: Run) -> Volume:
         return run.test_parts[0].image
     except InputError as error:
         raise InputError(
-            f"There is no volume to segment; name one: dualrel predict {run.workdir} volume.tif (without a name it is "
-            f"the test volume of the training: {error})"
+            f"There is no volume to segment; name one: dualrel predict {quoted(run.workdir)} volume.tif (without a "
+            f"name it is the test volume of the training: {error})"
         ) from None
 
 

@@ -33,7 +33,7 @@ from dualrel_jax.utils.atomic import remove, write_text
 from dualrel_jax.utils.jsonl import read_json
 from dualrel_jax.utils.ranges import central_window, evenly_spaced
 from dualrel_jax.utils.tasks import Tasks, in_this_process
-from dualrel_jax.utils.text import format_shape
+from dualrel_jax.utils.text import format_shape, quoted
 from dualrel_jax.visualization import overlays
 
 MEMORY_FRACTION = 0.4  # of this machine's memory that a box takes
@@ -208,8 +208,8 @@ def _open_probability(workdir: Path, config: ConfigDict) -> Volume:
     path = config.instances.input or last_prediction(workdir)
     if not config.instances.input and not is_remote(path) and not path.exists():
         raise InputError(
-            f"{path} does not exist; segment a volume first (dualrel predict {workdir} VOLUME), or "
-            f"name a probability volume (dualrel instances {workdir} PROBABILITY)."
+            f"{path} does not exist; segment a volume first (dualrel predict {quoted(workdir)} VOLUME), or "
+            f"name a probability volume (dualrel instances {quoted(workdir)} PROBABILITY)."
         )
     if is_remote(path):
         check_finished(split_inner(path)[0])

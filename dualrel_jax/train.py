@@ -43,6 +43,7 @@ from dualrel_jax.training.state import (
 )
 from dualrel_jax.training.workdir import claim_workdir, describe_run
 from dualrel_jax.utils import interrupt, lock, sharding
+from dualrel_jax.utils.text import quoted
 from dualrel_jax.visualization import overlays, plots
 
 MAX_SKIPPED = 5  # steps in a row that are not finite, at which a training stops: no accident of one batch
@@ -74,7 +75,7 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
     threshold = config.predict.threshold or trained.calibrated_threshold(config.predict.prediction_head)
     print(
         f"Trained, for masks above a probability of {threshold:.2f}. No labelled slice was spared to score on; "
-        f"see what it finds: dualrel predict {workdir} YOUR_VOLUME"
+        f"see what it finds: dualrel predict {quoted(workdir)} YOUR_VOLUME"
     )
     return {}
 

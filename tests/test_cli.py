@@ -2,11 +2,14 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 
 import dualrel_jax
 from dualrel_jax import cli
@@ -188,6 +191,39 @@ def test_a_yaml_file_holds_some_fields(run_folder, tmp_path):
 )
 def test_wrong_words_are_explained(line, sentence, run_folder, capsys):
     assert re.search(sentence, refused(capsys, line))
+
+
+@pytest.mark.parametrize(
+    ("line", "said", "command"),
+    [
+        ("predict em.tif", "em.tif is a file, not the folder", "predict runs/mine em.tif"),
+        ("predict 'my em.tif'", "my em.tif is a file, not the folder", "predict runs/mine 'my em.tif'"),
+        ("predict em.tif runs/mine", "em.tif is a file", "predict runs/mine em.tif"),
+        ("predict em.zarr", "em.zarr is a volume, not the folder", "predict runs/mine em.zarr"),
+        ("predict runs/mine/config.json em.tif", "config.json is a file", "predict runs/mine"),
+        ("instances em.tif", "em.tif is a file", "instances runs/mine em.tif"),
+        ("evaluate em.tif", "em.tif is a file", "evaluate runs/mine --image em.tif"),
+        ("train em.tif --labels masks", "em.tif is a file", "train runs/mine --image em.tif"),
+    ],
+)
+def test_a_volume_in_place_of_the_run_is_told_from_a_folder_without_one(line, said, command, run_folder, capsys):
+    for name in ("em.tif", "my em.tif"):
+        Path(name).touch()
+    Path("em.zarr").mkdir()
+    assert cli.main(shlex.split(line)) == 2
+    sentence = capsys.readouterr().err.strip()
+    assert said in sentence and sentence.endswith(f": dualrel {command}")
+
+
+def test_commands_that_are_suggested_can_be_pasted(run_folder, capsys):
+    """A folder with a space in its name is one word of them."""
+    Path("runs/mine").rename("my run")
+    Path("my run/run.json").write_text("{}")
+    for line in ("predict 'my run' em.tif", "instances 'my run'", "suggest 'my run' --points 3"):
+        Path("em.tif").exists() or tifffile.imwrite("em.tif", np.zeros((2, 8, 8), np.uint8))
+        assert cli.main(shlex.split(line)) == 2
+        sentence = capsys.readouterr().err
+        assert re.search(r"\(dualrel (train|predict) 'my run'( VOLUME)?\)", sentence), sentence
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from dualrel_jax.inference.windows import parse_region
 from dualrel_jax.utils.atomic import write_text
 from dualrel_jax.utils.jsonl import read_json
 from dualrel_jax.utils.ranges import evenly_spaced
+from dualrel_jax.utils.text import quoted
 from dualrel_jax.visualization import overlays
 
 SLICES = 6  # that the places lie in: few to look at, and to predict again
@@ -43,7 +44,7 @@ def write_places(workdir: Path, config: ConfigDict) -> dict[str, Path]:
     path = Path(path)
     if not path.exists():
         raise InputError(
-            f"{path} does not exist; segment a volume first (dualrel predict {workdir} VOLUME), or name its "
+            f"{path} does not exist; segment a volume first (dualrel predict {quoted(workdir)} VOLUME), or name its "
             "probability by --input."
         )
     probability = open_volume(path, verbose=False)

@@ -28,6 +28,7 @@ from dualrel_jax.training.workdir import path_of_training
 from dualrel_jax.utils import sharding as sharding_lib
 from dualrel_jax.utils.atomic import write_text
 from dualrel_jax.utils.jsonl import read_json
+from dualrel_jax.utils.text import quoted
 
 
 @dataclasses.dataclass
@@ -196,6 +197,8 @@ def load_weights(workdir: Path, config: ConfigDict, of: str) -> tuple[int, Varia
     with Checkpoints(workdir / "checkpoints") as checkpoints:
         restored = checkpoints.restore({field: abstract(shapes, sharding)}, config.predict.checkpoint, partial=True)
     if restored is None:
-        raise InputError(f"{workdir} holds no checkpoint yet; run its training first (dualrel train {workdir}).")
+        raise InputError(
+            f"{workdir} holds no checkpoint yet; run its training first (dualrel train {quoted(workdir)})."
+        )
     step, state = restored
     return step, state[field]

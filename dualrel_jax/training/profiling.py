@@ -23,6 +23,7 @@ from dualrel_jax.training import hlo
 from dualrel_jax.training.memory import CompiledStep
 from dualrel_jax.utils import sharding
 from dualrel_jax.utils.atomic import write_text
+from dualrel_jax.utils.text import quoted
 
 PROGRAM = "step.hlo.txt"  # the compiled step, beside the traces
 STEP = "train_step"  # name of a step's event
@@ -65,7 +66,7 @@ def profiled(step_fn: CompiledStep, config: ConfigDict, workdir: Path, done: int
             jax.profiler.stop_trace()
             if sharding.is_first_host():
                 write_text(folder / PROGRAM, step_fn.compiled.as_text())
-            print(f"Profile of steps {first} to {last}: python -m dualrel_jax.training.profiling {folder}")
+            print(f"Profile of steps {first} to {last}: python -m dualrel_jax.training.profiling {quoted(folder)}")
         return outputs
 
     return step_and_trace

@@ -24,6 +24,7 @@ from dualrel_jax.errors import InputError
 from dualrel_jax.utils import sharding
 from dualrel_jax.utils.atomic import write_text
 from dualrel_jax.utils.jsonl import read_json, without_nan
+from dualrel_jax.utils.text import quoted
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -58,7 +59,7 @@ def describe_run(
     if path.exists() and (different := Partition.load(path).difference(partition)):
         raise InputError(
             f"{workdir} holds a run on other slices ({different}); choose another --workdir to train on these, or "
-            f"--config.data.partition_file={path} to continue on those."
+            f"--config.data.partition_file={quoted(path)} to continue on those."
         )
     checksums = slice_checksums(dataset, partition)
     _check_unchanged(workdir, checksums, dataset)
@@ -103,8 +104,8 @@ def _check_unchanged(workdir: Path, checksums: Mapping[str, Mapping[str, list[in
             if changed:
                 raise InputError(
                     f"{workdir} holds a run that began with other data ({volume.path}: {_slices(changed)} of the "
-                    f"{kind} changed since); train in a new folder to learn from these, faster with --init {workdir}, "
-                    "or put the earlier files back to continue."
+                    f"{kind} changed since); train in a new folder to learn from these, faster with --init "
+                    f"{quoted(workdir)}, or put the earlier files back to continue."
                 )
 
 
