@@ -11,14 +11,13 @@ from ml_collections import ConfigDict
 
 from dualrel_jax import config as config_lib
 from dualrel_jax.constants import METHOD_TITLES
-from dualrel_jax.data.io.outputs import last_picture
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference.choice import choose_for_parts
+from dualrel_jax.inference.report_volume import volume_section
 from dualrel_jax.inference.run import load_run
 from dualrel_jax.inference.run_files import RunFiles, read_run_files
 from dualrel_jax.utils import lock
 from dualrel_jax.utils.atomic import write_text
-from dualrel_jax.utils.jsonl import read_json
 from dualrel_jax.utils.ranges import consecutive_runs, evenly_spaced
 from dualrel_jax.utils.text import format_duration
 from dualrel_jax.visualization import overlays, plots
@@ -218,28 +217,6 @@ def draw_slices(files: RunFiles, chosen: Sequence[int], config: ConfigDict | Non
 
 def is_newer(path: Path, source: Path) -> bool:
     return path.exists() and path.stat().st_mtime >= source.stat().st_mtime
-
-
-def volume_section(workdir: Path) -> Section | None:
-    """The last results of `predict` and `instances` in the work folder."""
-    figures = []
-    mask, instances = (last_picture(workdir / mode) for mode in ("prediction", "instances"))
-    if mask:
-        alt = "Outlines of predicted mitochondria (orange) over EM"
-        figures.append(embed_picture(mask, alt, "Prediction", " on four slices of the volume; orange: outlines."))
-    if instances:
-        sizes = dict.fromkeys(("total_um3", "median_um3"), (float, type(None)))
-        fields = {"instances": int, "cut_by_border": int, **sizes}
-        numbers = read_json(instances.with_suffix(".json"), fields, "write it again by dualrel instances")
-        if numbers.get("total_um3"):
-            caption = (
-                f", {numbers['cut_by_border']} of them cut by the border of the volume; total volume "
-                f"{numbers['total_um3']:.4g} µm³, median {numbers['median_um3']:.3g} µm³. "
-                "The numbers are the ids of instances.csv."
-            )
-            alt = "Numbered mitochondria in four slices, each in its own colour"
-            figures.append(embed_picture(instances, alt, f"{numbers['instances']} mitochondria", caption))
-    return Section("Segmented volume", figures=figures, style="wide") if figures else None
 
 
 def training_section(files: RunFiles) -> Section | None:

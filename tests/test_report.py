@@ -12,15 +12,21 @@ from html.parser import HTMLParser
 import jax
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
+from stand_in import Dark
 
 import dualrel_jax
 from dualrel_jax import config as config_lib
 from dualrel_jax import evaluate, report
 from dualrel_jax.data.datasets.partition import Partition
+from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.errors import InputError
 from dualrel_jax.evaluate import summary_text
+from dualrel_jax.inference.edges import move_edges_on_disk
+from dualrel_jax.inference.predict_volume import predict_volume
 from dualrel_jax.inference.run_files import read_run_files
+from dualrel_jax.inference.windows import parse_region
 from dualrel_jax.main import parse
 from dualrel_jax.methods import create_method
 from dualrel_jax.metrics.segmentation import Scores, write_metrics
@@ -203,6 +209,29 @@ def test_a_segmented_volume_and_its_instances_are_shown(folder, inside):
     page = Page(report.write_report(workdir))
     assert page.sections == ["volume", "config", "repeat"] and len(page.all("img")) == 2
     assert "23 mitochondria, 22 of them cut by the border of the volume; total volume 0.4075 µm³" in page.text
+
+
+@pytest.mark.parametrize("edge_nm", [0.0, 10.0])
+def test_what_was_segmented_and_how_is_told(folder, tmp_path, edge_nm):
+    """With the numbers that predict itself prints and returns; of a mask whose edges were moved, those of the end."""
+    workdir = folder()
+    em = Volume.from_array(np.random.default_rng(0).integers(0, 255, (4, 40, 40), np.uint8), (30.0, 8.0, 8.0), "em.tif")
+    settings = dualrel_jax.get_config("supervised:phantom").predict
+    settings.update({"tile": 16, "overlap": 4, "intensity_range": "0,255", "region": "1:4,,", "edge_nm": edge_nm})
+    settings.update({"threshold": 0.46, "z_smoothing_nm": 0.0})
+    output = workdir / "prediction" / "mask.tif"
+    paths, share = predict_volume(Dark(), 1.0, em, output, settings, pixel_nm=None)
+    if edge_nm:
+        _, share = move_edges_on_disk(em, parse_region(settings.region, em.shape), output, settings)
+    assert share == (tifffile.imread(paths["mask"]) > 0).mean() and 0 < share < 1
+    text = Page(report.write_report(workdir)).text
+    for said in ("em.tif", "30 × 8 × 8 nm", "1:4,,", "0.46", f"{share:.1%} of the voxels"):
+        assert said in text
+    record = json.loads(paths["about"].read_text())
+    del record["fraction of mitochondria"]
+    paths["about"].write_text(json.dumps(record | {"voxel size": [None, 8.0, 8.0]}))
+    text = Page(report.write_report(workdir)).text
+    assert "? × 8 × 8 nm" in text and "of the voxels" not in text
 
 
 def test_pictures_older_than_the_scores_are_not_shown_as_theirs(folder, monkeypatch):

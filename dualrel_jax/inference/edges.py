@@ -14,7 +14,7 @@ from dualrel_jax.data.io.voxel import Voxel
 from dualrel_jax.data.io.writers import VolumeWriter
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference.predict_volume import grey_range, open_writers
-from dualrel_jax.inference.prediction_record import EDGE, UNMOVED, write_beside
+from dualrel_jax.inference.prediction_record import EDGE, FRACTION, UNMOVED, write_beside
 from dualrel_jax.inference.windows import Region
 from dualrel_jax.utils import boxes, interrupt
 from dualrel_jax.utils.atomic import remove, write_text
@@ -65,9 +65,10 @@ def move_edges_on_disk(
         record.pop(UNMOVED, None)
         write_text(about, json.dumps(record, indent=2) + "\n")  # before: a kill must not let them be moved twice
         writer.publish()
-        record[EDGE] = settings.edge_nm
+        share = count / math.prod(mask.shape)
+        record |= {EDGE: settings.edge_nm, FRACTION: share}
         paths = write_beside(volume, region, grey_range(volume, settings.intensity_range), output, record)
-    return paths, count / math.prod(mask.shape)
+    return paths, share
 
 
 def move_edges(mask: Volume, writer: VolumeWriter, voxel_nm: Voxel, edge_nm: float) -> int:

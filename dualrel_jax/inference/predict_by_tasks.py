@@ -2,9 +2,9 @@
 
 import contextlib
 import functools
+import math
 from pathlib import Path
 
-import numpy as np
 from ml_collections import ConfigDict
 from tqdm import tqdm
 
@@ -25,7 +25,14 @@ from dualrel_jax.inference.predict_volume import (
     window_side,
     written_paths,
 )
-from dualrel_jax.inference.prediction_record import THRESHOLD, describe_job, digest_of, mark_unmoved, write_beside
+from dualrel_jax.inference.prediction_record import (
+    FRACTION,
+    THRESHOLD,
+    describe_job,
+    digest_of,
+    mark_unmoved,
+    write_beside,
+)
 from dualrel_jax.inference.region_predictor import RegionPredictor
 from dualrel_jax.inference.resume import check_no_other, continue_or_clear, progress_path
 from dualrel_jax.inference.run import Run
@@ -115,9 +122,10 @@ def _predict(
             writer.finish(tasks)
         publish(writers.values(), progress)
         paths = written_paths(output, settings)
-        about = record | {THRESHOLD: progress.threshold} | mark_unmoved(record, settings)
+        share = found / math.prod(writers["mask"].shape)
+        about = record | {THRESHOLD: progress.threshold, FRACTION: share} | mark_unmoved(record, settings)
         paths |= write_beside(shown, region, grey, output, about)
-    return paths, found / np.prod(writers["mask"].shape)
+    return paths, share
 
 
 def box_slices(settings: ConfigDict, chunk: tuple[int, int, int], side: int, sigma: float) -> int:

@@ -21,7 +21,14 @@ from dualrel_jax.inference import full_size, orthogonal_planes, z_smoothing
 from dualrel_jax.inference import threshold as threshold_lib
 from dualrel_jax.inference.box_progress import BoxProgress
 from dualrel_jax.inference.point_threshold import threshold_of_points
-from dualrel_jax.inference.prediction_record import THRESHOLD, describe_job, is_unmoved, mark_unmoved, write_beside
+from dualrel_jax.inference.prediction_record import (
+    FRACTION,
+    THRESHOLD,
+    describe_job,
+    is_unmoved,
+    mark_unmoved,
+    write_beside,
+)
 from dualrel_jax.inference.region_predictor import RegionPredictor
 from dualrel_jax.inference.resume import PredictionProgress, check_no_other, continue_or_clear, progress_path
 from dualrel_jax.inference.slice_predictor import Predictor
@@ -97,9 +104,10 @@ def _predict_volume(
         mask.finish()  # before either has its name: a kill in the long part loses nothing
         publish(writers.values(), progress)
         paths = written_paths(output, settings)
-        paths |= write_beside(shown, region, grey, output, job | {THRESHOLD: threshold} | mark_unmoved(job, settings))
+        about = job | {THRESHOLD: threshold, FRACTION: (share := found / math.prod(mask.shape))}
+        paths |= write_beside(shown, region, grey, output, about | mark_unmoved(job, settings))
     remove(planes_path)
-    return paths, found / np.prod(mask.shape)
+    return paths, share
 
 
 def predicted_before(output: Path, job: dict, settings: ConfigDict) -> tuple[dict[str, Path], float] | None:

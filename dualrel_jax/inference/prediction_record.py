@@ -21,6 +21,7 @@ from dualrel_jax.utils.ranges import central_window, evenly_spaced
 from dualrel_jax.visualization import overlays
 
 THRESHOLD = "config.predict.threshold"  # the field of the record that says where the mask begins
+FRACTION = "fraction of mitochondria"  # the field, of the voxels of the mask
 EDGE = "config.predict.edge_nm"  # how far the edges of the mask were moved
 UNMOVED = "edges to be moved in"  # the field, until they are: the digest of the job that made the mask
 _FREE = ("input", "output", "voxel_nm", "batch")  # fields that another may continue with, or that the volume holds
