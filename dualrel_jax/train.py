@@ -337,5 +337,7 @@ def check_divergence(
 
 
 def describe_step(scalars: dict[str, float]) -> str:
+    """The loss on labels, which falls in a healthy training: the sum rises as the weight of the other terms grows."""
+    on_labels = scalars.get("loss_supervised", scalars["loss"])  # the supervised method has no other term
     skipped = scalars.get("skipped_steps", 0)
-    return f"loss {scalars['loss']:.3f}" + (f", {skipped:.0f} steps not finite and skipped" if skipped else "")
+    return f"loss on labels {on_labels:.3f}" + (f", {skipped:.0f} steps not finite and skipped" if skipped else "")

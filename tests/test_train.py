@@ -73,6 +73,18 @@ def test_a_few_labels_and_no_test_volume_are_enough(small_config, tmp_path, caps
     assert "dualrel predict" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("method", ["dualrel", "supervised"])
+def test_the_progress_shows_the_loss_on_labels(method, small_config, tmp_path, capsys):
+    """Which is not drowned by terms whose weight grows; where there are no others it is the whole loss."""
+    config = small_config(method)
+    config.train.update({"steps": 2, "eval_every_steps": 2, "log_every_steps": 2})
+    train(config, tmp_path)
+    (record,) = (record for record in read_records(tmp_path / "metrics.jsonl") if "train/loss" in record)
+    wanted = record["train/loss_supervised" if method == "dualrel" else "train/loss"]
+    assert f"step 2/2: loss on labels {wanted:.3f}," in capsys.readouterr().out
+    assert method == "supervised" or wanted != record["train/loss"]
+
+
 def test_killed_training_continues_bit_for_bit_and_without_tensorflow(small_config, tmp_path):
     config = small_config()
     subprocess.run(command(config, tmp_path / "whole"), check=True, capture_output=True, timeout=300)
