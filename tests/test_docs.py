@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 import tifffile
+from dualrel_jax.configs import base
 
 import dualrel_jax
 from dualrel_jax import cli, main
 from dualrel_jax import config as config_lib
 from dualrel_jax.benchmark import __main__ as benchmark
-from dualrel_jax.configs import base
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "perf" / "README.md"]

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from dualrel_jax.configs.base import SIZES
 
 import dualrel_jax
 from dualrel_jax import config as config_lib
-from dualrel_jax.configs.base import SIZES
 from dualrel_jax.data.pipeline.augment import RawBatch
 from dualrel_jax.methods import create_method
 from dualrel_jax.train import init_state, make_train_step
