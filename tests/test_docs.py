@@ -22,7 +22,12 @@ ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "perf" / "README.md"]
 PAGES += sorted((ROOT / "docs").glob("*.md")) + sorted((ROOT / "results").rglob("*.md"))
 FILE_ENDINGS = ("py", "tif", "csv", "json", "png", "stablehlo")
-MAX_LINES = {"README.md": 120, "docs/method.md": 350, "docs/configuration.md": 400, "CHANGELOG.md": 200}  # else 170
+MAX_LINES = {  # else 170
+    "README.md": 120,
+    "docs/method.md": 350,
+    "docs/configuration.md": 400,
+    "results/log/README.md": 400,
+}
 
 
 def name_of(page):
