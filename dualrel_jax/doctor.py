@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from dualrel_jax import config as config_lib
 from dualrel_jax.data.checks.finding import Finding, list_words, places
-from dualrel_jax.data.checks.labels import check_labels, check_numbering
+from dualrel_jax.data.checks.labels import check_blank, check_labels, check_numbering
 from dualrel_jax.data.checks.rules import check_image, check_kinds, check_view
 from dualrel_jax.data.datasets.partition import make_partition
 from dualrel_jax.data.datasets.registry import Dataset, load_dataset
@@ -58,6 +58,8 @@ def _findings(config: ConfigDict, workdir: Path) -> Iterator[Finding]:
         if part.labelled_zs:
             yield from check_labels(part)
             yield from check_numbering(part, config.data)
+    for part in dataset.validation:
+        yield from check_blank(part)
     yield from _training(config, dataset)
     path = overlays.mask_sheet(
         _panels(dataset),

@@ -177,6 +177,10 @@ def write_pngs(folder, slices, names):
         ([f"im{z + 1:03d}.png" for z in range(8)], "^$"),
         ([f"im{10 * z}.png" for z in range(8)], "^$"),
         ([f"im{z + (z > 3)}.png" for z in range(8)], "^Number 4 is missing.*name masks by the numbers of the image's"),
+        (
+            [f"im{2 * z * z}.png" for z in range(8)],
+            "^Numbers 4, 6, 10, 12, 14 and 37 more are missing.*if they are lost",
+        ),
         ([f"{half}_{z}.png" for half in "ab" for z in range(4)], "^a_0.png and b_0.png of .* end in the same number"),
     ],
 )
@@ -245,6 +249,30 @@ def test_blank_slices_around_the_only_labelled_one_break_nothing(tissue, looks):
     text = looks(image, label[[5]], labelled_slices="5", voxel_nm="30,10,10")
     assert "2 of 8 slices" in text and "labels" not in text
     assert "hold one grey value only" in looks(0 * image, label, voxel_nm="30,10,10")
+
+
+def test_a_labelled_slice_without_an_image_is_named(tissue, looks):
+    image, label = (np.tile(array, (5, 1, 1)) for array in tissue)
+    drawn = [3, 9, 17, 30]  # of 40 slices, of which 24 are sampled
+    image[9] = 90
+    fields = {"labelled_slices": "3,9,17,30", "voxel_nm": "30,10,10"}
+    wanted = r"z = 9 of \S+image.npy is labelled, but its image holds one grey value only: check that the labels"
+    assert re.search(wanted, looks(image, label[drawn], **fields))
+    image[9, -1, -1] = 91
+    assert "labelled" not in looks(image, label[drawn], **fields)
+    image[[3, 17]] = 0
+    assert re.search(r"z = 3, 17 of \S+ are labelled, but their images hold", looks(image, label[drawn], **fields))
+    image[[4, 5]] = 0
+    assert "z = 3, 4, 5, 17 of" in looks(image, label, voxel_nm="30,10,10")
+    many = np.where(np.arange(40)[:, None, None] < 9, 0, image)
+    assert "z = 0, 1, 2, 3, 4, 5 and 4 more of" in looks(many, label, voxel_nm="30,10,10")
+
+
+def test_a_blank_slice_kept_to_validate_on_is_named_too(tissue, looks):
+    image, label = (np.tile(array, (5, 1, 1)) for array in tissue)
+    image[38] = 7
+    fields = {"validation_region": "32:40", "train_region": "0:28", "voxel_nm": "30,10,10"}
+    assert "z = 38 of" in looks(image, label, **fields)
 
 
 def test_labels_scaled_otherwise_than_said(tissue, looks):

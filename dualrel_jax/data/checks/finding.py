@@ -1,7 +1,8 @@
 """The result of a check: one sentence for the user."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,11 @@ class Finding:
 def places(zs: Sequence[int]) -> str:
     """[3, 40] -> "z = 3, 40"; of many, from where to where."""
     return f"z = {list_words(zs)}" if len(zs) <= 8 else f"z = {zs[0]} to {zs[-1]}"
+
+
+def list_some(words: Iterable, total: int, count: int = 6) -> str:
+    """[3, 40, 41] -> "3, 40, 41"; of a `total` above `count`, the first ones and how many more there are."""
+    return list_words(list(islice(words, count))) + (f" and {total - count} more" if total > count else "")
 
 
 def list_words(words: Sequence) -> str:

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from dualrel_jax.constants import IGNORE
 from dualrel_jax.data.checks.alignment import misplacement
-from dualrel_jax.data.checks.finding import Finding, list_words, places
+from dualrel_jax.data.checks.finding import Finding, list_some, places
+from dualrel_jax.data.checks.volume import central_slice
 from dualrel_jax.data.datasets.labels import number_in
 from dualrel_jax.data.datasets.registry import Part
 from dualrel_jax.utils.ranges import evenly_spaced
@@ -17,7 +19,7 @@ _FOREGROUND = (0.002, 0.6)  # fraction of labelled pixels: 0.05 to 0.07, of a si
 
 
 def check_labels(part: Part) -> Iterator[Finding]:
-    """Their foreground fraction, and whether they lie where the image shows outlines."""
+    """Their foreground fraction, whether their slices show anything, and whether they lie where these show outlines."""
     zs = evenly_spaced(part.labelled_zs, _SLICES)
     labels = {z: part.native_label_at(z) for z in zs}
     foreground = {z: int((label == 1).sum()) for z, label in labels.items()}
@@ -43,6 +45,7 @@ def check_labels(part: Part) -> Iterator[Finding]:
             "of their pixels mitochondrion."
         )
     yield from _check_empty(part)
+    yield from check_blank(part)
     # The four with most to see, whose neighbours in z can be compared with.
     inner = [z for z in zs if 0 < z < len(part.image) - 1] or zs
     wrong = misplacement(part, sorted(inner, key=lambda z: -foreground[z])[:4])
@@ -71,6 +74,23 @@ def check_numbering(part: Part, data: ConfigDict) -> Iterator[Finding]:
         )
 
 
+def check_blank(part: Part) -> Iterator[Finding]:
+    """Labelled slices without an image; each is looked at, since a sample misses the few that are labelled."""
+    blank = [z for z in part.labelled_zs if _constant(central_slice(part.view, z)) and _constant(part.view[z])]
+    if blank:
+        are, hold = ("is", "its image holds") if len(blank) == 1 else ("are", "their images hold")
+        yield Finding(
+            f"z = {list_some(blank, len(blank))} of {part.image.path} {are} labelled, but {hold} one grey value only: "
+            "check that the labels are numbered by the slices of this very image, counted from 0, and take labels of "
+            "empty slices out.",
+            look=True,
+        )
+
+
+def _constant(image: np.ndarray) -> bool:
+    return bool((image == image[0, 0]).all())
+
+
 def _check_empty(part: Part) -> Iterator[Finding]:
     """An empty mask in a folder of some slices is a label, or one that is still to be drawn."""
     label = part.label
@@ -78,7 +98,8 @@ def _check_empty(part: Part) -> Iterator[Finding]:
         return
     empty = [label.names[i] for i in part.rule.index.values() if not part.rule.decode(label[i]).any()]
     if empty:
-        more = f" (and so {'are' if len(empty) > 2 else 'is'} {list_words(empty[1:6])})" if empty[1:] else ""
+        others = empty[1:]
+        more = f" (and so {'are' if others[1:] else 'is'} {list_some(others, len(others), 5)})" if others else ""
         yield Finding(
             f"{label.path}/{empty[0]} is empty{more} and counts as a slice without mitochondria: move it away if it is "
             "not labelled yet.",

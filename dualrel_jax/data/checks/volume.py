@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 from scipy import ndimage
 
-from dualrel_jax.data.checks.finding import Finding, list_words
+from dualrel_jax.data.checks.finding import Finding, list_some
 from dualrel_jax.data.datasets.labels import number_in
 from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.utils.ranges import central_window, evenly_spaced
@@ -38,7 +38,7 @@ def check_volume(image: Volume, zs: Sequence[int], labelled: bool = False) -> It
         remedy = "data.train_region=a:b" if labelled else "predict.region=a:b"
         yield Finding(
             f"{len(constant)} of {len(zs)} slices looked at of {image.path} hold one grey value only (z = "
-            f"{list_words(constant[:6])}): leave them out ({remedy}), or export the volume again.",
+            f"{list_some(constant, len(constant))}): leave them out ({remedy}), or export the volume again.",
             look=True,
         )
     others = evenly_spaced([z for z in zs if z not in constant], 8)
@@ -136,11 +136,17 @@ def _check_numbers(image: Volume, labelled: bool) -> Iterator[Finding]:
         names[number] = name
     steps = [(b - a, a) for a, b in pairwise(sorted(numbers))]
     usual = min(steps, default=(0, 0))[0]
-    if gaps := [a for step, a in steps if step > usual]:
+    if gaps := [range(a + usual, a + step, usual) for step, a in steps if step > usual]:
+        missing = sum((step - 1) // usual for step, _ in steps)  # `len` has an end, numbers of files may have none
+        listed = list_some(chain(*gaps), missing, 5)
+        are, again = (
+            (f"Number {listed} is", "that slice again if it is lost")
+            if missing == 1
+            else (f"Numbers {listed} are", "those slices again if they are lost")
+        )
         masks = ", and name masks by the numbers of the image's files, not by their place" if labelled else ""
         yield Finding(
-            f"Number {gaps[0] + usual} is missing between the files of {image.path}: export that slice again if it is "
-            f"lost{masks}.",
+            f"{are} missing between the files of {image.path}: export {again}{masks}.",
             look=True,
         )
 

@@ -32,6 +32,7 @@ def test_good_volumes_pass_in_silence(tissue):
 def test_blank_inverted_transposed_and_labels(tissue):
     blank = tissue.copy()
     blank[3] = 0
+    assert "(z = 0, 1, 2, 3, 4, 5 and 3 more)" in said(0 * np.concatenate([tissue, tissue[:3]]))
     assert "1 of 6 slices looked at of em hold one grey value only (z = 3)" in said(blank)
     assert "em seems inverted" in said(255 - tissue) and "em seems inverted" in said(-tissue.astype(np.int16))
     smooth = ndimage.gaussian_filter(tissue.astype(float), (0, 2, 2))
@@ -58,6 +59,11 @@ def test_a_probability_is_named_as_what_it_is(tissue):
         ([7, 17, 27, 37, 47, 57], None),
         ([0, 1, 2, 4, 5, 6], "Number 3 is missing between the files of "),
         ([0, 10, 20, 40, 50, 60], "Number 30 is missing between the files of "),
+        ([0, 1, 3, 4, 5, 9], "Numbers 2, 6, 7, 8 are missing between the files of "),
+        (
+            [0, 1, 3, 9, 10, 10**24],
+            f"Numbers 2, 4, 5, 6, 7 and {10**24 - 11 + 1} more are missing between the files of ",
+        ),
     ],
 )
 def test_gaps_in_a_folder_of_slices(tissue, tmp_path, numbers, wanted):
