@@ -8,6 +8,7 @@ import numpy as np
 from scipy import fft, ndimage
 
 from dualrel_jax.data.datasets.registry import Part
+from dualrel_jax.data.io.tissue import away_from_padding
 from dualrel_jax.utils.ranges import central_window
 
 # Agreement of outlines in units of what chance gives (the 99.9 percentile over all shifts), measured on Lucchi, VNC and
@@ -18,6 +19,7 @@ _BETTER = 1.5  # times the agreement in place; with true labels nothing is more 
 _NEAR = 2  # pixels that labels may be off: Lucchi's are by 1 to 2 at 5 nm
 _ENOUGH = 200  # outline pixels; fewer prove nothing
 _SIDE = 1024  # of the middle of a slice that is compared, pixels
+_SIGMA, _TRUNCATE = 1.5, 4.0  # of the filters that see outlines: pixels, and standard deviations that they see
 
 _TURNS = {
     "mirrored in y": np.flipud,
@@ -39,19 +41,20 @@ def misplacement(part: Part, zs: Sequence[int]) -> str | None:
     if sum(outline(label).sum() for label in labels) < _ENOUGH:
         return None
     seen = see(images)
-    everywhere = agreement(seen, labels)
+    lines = [centred_outline(label, tissue) for label, tissue in zip(labels, seen.tissues, strict=True)]
+    everywhere = agreement(seen, lines)
     here, chance = _near(everywhere), float(np.quantile(everywhere, 0.999))
     y, x = np.unravel_index(everywhere.argmax(), everywhere.shape)
     y, x = (int(at - size if at > size // 2 else at) for at, size in zip((y, x), everywhere.shape, strict=True))
     others = {f"moved by {y} pixels in y and {x} in x": float(everywhere.max())}
     if here < _BY_CHANCE * chance:
         for name, turn in _TURNS.items():
-            turned = [turn(label) for label in labels]
+            turned = [turn(one) for one in lines]
             if turned[0].shape == images[0].shape:
                 others[name] = _near(agreement(seen, turned))
     for name, step in (("moved to the slice before", -1), ("moved to the slice after", 1)):
         if all(0 <= z + step < len(part.image) for z in zs):
-            others[name] = _near(agreement(see([_middle(part.image_at(z + step)) for z in zs]), labels))
+            others[name] = _near(agreement(see([_middle(part.image_at(z + step)) for z in zs]), lines))
     best = max(others, key=others.get)
     if others[best] > max(_BETTER * here, _BY_CHANCE * chance):
         return f"would fit {others[best] / here:.1f} times better if {best}"
@@ -61,37 +64,49 @@ def misplacement(part: Part, zs: Sequence[int]) -> str | None:
 
 
 class Seen(NamedTuple):
-    """Features that follow outlines: brightness, gradient and Laplacian, each of mean 0 and deviation 1.
+    """Features that follow outlines: brightness, gradient and Laplacian, each of mean 0 and deviation 1; 0 at padding.
 
     Lucchi's outlines lie on a dark membrane, where the gradient is least, and VNC's beside one, where it is largest.
     """
 
     spectra: list[np.ndarray]  # of each slice: 3 y x, Fourier transforms
     covariance: np.ndarray  # 3 3, summed over all pixels
+    tissues: list[np.ndarray]  # of each slice: bool y x, what is away from padding
 
 
 def see(images: Sequence[np.ndarray]) -> Seen:
     """Images y x of one shape."""
-    spectra, covariance = [], np.zeros((3, 3))
+    spectra, covariance, tissues = [], np.zeros((3, 3)), []
     for image in images:
         filters = ndimage.gaussian_filter, ndimage.gaussian_gradient_magnitude, ndimage.gaussian_laplace
-        features = np.stack([filtered(image.astype(np.float32), 1.5) for filtered in filters])
-        features -= features.mean((1, 2), keepdims=True)
-        features /= np.maximum(features.std((1, 2), keepdims=True), 1e-6)  # a slice may be blank
+        features = np.stack([filtered(image.astype(np.float32), _SIGMA, truncate=_TRUNCATE) for filtered in filters])
+        tissue = away_from_padding(image, _TRUNCATE * _SIGMA)
+        if tissue.any():  # a slice may be blank
+            features -= features[:, tissue].mean(1)[:, None, None]
+            features /= np.maximum(features[:, tissue].std(1), 1e-6)[:, None, None]
+        features *= tissue
         spectra.append(fft.rfft2(features))
         covariance += np.einsum("iyx,jyx->ij", features, features)
-    return Seen(spectra, covariance)
+        tissues.append(tissue)
+    return Seen(spectra, covariance, tissues)
 
 
-def agreement(seen: Seen, labels: Sequence[np.ndarray]) -> np.ndarray:
-    """How well the images explain the outlines of the labels, for every shift of these: y x, R^2 of a linear fit."""
+def agreement(seen: Seen, outlines: Sequence[np.ndarray]) -> np.ndarray:
+    """How well the images explain the centred outlines, for every shift of these: y x, R^2 of a linear fit."""
     cross, variance = 0.0, 0.0
-    for spectrum, label in zip(seen.spectra, labels, strict=True):
-        lines = outline(label).astype(np.float32)
-        lines -= lines.mean()
+    for spectrum, lines in zip(seen.spectra, outlines, strict=True):
         cross += fft.irfft2(spectrum * fft.rfft2(lines).conj(), lines.shape)
         variance += (lines**2).sum()
-    return (cross * np.tensordot(np.linalg.pinv(seen.covariance), cross, 1)).sum(0) / variance
+    return (cross * np.tensordot(np.linalg.pinv(seen.covariance), cross, 1)).sum(0) / max(variance, 1e-6)
+
+
+def centred_outline(label: np.ndarray, tissue: np.ndarray) -> np.ndarray:
+    """Label y x -> float32 y x: its outline, of mean 0 in the tissue, and 0 beside it.
+
+    Else a shift of labels against padded tissue would agree with whatever is bright or dark on one side of a slice.
+    """
+    lines = outline(label).astype(np.float32)
+    return (lines - lines[tissue].mean()) * tissue if tissue.any() else 0 * lines
 
 
 def outline(label: np.ndarray) -> np.ndarray:

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, pairwise
 
 import numpy as np
-from scipy import ndimage
 
 from dualrel_jax.data.checks.finding import Finding, list_some
+from dualrel_jax.data.datasets.dark_lines import CLEAR, dark_lines
 from dualrel_jax.data.datasets.labels import number_in
 from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.utils.ranges import central_window, evenly_spaced
@@ -16,8 +16,6 @@ _WINDOW = 1024  # side of the central part of a slice that is looked at, pixels
 _SLICES = 24  # looked at in a volume, evenly spaced over z
 # Measured on Lucchi, VNC, a fly brain, a muscle and the two phantoms.
 _CORRELATION_GAP = 0.1  # correlation of neighbours along z minus that along y or x: at most 0.01; axes swapped, 0.24+
-# Skewness of the Laplacian of Gaussian: dark membranes make it positive, 0.16 to 0.76 (of one slice 0.06 or more).
-_INVERTED, _SIGMA = -0.1, 2.0
 LABELS = 0.9  # fraction of pixels equal to their right neighbour: 0.02 to 0.03 in EM, above 0.99 in labels
 
 
@@ -104,13 +102,8 @@ def _texture(volume: Volume) -> tuple[float, float]:
 
 def _check_contrast(image: Volume, zs: Sequence[int]) -> Iterator[Finding]:
     """Membranes are thin and dark in EM as it is usually shown."""
-    skews = []
-    for z in zs:
-        part = image[z, *central_window(image.shape[1:], _WINDOW // 2)].astype(np.float32)
-        edges = ndimage.gaussian_laplace(part, _SIGMA)
-        edges -= edges.mean()
-        skews.append((edges**3).mean() / max(float(edges.std()) ** 3, 1e-9))
-    if skews and np.median(skews) < _INVERTED:
+    dark = dark_lines(image[z, *central_window(image.shape[1:], _WINDOW // 2)] for z in zs)
+    if dark is not None and dark < -CLEAR:
         yield Finding(
             f"{image.path} seems inverted: its thin lines, the membranes, are brighter than what is around them. "
             "Invert it (Fiji: Edit > Invert), unless all volumes of the training look like this.",

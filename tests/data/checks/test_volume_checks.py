@@ -52,6 +52,22 @@ def test_a_probability_is_named_as_what_it_is(tissue):
     assert said(framed) == said(dark) == ""
 
 
+@pytest.mark.parametrize("grey", [0, 255, 150])
+@pytest.mark.parametrize("shape", ["frame", "rotated", "aligned"])
+def test_padding_has_no_say_on_contrast(tissue, shape, grey):
+    def padded(image):
+        if shape == "frame":
+            return np.pad(image, ((0, 0), (20, 20), (20, 20)), constant_values=grey)
+        if shape == "rotated":
+            return ndimage.rotate(image, 12, (1, 2), order=1, cval=grey)
+        return np.stack(
+            [np.pad(one, ((3 * z, 18 - 3 * z), (0, 9)), constant_values=grey) for z, one in enumerate(image)]
+        )
+
+    assert said(padded(tissue)) == ""
+    assert "em seems inverted" in said(padded(255 - tissue))
+
+
 @pytest.mark.parametrize(
     ("numbers", "wanted"),
     [
