@@ -139,6 +139,13 @@ def is_known(run: Run, volumes: Sequence[Volume]) -> tuple[bool, str]:
         if any(_same_path(volume.container or volume.path, known.path) for known in learned):
             continue
         finest = appearance(volume, run.pixel_nm)
+        if all(map(finest.is_inverse_of, learned)):
+            its, theirs = ("bright", "dark") if finest.dark_lines < 0 else ("dark", "bright")
+            return False, (
+                f"it seems inverted against the volumes of the training (its thin lines, the membranes, are {its}, "
+                f"theirs {theirs}); invert it (255 - value; Fiji: Edit > Invert) and predict again, unless it is meant "
+                "to be so"
+            )
         seen = dataclasses.replace(finest, voxel_nm=volume.voxel_nm)  # of a pyramid, the level that is read
         differences = [finest.difference(known) and seen.difference(known) for known in learned]
         if all(differences):

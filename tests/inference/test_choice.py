@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +10,7 @@ import dualrel_jax
 from dualrel_jax.data.datasets.appearance import appearance
 from dualrel_jax.data.io.pyramid import Level
 from dualrel_jax.data.io.volume import Volume
+from dualrel_jax.data.phantom import phantom
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference.choice import choose, choose_for_parts
 
@@ -107,6 +109,30 @@ def test_isotropic_volumes_are_seen_along_all_axes(run, fields, shape, voxel_nm,
 def test_flags_override_it(run, fields, volume, head, threshold):
     choice = choose(run(**fields), [volume])
     assert (choice.prediction_head, choice.threshold) == (head, threshold)
+
+
+def test_an_inverted_volume_is_of_another_kind_and_named(run):
+    trained, other = (phantom("phantom", split)[0] for split in ("train", "test"))
+    inverted = Volume.from_array(255 - other[:], other.voxel_nm, "inverted.tif")
+    made = run()
+    seen = dataclasses.asdict(appearance(trained, (8.0, 8.0)))
+    (made.workdir / "run.json").write_text(json.dumps({"labelled_volumes": [seen]}))
+    choice = choose(made, [inverted])
+    assert (choice.prediction_head, choice.threshold) == ("prototypes", 0.5)
+    assert re.search(
+        "^inverted.tif is segmented as a volume of another kind: it seems inverted against the volumes of the training "
+        r".its thin lines, the membranes, are bright, theirs dark.; invert it .255 - value[^.]*predict again",
+        choice.explanation,
+    )
+    assert "as a volume of the training" in choose(made, [other]).explanation
+
+    against = dataclasses.asdict(appearance(inverted, (8.0, 8.0)))
+    for known, wanted in (([seen, against], False), ([against], False), ([seen], True)):
+        (made.workdir / "run.json").write_text(json.dumps({"labelled_volumes": known}))
+        assert ("seems inverted" in choose(made, [inverted]).explanation) == wanted
+    del seen["dark_lines"]  # as an older run wrote it
+    (made.workdir / "run.json").write_text(json.dumps({"labelled_volumes": [seen]}))
+    assert "seems inverted" not in choose(made, [inverted]).explanation
 
 
 def test_one_unlike_volume_among_several_makes_all_of_another_kind(run):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dualrel_jax.data.datasets.dark_lines import CLEAR, dark_lines
 from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.data.datasets.registry import Dataset, training_shape
 from dualrel_jax.data.io.resample import resample_image
@@ -30,18 +31,25 @@ class Appearance:
         voxel_nm: (z, y, x), or None; z nan where it is unknown.
         greys: quantiles of the grey values, in 0..1 of the intensity range.
         detail: root mean square difference of neighbouring pixels over the standard deviation of all.
+        dark_lines: from -1, thin lines are bright, to 1; None of blank volumes, and in records of older runs.
     """
 
     path: str
     voxel_nm: tuple[float, float, float] | None
     greys: tuple[float, ...]
     detail: float
+    dark_lines: float | None = None
 
     @classmethod
     def from_json(cls, record: dict) -> "Appearance":
         """From `dataclasses.asdict`, in which JSON has null for nan."""
         voxel_nm = record["voxel_nm"] and tuple(math.nan if size is None else size for size in record["voxel_nm"])
-        return cls(record["path"], voxel_nm, tuple(record["greys"]), record["detail"])
+        return cls(record["path"], voxel_nm, tuple(record["greys"]), record["detail"], record.get("dark_lines"))
+
+    def is_inverse_of(self, other: "Appearance") -> bool:
+        """Whether thin lines are clearly bright in one and dark in the other, which no two kinds of tissue are."""
+        both = self.dark_lines, other.dark_lines
+        return None not in both and min(both) < -CLEAR and max(both) > CLEAR
 
     def difference(self, other: "Appearance") -> str:
         """How this volume differs from `other`, as a part of a sentence; empty if it looks alike."""
@@ -76,9 +84,10 @@ def appearance(
     low_high = grey_range or intensity_range(volume, zs)
     middle = volume.crop(slice(0, len(volume)), *central_window(volume.shape[1:], SIDE))
     shape = training_shape(middle, pixel_nm)
-    values, squares = [], []
+    images, values, squares = [], [], []
     for z in evenly_spaced(range(len(volume)) if zs is None else zs, SLICES):
-        image = resample_image(to_uint8(middle[z], low_high, volume.path), shape).astype(np.float32)
+        images.append(resample_image(to_uint8(middle[z], low_high, volume.path), shape))
+        image = images[-1].astype(np.float32)
         inside = (image > 0) & (image < 255)  # what lies beyond the tissue is black or white
         values.append(image[inside])
         for axis in (0, 1):
@@ -90,7 +99,9 @@ def appearance(
     greys = np.quantile(values, _QUANTILES) / 255
     detail = math.sqrt(squares.mean()) / max(float(values.std()), 1e-6)
     name, voxel_nm = volume.container or volume.path, volume.full_voxel_nm  # whichever level was read
-    return Appearance(name, voxel_nm, tuple(np.round(greys, 4).tolist()), round(detail, 4))
+    dark = dark_lines(images)
+    dark = dark if dark is None else round(dark, 4)
+    return Appearance(name, voxel_nm, tuple(np.round(greys, 4).tolist()), round(detail, 4), dark)
 
 
 def appearances(dataset: Dataset, partition: Partition) -> list[Appearance]:

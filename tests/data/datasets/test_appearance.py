@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from dualrel_jax.data.datasets.appearance import appearance
+from dualrel_jax.data.datasets.appearance import Appearance, appearance
 from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.data.phantom import phantom
 
@@ -48,6 +48,27 @@ def test_black_margins_and_other_units_of_intensity_change_nothing():
     padded = np.pad(image, ((0, 0), (60, 0), (0, 60)))
     assert not appearance(Volume.from_array(padded), None).difference(plain)
     assert not appearance(Volume.from_array(image.astype(np.uint16) * 150 + 3000), None).difference(plain)
+
+
+@pytest.mark.parametrize("name", ["phantom", "phantom_b"])
+def test_an_inverted_volume_is_told_whatever_its_greys(looks, name):
+    image = phantom(name, "test")[0]
+    inverted = appearance(Volume.from_array(255 - image[:], image.voxel_nm), PIXEL_NM)
+    assert all(inverted.is_inverse_of(known) and known.is_inverse_of(inverted) for known in looks.values())
+    assert not any(a.is_inverse_of(b) for a in looks.values() for b in looks.values())
+    padded = np.pad(image[:8], ((0, 0), (60, 0), (0, 60)))
+    assert not appearance(Volume.from_array(padded, image.voxel_nm), PIXEL_NM).is_inverse_of(looks[name, "train"])
+    blank = appearance(Volume.from_array(np.full((4, 20, 20), 7, np.uint8), (30, 10, 10)), PIXEL_NM)
+    assert not inverted.is_inverse_of(blank)
+
+
+def test_records_of_older_runs_are_read_and_call_nothing_inverted(looks):
+    record = dataclasses.asdict(looks["phantom", "train"])
+    assert Appearance.from_json(record) == looks["phantom", "train"]
+    del record["dark_lines"]
+    assert not dataclasses.replace(looks["phantom", "test"], dark_lines=-1.0).is_inverse_of(
+        Appearance.from_json(record)
+    )
 
 
 def test_a_volume_of_a_single_grey_is_no_error(looks):
