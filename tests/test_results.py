@@ -21,6 +21,7 @@ ROWS = {  # title in a table -> row of a benchmark
     "Supervised": "supervised",
     "Supervised, all labels": "supervised",
     "Mean Teacher": "mean_teacher",
+    "Mean Teacher, zoomed view": "zoom_alone",
     "CCT": "cct",
     "GCT": "gct",
     "CPS": "cps",
