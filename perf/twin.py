@@ -111,8 +111,7 @@ class ReliabilityHead(nn.Module):
     def forward(self, view: Tensor, other: Tensor) -> Tensor:
         view, other = view.detach(), other.detach()
         both = torch.cat([view + other, (view - other).square()], dim=-1)
-        z = self.layers[1](F.relu(self.layers[0](both)))[..., 0]
-        return 5 * torch.tanh(z / 5)
+        return self.layers[1](F.relu(self.layers[0](both)))[..., 0]
 
 
 class DualRelNetwork(nn.Module):

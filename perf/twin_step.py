@@ -101,13 +101,13 @@ def losses(student: DualRelNetwork, teacher: DualRelNetwork, batch: Batch, metho
     of_prototypes = upsample(fuse(weak.maps), images)
     zoomed = zoom(head)
     target = confusion(view.maps.detach(), zoomed[:, 1:])
-    relative = target / (target.mean() + 1e-6)
+    clipped, relative = z.clamp(-5, 5), target / (target.mean() + 1e-6)
     terms = {
         "supervised": supervised(logits[:b], batch.label),
         "prototype": supervised(fused[:b], batch.label),
         "diversity": diversity(prototype.maps),
         "prototype_consistency": (weights * d).mean(),
-        "reliability": (torch.exp(-z) * relative + z).mean(),
+        "reliability": (torch.exp(-clipped) * relative + clipped).mean(),
         "pixel_consistency": (logits[b : b + u].softmax(dim=1) - zoomed).square().mean(),
         "cross_pseudo_label": F.cross_entropy(logits[b + u :], mix(of_prototypes.argmax(dim=1)))
         + F.cross_entropy(fused[b + u :], mix(head.argmax(dim=1))),
@@ -159,7 +159,7 @@ def confusion(maps: Tensor, mitochondrion: Tensor) -> Tensor:
     p = F.interpolate(mitochondrion, maps.shape[-2:], mode="bilinear", align_corners=False, antialias=True)
     foreground, background = assignment.chunk(2, dim=1)
     wrong = torch.cat([foreground * (1 - p), background * p], dim=1)
-    return wrong.sum(dim=(2, 3)) / assignment.sum(dim=(2, 3))
+    return wrong.sum(dim=(2, 3)) / (assignment.sum(dim=(2, 3)) + 1e-6)
 
 
 def diversity(maps: Tensor) -> Tensor:

@@ -6,14 +6,12 @@ import jax.numpy as jnp
 
 from dualrel_jax.models.prototypes import PrototypeOutput, centred_cosine
 
-_LARGEST = 5.0  # absolute log-variance
-
 
 class ReliabilityHead(nn.Module):
     """Log-variance z of each prototype (Kendall and Gal 2017) from its descriptors in two views: (b k c, b k c) -> b k.
 
-    z lies between -5 and 5. The larger z, the less the prototype is trusted. The head reads the descriptors and does
-    not shape them (no gradient). It is symmetric in the views, so one view may stand in for both at prediction.
+    The larger z, the less the prototype is trusted. The head reads the descriptors and does not shape them (no
+    gradient). It is symmetric in the views, so one view may stand in for both at prediction.
     """
 
     hidden: int = 32
@@ -23,8 +21,7 @@ class ReliabilityHead(nn.Module):
         prototypes, other = jax.lax.stop_gradient((prototypes, other))
         both = jnp.concatenate([prototypes + other, jnp.square(prototypes - other)], axis=-1)
         x = nn.relu(nn.Dense(self.hidden)(both))
-        z = nn.Dense(1, kernel_init=nn.initializers.zeros)(x)[..., 0]
-        return _LARGEST * jnp.tanh(z / _LARGEST)
+        return nn.Dense(1, kernel_init=nn.initializers.zeros)(x)[..., 0]
 
 
 @jax.named_scope("discrepancy")
@@ -49,8 +46,7 @@ def confusion(maps: jax.Array, probability: jax.Array) -> jax.Array:
     of_mitochondria, of_background = jnp.split(jax.nn.softmax(maps, axis=1), 2, axis=1)
     wrong = jnp.concatenate([of_mitochondria * background[:, None], of_background * mitochondrion[:, None]], axis=1)
     known = jnp.concatenate([of_mitochondria, of_background], axis=1) * (background + mitochondrion)[:, None]
-    mass = known.sum(axis=(2, 3))
-    return wrong.sum(axis=(2, 3)) / jnp.where(mass > 0, mass, 1.0)
+    return wrong.sum(axis=(2, 3)) / (known.sum(axis=(2, 3)) + 1e-6)
 
 
 def reliability_weights(z: jax.Array) -> jax.Array:
@@ -71,10 +67,11 @@ def reliability_loss(target: jax.Array, z: jax.Array, known: jax.Array | None = 
     """What the reliability learns, (b k, b k, b) -> b k; it moves z and not the prototypes.
 
     exp(-z) e~ + z, the likelihood of an error with log-variance z (Kendall and Gal 2017), e~ = e / mean(e), where the
-    `target` e is a confusion or a discrepancy. Without that normalisation e is about 0.02 and every z runs to its
-    bound. Images that are not `known` (0 or 1; default: all are) teach nothing.
+    `target` e is a confusion or a discrepancy. Without that normalisation e is about 0.02 and every z runs into
+    its clamp. Images that are not `known` (0 or 1; default: all are) teach nothing.
     """
     target = jax.lax.stop_gradient(target)
     weight = jnp.ones_like(target) if known is None else jnp.broadcast_to(known[:, None], target.shape)
     relative = target / (jnp.sum(target * weight) / jnp.maximum(weight.sum(), 1.0) + 1e-6)
+    z = jnp.clip(z, -5, 5)
     return (jnp.exp(-z) * relative + z) * weight
