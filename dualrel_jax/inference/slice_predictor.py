@@ -6,10 +6,9 @@ from collections.abc import Iterable, Iterator
 import jax
 import numpy as np
 from ml_collections import ConfigDict
-from scipy import ndimage
 
 from dualrel_jax.config.rules import side_multiple
-from dualrel_jax.data.io.padding import mirror_tissue, padding
+from dualrel_jax.data.io.padding import away_from_padding, mirror_tissue
 from dualrel_jax.data.pipeline import augment
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference.tiling import Tiles
@@ -44,7 +43,7 @@ class Predictor:
         padding it would segment the tissue otherwise.
         """
         images = image if image.ndim == 3 else image[None]
-        empty = np.stack([_beyond_tissue(each) for each in images])
+        empty = np.stack([~away_from_padding(each) for each in images])
         if empty.any():
             images = np.stack([mirror_tissue(*pair) for pair in zip(images, empty, strict=True)])
         if self._settings.test_time_augmentation:
@@ -76,12 +75,6 @@ class Predictor:
         ]
         of_images = np.concatenate(outputs)[: len(cut)].reshape(len(images), len(tiles), *cut.shape[1:])
         return np.stack([tiles.merge(of_image) for of_image in of_images])
-
-
-def _beyond_tissue(image: np.ndarray) -> np.ndarray:
-    """Padding of a slice and the two pixels next to it, which resampling has mixed with it: y x -> y x bool."""
-    empty = padding(image)
-    return ndimage.binary_dilation(empty, iterations=2) if empty.any() else empty
 
 
 def chosen_output(method: Method, config: ConfigDict, variables: Variables, image: jax.Array) -> jax.Array:

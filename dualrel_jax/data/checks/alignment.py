@@ -8,7 +8,7 @@ import numpy as np
 from scipy import fft, ndimage
 
 from dualrel_jax.data.datasets.registry import Part
-from dualrel_jax.data.io.tissue import away_from_padding
+from dualrel_jax.data.io.padding import away_from_padding
 from dualrel_jax.utils.ranges import central_window
 
 # Agreement of outlines in units of what chance gives (the 99.9 percentile over all shifts), measured on Lucchi, VNC and

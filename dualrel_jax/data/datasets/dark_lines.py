@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 from scipy import ndimage
 
-from dualrel_jax.data.io.tissue import away_from_padding
+from dualrel_jax.data.io.padding import away_from_padding
 
 # Beyond this it is clear. Measured on Lucchi, two stacks of VNC, a fly brain and a muscle: whole 0.11 to 0.42 at 5 to
 # 20 nm. Of 888 blocks of 1.3 to 4 µm the least is -0.015, and of their inverses 99.4 % are beyond; of 192 blocks at

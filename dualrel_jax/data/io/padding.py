@@ -5,6 +5,7 @@ from scipy import ndimage
 
 _LEAST = 256  # pixels; a smaller area of one grey value may be saturated tissue
 _LONG = 32  # pixels; tissue that is mirrored is this wide at least
+_BLURRED = 2  # pixels beside padding that a rotation or a resampling has mixed with it
 
 
 def padding(image: np.ndarray) -> np.ndarray:
@@ -32,6 +33,17 @@ def _repeated(image: np.ndarray) -> list:
     beside = np.concatenate([line[1:][line[1:] == line[:-1]] for line in lines])
     values, counts = np.unique(beside, return_counts=True)
     return values[counts >= min(16, image.size // 16)].tolist()
+
+
+def away_from_padding(image: np.ndarray, reach: float = 0) -> np.ndarray:
+    """Where a filter of `reach` pixels sees tissue alone, no padding nor what is mixed with it: y x -> y x bool.
+
+    The edge of padding is stronger than any membrane.
+    """
+    padded = padding(image)
+    if padded.any():
+        padded = ndimage.maximum_filter(padded, 2 * (int(np.ceil(reach)) + _BLURRED) + 1)
+    return ~padded
 
 
 def tissue_values(image: np.ndarray, step: int = 1) -> np.ndarray:

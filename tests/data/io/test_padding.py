@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from dualrel_jax.data.io.padding import mirror_tissue, padding, tissue_values
+from dualrel_jax.data.io.padding import away_from_padding, mirror_tissue, padding, tissue_values
 from dualrel_jax.data.io.volume import Volume, intensity_range
 
 TISSUE = np.random.default_rng(0).integers(40, 220, (90, 120)).astype(np.uint8)
@@ -51,3 +51,13 @@ def test_a_slice_without_tissue_stays():
 def test_padding_does_not_widen_the_grey_range():
     stack = np.stack([np.pad(TISSUE, 40)] * 3)
     assert intensity_range(Volume.from_array(stack)) == intensity_range(Volume.from_array(np.stack([TISSUE] * 3)))
+
+
+def test_a_filter_sees_nothing_of_padding_where_tissue_is_left():
+    image = np.random.default_rng(0).integers(1, 255, (60, 80), np.uint8)
+    assert away_from_padding(image, 3).all()
+    padded = np.pad(image, ((0, 0), (20, 0)))
+    wanted = np.zeros(padded.shape, bool)
+    wanted[:, 20 + 3 + 2 :] = True  # the reach, and two pixels that a rotation may have mixed with padding
+    np.testing.assert_array_equal(away_from_padding(padded, 2.5), wanted)
+    assert not away_from_padding(np.full((40, 40), 128, np.uint8), 3).any()
