@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from scipy import ndimage
 
 from dualrel_jax.constants import IGNORE
 from dualrel_jax.visualization import canvas
@@ -131,7 +132,7 @@ def instance_sheet(
 
 
 def _draw_numbers(axes, labels: np.ndarray, bar: tuple[float, float]) -> None:
-    """The number of each of the NUMBERED largest instances, on the pixel of it that is nearest to its centroid.
+    """The number of each of the NUMBERED largest instances, on the pixel of it that is farthest from its edge.
 
     bar: corner (x, y) of the scale bar; a number beside its text would be read as part of that, and is left out.
     """
@@ -139,11 +140,13 @@ def _draw_numbers(axes, labels: np.ndarray, bar: tuple[float, float]) -> None:
 
     outline = [withStroke(linewidth=1.5, foreground="black")]
     style = {"color": "white", "fontsize": 7, "ha": "center", "va": "center", "path_effects": outline}
+    boxes = ndimage.find_objects(labels)
     for i in np.unique(labels[labels > 0])[:NUMBERED]:  # ascending ids are descending volumes
-        y, x = np.nonzero(labels == i)
-        nearest = np.argmin(np.hypot(y - y.mean(), x - x.mean()))  # in the instance even where that is bent
-        if x[nearest] < bar[0] or y[nearest] < bar[1]:
-            axes.text(x[nearest], y[nearest], str(i), **style)
+        box = boxes[i - 1]
+        depth = ndimage.distance_transform_edt(np.pad(labels[box] == i, 1))[1:-1, 1:-1]
+        y, x = (part.start + at for part, at in zip(box, np.unravel_index(depth.argmax(), depth.shape), strict=True))
+        if x < bar[0] or y < bar[1]:
+            axes.text(x, y, str(i), **style)
 
 
 class HeatPanel(NamedTuple):

@@ -81,6 +81,12 @@ def _check_record(record: Path, option: str, path: Path | RemotePath, key: str, 
             f"config.{option} is {path}, but {record} is the record of {found['output']}; choose another name, or "
             "remove that file."
         )
+    same_stem = (path.with_suffix(suffix) for suffix in SUFFIXES if suffix != path.suffix.lower())
+    if isinstance(path, Path) and (other := next(filter(Path.exists, same_stem), None)):
+        raise InputError(
+            f"config.{option} is {path}, but {record} is the record of {other.name} beside it; choose another name, or "
+            "remove these."
+        )
     if source and found[key] != source:
         raise InputError(
             f"config.{option} is {path}, which is made from {found[key]}; name another output (-o) for {source}, or "

@@ -78,6 +78,15 @@ def test_the_array_that_is_read_is_not_replaced_by_its_group(tmp_path, inside):
         check_outputs([path], [tmp_path / inside], "config.predict.output")
 
 
+def test_two_volumes_do_not_share_a_record(tmp_path):
+    (tmp_path / "mask.json").write_text('{"volume": "/a.tif"}')
+    check(tmp_path / "mask.zarr")  # the record of a volume that is gone
+    (tmp_path / "mask.tif").touch()
+    check(tmp_path / "mask.tif")
+    with pytest.raises(InputError, match=r"mask\.json is the record of mask\.tif beside it; choose another name"):
+        check(tmp_path / "mask.zarr")
+
+
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_may_not_be_written_is_explained(tmp_path):
     tmp_path.chmod(0o500)
