@@ -19,7 +19,7 @@ VOXEL_NM = (30.0, 8.0, 8.0)
 TRAINED = Volume.from_array(IMAGE, VOXEL_NM, "trained.tif")
 ALIKE = Volume.from_array(IMAGE[:, ::-1], VOXEL_NM, "next_block.tif")
 UNSIZED = Volume.from_array(IMAGE[:, ::-1], None, "no_size.tif")
-LEVEL = Level(1, 2, IMAGE.shape, (6, 80, 80), (1.0, 2.0, 2.0), (0.0, 0.5, 0.5), VOXEL_NM, (0.0, 0.0, 0.0))
+LEVEL = Level(1, 1, IMAGE.shape, (6, 80, 80), (1.0, 2.0, 2.0), (0.0, 0.5, 0.5), VOXEL_NM, (0.0, 0.0, 0.0))
 PYRAMID = dataclasses.replace(ALIKE, path="finer.zarr:1", level=LEVEL)  # of level 0 the voxels are 30 x 4 x 4 nm
 FOREIGN = Volume.from_array(IMAGE, (50.0, 4.0, 4.0), "another.tif")
 

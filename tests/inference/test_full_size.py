@@ -33,7 +33,7 @@ def ramp(axes):
 
 def level_of(factors, shift, shape, full_shape):
     """A volume that holds the ramp at its own voxels, those of level 0 being 0, 1, 2, ..."""
-    level = Level(1, 2, shape, full_shape, factors, shift, None, (0.0, 0.0, 0.0))
+    level = Level(1, 1, shape, full_shape, factors, shift, None, (0.0, 0.0, 0.0))
     axes = [at + factor * np.arange(n) for at, factor, n in zip(shift, factors, shape, strict=True)]
     return volume_of(ramp(axes), level), axes
 
@@ -96,7 +96,7 @@ def test_a_ramp_stays_the_ramp_where_the_level_has_voxels_on_both_sides(case):
 
 def test_nothing_to_see_stays_nothing_to_see():
     array = np.stack([np.full((4, 4), value, np.float32) for value in (0, 0, 1)])
-    level = Level(1, 2, array.shape, (6, 4, 4), (2.0, 1.0, 1.0), (0.5, 0.0, 0.0), None, (0.0, 0.0, 0.0))
+    level = Level(1, 1, array.shape, (6, 4, 4), (2.0, 1.0, 1.0), (0.5, 0.0, 0.0), None, (0.0, 0.0, 0.0))
     task = region_predictor(volume_of(array, level), (slice(0, 6), slice(0, 4), slice(0, 4)))
     slices = task.probability_slices(task.windows[0], range(6))
     values = [None if probability is None else float(probability.mean()) for probability in slices]

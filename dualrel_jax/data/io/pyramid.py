@@ -39,7 +39,7 @@ class Level:
 
     Attributes:
         index: 0 is the finest.
-        count: levels of the pyramid.
+        last: index of the coarsest.
         shape: of this level.
         full_shape: of level 0.
         factors: voxels of level 0 in one of this level, along each axis; not always whole numbers.
@@ -49,7 +49,7 @@ class Level:
     """
 
     index: int
-    count: int
+    last: int
     shape: tuple[int, int, int]
     full_shape: tuple[int, int, int]
     factors: tuple[float, float, float]
@@ -84,13 +84,13 @@ def choose_level(levels: Sequence[Level], choice: Choice, path: str) -> tuple[Le
         InputError: no such level.
     """
     if choice.level != "auto":
-        index = int(choice.level) if choice.level.isdecimal() else len(levels)
-        if index >= len(levels):
+        named = {str(level.index): level for level in levels}
+        if choice.level not in named:
+            numbers = ", ".join(named) or "0"
             raise InputError(
-                f"{path}: {choice.key}={choice.level}, but its levels are 0 to {len(levels) - 1}; expected auto or one "
-                "of these."
+                f"{path}: {choice.key}={choice.level}, but its levels are {numbers}; expected auto or one of these."
             )
-        return levels[index], f"{choice.key}={choice.level}"
+        return named[choice.level], f"{choice.key}={choice.level}"
     if choice.pixel_nm is None:
         return levels[0], "the pixel size of the training is unknown"
     sizes = [_voxel(level, choice) for level in levels]

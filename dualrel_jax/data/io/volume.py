@@ -139,7 +139,7 @@ class Volume:
         """One line: where, format, level of a pyramid, axes, shape, type, voxel size."""
         sizes = ["?" if math.isnan(size) else f"{size:g}" for size in self.voxel_nm or ()]
         voxel = f"voxel {format_shape(sizes)} nm" if sizes else "voxel size unknown"
-        level = f", level {self.level.index} of 0 to {self.level.count - 1}" if self.level else ""
+        level = f", level {self.level.index} of 0 to {self.level.last}" if self.level else ""
         return f"{self.path}: {self.format}{level}, axes z y x, {format_shape(self.shape)}, {self.dtype}, {voxel}"
 
 
@@ -189,7 +189,7 @@ def open_volume(
         print(volume.describe())
     if verbose and volume.level and choice.level != "0":
         print(
-            f"Level {volume.level.index} of 0 to {volume.level.count - 1} is read: {stack.level_reason}"
+            f"Level {volume.level.index} of 0 to {volume.level.last} is read: {stack.level_reason}"
             f"{f'; {choice.key}=0 reads the finest' if volume.level.index else ''}."
         )
     return volume

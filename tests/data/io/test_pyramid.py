@@ -1,6 +1,7 @@
 """Which level of a pyramid is read, and where its voxels lie."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -72,8 +73,19 @@ def test_a_named_array_stays_what_it_is(pyramid):
 
 @pytest.mark.parametrize("level", ["3", "fine"])
 def test_a_level_that_does_not_exist_is_refused(pyramid, level):
-    with pytest.raises(InputError, match=f"predict.level={level}, but its levels are 0 to 2"):
+    with pytest.raises(InputError, match=f"predict.level={level}, but its levels are 0, 1, 2"):
         open_volume(pyramid, choice=choose(level))
+
+
+def test_levels_keep_their_numbers_where_one_was_not_copied(pyramid, tmp_path):
+    copied = shutil.copytree(
+        pyramid, tmp_path / "v.zarr", ignore=lambda folder, _: {"1"} if folder == str(pyramid) else ()
+    )
+    assert not (copied / "1").exists()
+    volume = open_volume(copied, choice=choose("auto", 20.0))
+    assert volume.level.index == 2 and volume.path == f"{copied}:2" and volume.shape[1] == 150
+    with pytest.raises(InputError, match="predict.level=1, but its levels are 0, 2"):
+        open_volume(copied, choice=choose("1"))
 
 
 def test_levels_of_n5_are_found_by_their_names(tmp_path):

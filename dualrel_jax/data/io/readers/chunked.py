@@ -99,17 +99,17 @@ def _not_one_array(folder: Folder, inner: str | None, target: Folder, arrays: li
 # ---- levels of a pyramid
 
 
-def _level_folders(array: Folder) -> list[Folder]:
-    """The levels of the pyramid whose level 0 is `array`, finest first; only itself where it is none."""
+def _level_folders(array: Folder) -> dict[int, Folder]:
+    """Number -> level that is there, finest first, of the pyramid whose level 0 is `array`; only itself without one."""
     for group, name in ((array.parent, array.name), (array.parent.parent, f"{array.parent.name}/{array.name}")):
         for image in _attributes(group).get("multiscales") or []:
             names = [level.get("path", "").strip("/") for level in image.get("datasets") or []]
             if names and names[0] == name:
-                return [group / inside for inside in names if _driver(group / inside)]
-    folders = [array]
+                return {i: group / inside for i, inside in enumerate(names) if _driver(group / inside)}
+    folders = {0: array}
     if array.name in _LEVEL_0:
         while _driver(following := array.parent / f"{array.name[:-1]}{len(folders)}"):
-            folders.append(following)
+            folders[len(folders)] = following
     return folders
 
 
@@ -118,8 +118,8 @@ def _choose_level(array: Folder, choice: Choice, path: str) -> tuple[Level | Non
     folders = _level_folders(array)
     if len(folders) == 1:
         return choose_level([], choice, path) if choice.level not in ("auto", "0") else (None, "")
-    layouts = [_layout(folder, path) for folder in folders]
-    levels = [_level(i, layout, layouts) for i, layout in enumerate(layouts)]
+    layouts = {i: _layout(folder, path) for i, folder in folders.items()}
+    levels = [_level(i, layout, layouts) for i, layout in layouts.items()]
     return choose_level(levels, choice, path)
 
 
@@ -150,7 +150,7 @@ def _by_axes(values: list[float], axes: Axes) -> tuple[float, float, float]:
     return tuple(math.nan if axis is None else values[axis] for axis in axes)
 
 
-def _level(index: int, layout: _Layout, layouts: list[_Layout]) -> Level:
+def _level(index: int, layout: _Layout, layouts: dict[int, _Layout]) -> Level:
     full = layouts[0]
     factors, shifts = [], []
     for axis in range(3):
@@ -171,7 +171,7 @@ def _level(index: int, layout: _Layout, layouts: list[_Layout]) -> Level:
     moved = (at + shift * size for at, shift, size in zip(first, shifts, full.sizes_nm, strict=True))
     origin_nm = tuple(0.0 if math.isnan(at) else at for at in moved)
     shapes = layout.shape, full.shape
-    return Level(index, len(layouts), *shapes, tuple(factors), tuple(shifts), voxel_nm, origin_nm)
+    return Level(index, max(layouts), *shapes, tuple(factors), tuple(shifts), voxel_nm, origin_nm)
 
 
 # ---- arrays and their metadata
