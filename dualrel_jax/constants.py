@@ -14,3 +14,6 @@ METHOD_TITLES = {  # name of a config, configs/<name>.py -> title in tables, plo
     "dualrel_paper": "DualRel (as in the supplement)",
     "dualrel": "DualRel (this package)",
 }
+
+# The scores of a validation by which a checkpoint is the best: the first that it has, the second in older ones.
+BEST_BY = ("jac_calibrated", "jac_pooled")

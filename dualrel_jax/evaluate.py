@@ -42,7 +42,7 @@ def evaluate(workdir: str | Path, config: ConfigDict | None = None) -> dict[str,
 def evaluate_run(run: Run) -> dict[str, float]:
     """Scores an open run as `evaluate` does. A training that goes on in its folder is not disturbed."""
     is_first = sharding.is_first_host()
-    with lock.output_writer(run.workdir / "metrics.json", "--workdir") if is_first else contextlib.nullcontext():
+    with lock.file_writer(run.workdir / "metrics.json", "--workdir") if is_first else contextlib.nullcontext():
         return _evaluate_run(run)
 
 
@@ -94,6 +94,7 @@ def write_activations(run: Run, part: Part) -> None:
         return
     image = part.image_at(part.labelled_zs[len(part.labelled_zs) // 2])
     multiple = side_multiple(run.config.model)
+    image = np.pad(image, [(0, max(multiple - size, 0)) for size in image.shape], "symmetric")
     y, x = (min(run.config.predict.tile, size) // multiple * multiple for size in image.shape)
     image = image[:y, :x]
     variables = jax.device_get(run.variables)  # whole on this host: the others do not take part

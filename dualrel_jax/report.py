@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dualrel_jax import config as config_lib
-from dualrel_jax.constants import METHOD_TITLES
+from dualrel_jax.constants import BEST_BY, METHOD_TITLES
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference.choice import choose_for_parts
 from dualrel_jax.inference.report_volume import volume_section
@@ -50,7 +50,7 @@ def write_report(workdir: str | Path, config: ConfigDict | None = None) -> Path:
     Raises:
         InputError: `workdir` holds no run.
     """
-    with lock.output_writer(Path(workdir) / "report.html", "--workdir"):
+    with lock.file_writer(Path(workdir) / "report.html", "--workdir"):
         return _write_report(read_run_files(Path(workdir)), config)
 
 
@@ -225,13 +225,14 @@ def training_section(files: RunFiles) -> Section | None:
     figures = []
     names = sorted({name for record in files.records for name in record})
     weights = [name for name in names if name.startswith("train/") and name.endswith("_weight")]
-    for name in ("train/loss", "validation/jac_pooled", *weights):
+    scored = next((name for name in (f"validation/{score}" for score in BEST_BY) if name in names), "")
+    for name in ("train/loss", scored, *weights):
         steps, values = files.series(name)
         if not steps:
             continue
         title, note = name.partition("/")[2].replace("_", " ").capitalize(), ""
         limits = min(0, *values), max(values)
-        if name == "validation/jac_pooled":
+        if name == scored:
             best = int(np.argmax(values))
             title, limits = "JAC on validation slices", (0, 1)
             note = f", best {values[best]:.3f} at step {steps[best]}"

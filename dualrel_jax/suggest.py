@@ -24,7 +24,7 @@ from dualrel_jax.utils.tables import csv_table
 from dualrel_jax.visualization import overlays
 
 
-class Region(NamedTuple):
+class Candidate(NamedTuple):
     """A slice or a box in one, in pixels of its volume."""
 
     part: Part
@@ -58,7 +58,7 @@ class Region(NamedTuple):
 class Pick(NamedTuple):
     """A region chosen for labelling."""
 
-    region: Region
+    region: Candidate
     novelty: float  # 0: inside a labelled or chosen region; 1: as far from all of them as even spacing would put it
 
 
@@ -113,7 +113,7 @@ def _suggest(run: Run, folder: Path) -> dict[str, Path]:
     return paths
 
 
-def regions_of(part: Part, z: int, disagreement: np.ndarray, box_px: int) -> Iterator[Region]:
+def regions_of(part: Part, z: int, disagreement: np.ndarray, box_px: int) -> Iterator[Candidate]:
     """The slice as one region, or cut into boxes of `box_px` volume pixels (smaller at the far edges).
 
     disagreement: `y x` in bits, at the training pixel size.
@@ -128,10 +128,10 @@ def regions_of(part: Part, z: int, disagreement: np.ndarray, box_px: int) -> Ite
                 slice(int(a * s), max(int(b * s), int(a * s) + 1)) for (a, b), s in zip((y, x), scale, strict=True)
             )
             y_range, x_range = (y[0] + y_start, y[1] + y_start), (x[0] + x_start, x[1] + x_start)
-            yield Region(part, z, y_range, x_range, float(disagreement[inside].mean()))
+            yield Candidate(part, z, y_range, x_range, float(disagreement[inside].mean()))
 
 
-def choose(regions: Sequence[Region], labelled: Sequence[Region], count: int) -> list[Pick]:
+def choose(regions: Sequence[Candidate], labelled: Sequence[Candidate], count: int) -> list[Pick]:
     """The `count` regions of largest disagreement x novelty, chosen one after the other.
 
     Novelty is the distance of a region's centre to the nearest labelled or already chosen region of the same volume,
@@ -150,14 +150,14 @@ def choose(regions: Sequence[Region], labelled: Sequence[Region], count: int) ->
     return picks
 
 
-def _novelty(region: Region, other: Region, reach: float) -> float:
+def _novelty(region: Candidate, other: Candidate, reach: float) -> float:
     if region.part.image.path != other.part.image.path:
         return 1.0
     low, high = other.box_nm
     return min(1.0, float(np.linalg.norm(region.centre_nm - region.centre_nm.clip(low, high))) / reach)
 
 
-def write_table(picks: Sequence[Pick], regions: Sequence[Region], path: Path) -> None:
+def write_table(picks: Sequence[Pick], regions: Sequence[Candidate], path: Path) -> None:
     """One row per region: the chosen ones by rank, then the others by disagreement; positions in voxels."""
     chosen = {id(pick.region) for pick in picks}
     others = sorted((region for region in regions if id(region) not in chosen), key=lambda region: -region.disagreement)
@@ -196,10 +196,10 @@ def _candidates(parts: Sequence[Part], partition: Partition, count: int) -> list
     return evenly_spaced(slices, count or len(slices))
 
 
-def _labelled_region(part: Part, z: int) -> Region:
+def _labelled_region(part: Part, z: int) -> Candidate:
     """The labelled part of a slice: all of it, or the box around its pixels that are not ignored."""
     first, end = known_box(part.native_label_at(z)) + np.array(part.corner)
-    return Region(part, z, (first[0], end[0]), (first[1], end[1]), 0.0)
+    return Candidate(part, z, (first[0], end[0]), (first[1], end[1]), 0.0)
 
 
 def _with_default_head(config: ConfigDict) -> ConfigDict:

@@ -25,7 +25,7 @@ from dualrel_jax.inference.predict_volume import open_writers, window_side
 from dualrel_jax.inference.tiling import Tiles
 from dualrel_jax.inference.unsure_parts import measure_parts
 from dualrel_jax.inference.volume_predictor import VolumePredictor
-from dualrel_jax.inference.windows import Box, parse_region
+from dualrel_jax.inference.windows import TaskBox, parse_region
 from dualrel_jax.inference.write_mask import measure_block
 from dualrel_jax.utils.tasks import in_this_process
 from perf import workload
@@ -186,7 +186,7 @@ def bytes_read() -> int:
 
 
 def describe(run, choice, volume: Volume, output: Path, settings) -> box_tasks.PredictionJob:
-    region = Box.of(parse_region("", volume.shape))
+    region = TaskBox.of(parse_region("", volume.shape))
     side = window_side(settings, ome_zarr.CHUNK)
     return box_tasks.PredictionJob(
         workdir="", config=json.dumps({}), prediction_head="", model="", volume=volume.path, voxel_nm=volume.voxel_nm,
@@ -194,7 +194,7 @@ def describe(run, choice, volume: Volume, output: Path, settings) -> box_tasks.P
     )  # fmt: skip
 
 
-def boxes_of(job: box_tasks.PredictionJob, settings) -> list[Box]:
+def boxes_of(job: box_tasks.PredictionJob, settings) -> list[TaskBox]:
     model, volume, _ = box_tasks._open(job)
     whole = SimpleNamespace(windows=list(model.windows(volume, job.region.slices[1:])), region=job.region.slices)
     sigma = z_smoothing.smoothing_slices(volume, settings.z_smoothing_nm)
@@ -242,7 +242,7 @@ def measure_client(folder: str, shape) -> None:
         nonlocal count
         nothing = measure_parts(np.zeros((1, 1, 1), np.uint8), 0.5, (slice(0, 1),) * 3, (1, 1, 1))
         for task in tasks:
-            count += isinstance(task, Box)
+            count += isinstance(task, TaskBox)
             yield task, nothing if getattr(function, "func", None) is measure_block else 0
 
     with contextlib.redirect_stderr(open(os.devnull, "w")), contextlib.redirect_stdout(sys.stderr):

@@ -57,6 +57,7 @@ def test_the_folder_is_a_run_and_weights_to_start_from(trained):
     assert (exported.step, exported.pixel_nm) == (original.step, original.pixel_nm)
     for a, b in zip(jax.tree.leaves(original.variables), jax.tree.leaves(exported.variables), strict=True):
         np.testing.assert_array_equal(a, b)
+        assert b.sharding == a.sharding  # on every device of the run: else each call would copy the weights
     config = config.copy_and_resolve_references().unlock()
     config.train.init = str(folder)
     initial = starting_weights(config, workdir / "new")

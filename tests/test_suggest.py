@@ -10,7 +10,7 @@ from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.data.datasets.registry import Part
 from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.errors import InputError
-from dualrel_jax.suggest import Region, choose, regions_of
+from dualrel_jax.suggest import Candidate, choose, regions_of
 from dualrel_jax.train import train
 
 
@@ -20,7 +20,7 @@ def part(name="a", shape=(40, 50, 70), step_nm=30.0):
 
 
 def whole(z, disagreement=0.0, of=None):
-    return Region(of or part(), z, (0, 50), (0, 70), disagreement)
+    return Candidate(of or part(), z, (0, 50), (0, 70), disagreement)
 
 
 def test_the_next_slice_has_disagreement_and_is_far_from_labelled_and_chosen_ones():
@@ -38,11 +38,11 @@ def test_the_next_slice_has_disagreement_and_is_far_from_labelled_and_chosen_one
 
 def test_a_labelled_slice_is_known_everywhere_and_a_labelled_box_only_there():
     everywhere = whole(20)
-    beside, far = Region(part(), 21, (0, 10), (0, 10), 0.9), Region(part(), 30, (0, 10), (0, 10), 0.5)
+    beside, far = Candidate(part(), 21, (0, 10), (0, 10), 0.9), Candidate(part(), 30, (0, 10), (0, 10), 0.5)
     assert [pick.region.z for pick in choose([beside, far], [everywhere], 1)] == [
         30
     ]  # its corner is as known as its middle
-    box = Region(part(), 20, (40, 50), (60, 70), 0.0)
+    box = Candidate(part(), 20, (40, 50), (60, 70), 0.0)
     assert [pick.region.z for pick in choose([beside, far], [box], 1)] == [21]
 
 

@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference.resume import check_same_job
-from dualrel_jax.inference.windows import Box
+from dualrel_jax.inference.windows import TaskBox
 from dualrel_jax.utils import interrupt
 from dualrel_jax.utils.atomic import write_text
 
@@ -61,7 +61,7 @@ class BoxProgress:
             raise InputError(f"{self._path} is damaged; delete it, and the prediction starts again.")
         return records
 
-    def is_done(self, box: Box) -> bool:
+    def is_done(self, box: TaskBox) -> bool:
         return box.text in self._done
 
     def start(self, slices: int, slices_done: int) -> None:
@@ -77,7 +77,7 @@ class BoxProgress:
         self.threshold = threshold
         self._append({"threshold": threshold})
 
-    def finished(self, box: Box) -> None:
+    def finished(self, box: TaskBox) -> None:
         """A box is on disk."""
         self._append({"box": box.text})
         self._bar.update(box.z[1] - box.z[0])

@@ -25,9 +25,10 @@ from dualrel_jax.inference.region_predictor import RegionPredictor
 from dualrel_jax.inference.resume import PredictionProgress
 from dualrel_jax.inference.run import load_run
 from dualrel_jax.inference.volume_predictor import VolumePredictor
-from dualrel_jax.inference.windows import Box, Region
+from dualrel_jax.inference.windows import TaskBox
 from dualrel_jax.inference.write_region import write_region
 from dualrel_jax.metrics.segmentation import probability_histogram
+from dualrel_jax.utils.boxes import Box
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,14 @@ class PredictionJob:
     volume: str
     voxel_nm: Voxel | None
     level: Level | None
-    region: Box
+    region: TaskBox
     grey: tuple[float, float]
     side: int
     output: str
     command: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
 
 
-def predict_box(job: PredictionJob, box: Box) -> None:
+def predict_box(job: PredictionJob, box: TaskBox) -> None:
     """Writes the probabilities of a box.
 
     Raises:
@@ -79,7 +80,7 @@ def predict_box(job: PredictionJob, box: Box) -> None:
         write_region(task, writer, PredictionProgress(None, {}), zs=box.slices[0], whole=job.region.slices)
 
 
-def count_probabilities(job: PredictionJob, box: Box) -> np.ndarray:
+def count_probabilities(job: PredictionJob, box: TaskBox) -> np.ndarray:
     """The pixels of one slice of a window by probability, as `probability_histogram` counts them.
 
     Args:
@@ -113,7 +114,7 @@ def _open(job: PredictionJob) -> tuple[VolumePredictor, Volume, ConfigDict]:
 
 @contextlib.contextmanager
 def _region_predictor(
-    model: VolumePredictor, volume: Volume, settings: ConfigDict, box: Region, whole: Region
+    model: VolumePredictor, volume: Volume, settings: ConfigDict, box: Box, whole: Box
 ) -> Iterator[RegionPredictor]:
     """For a part of the input; with orthogonal planes also for the slices of `whole` that averaging along z needs."""
     sigma = z_smoothing.smoothing_slices(volume, settings.z_smoothing_nm)

@@ -28,9 +28,8 @@ class DisagreementMethod:
     def predict(self, variables, image: jax.Array) -> dict[str, jax.Array]:
         grey = image[..., 0] * 0.25 + 0.5
 
-        def strong_view(i):
-            keys = jax.random.split(jax.random.key(i), len(grey))
-            views = jax.vmap(lambda k, x: augment.photometric(k, x, self._settings, 1.0))(keys, grey)
+        def strong_view(i):  # the same for every image: else it would depend on which others are predicted beside it
+            views = jax.vmap(lambda x: augment.photometric(jax.random.key(i), x, self._settings, 1.0))(grey)
             return augment.normalise(views)[..., None]
 
         views = [image, *map(strong_view, range(STRONG_VIEWS))]

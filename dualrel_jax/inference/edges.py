@@ -15,9 +15,9 @@ from dualrel_jax.data.io.writers import VolumeWriter
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference.predict_volume import grey_range, open_writers
 from dualrel_jax.inference.prediction_record import EDGE, FRACTION, UNMOVED, write_beside
-from dualrel_jax.inference.windows import Region
 from dualrel_jax.utils import boxes, interrupt
 from dualrel_jax.utils.atomic import remove, write_text
+from dualrel_jax.utils.boxes import Box
 from dualrel_jax.utils.jsonl import read_json
 
 SIDE, DEPTH = 1024, 16  # of a block, where the mask may be written in blocks; its least slices
@@ -40,7 +40,7 @@ def check_edge(volume: Volume, output: Path | RemotePath, edge_nm: float) -> Non
 
 
 def move_edges_on_disk(
-    volume: Volume, region: Region, output: Path, settings: ConfigDict
+    volume: Volume, region: Box, output: Path, settings: ConfigDict
 ) -> tuple[dict[str, Path], float]:
     """Grows or shrinks the finished mask `output` of a region of `volume` by `settings.edge_nm`.
 
@@ -77,7 +77,7 @@ def move_edges(mask: Volume, writer: VolumeWriter, voxel_nm: Voxel, edge_nm: flo
     Each block is read with all that its distances reach, so the result is that of the whole mask.
     """
     nm = tuple(APART_NM if math.isnan(size) else size for size in voxel_nm)
-    reach = [int(abs(edge_nm) / size) for size in nm]
+    reach = [math.ceil(abs(edge_nm) / size) for size in nm]
     side = SIDE if writer.resumable else max(mask.shape)
     depth = -(-DEPTH // writer.chunk[0]) * writer.chunk[0]
     count = 0

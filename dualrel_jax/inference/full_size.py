@@ -13,7 +13,8 @@ from scipy import ndimage
 from dualrel_jax.data.io.volume import Volume, open_volume
 from dualrel_jax.inference.region_predictor import RegionPredictor
 from dualrel_jax.inference.volume_predictor import ProbabilitySlice
-from dualrel_jax.inference.windows import Region, Window, windows
+from dualrel_jax.inference.windows import Window, windows
+from dualrel_jax.utils.boxes import Box
 
 
 def is_enlarged(volume: Volume, settings: ConfigDict) -> bool:
@@ -35,7 +36,7 @@ def output_volume(volume: Volume, settings: ConfigDict) -> Volume:
     return dataclasses.replace(finest, voxel_nm=volume.full_voxel_nm)  # that of the file may be overridden
 
 
-def predicted_region(volume: Volume, region: Region, settings: ConfigDict) -> Region:
+def predicted_region(volume: Volume, region: Box, settings: ConfigDict) -> Box:
     """The voxels of `volume` that the probabilities of `region`, in voxels of the outputs, come from."""
     if not is_enlarged(volume, settings):
         return region
@@ -44,7 +45,7 @@ def predicted_region(volume: Volume, region: Region, settings: ConfigDict) -> Re
     )
 
 
-def for_outputs(predictor: RegionPredictor, region: Region, settings: ConfigDict) -> "RegionPredictor | FullSizeRegion":
+def for_outputs(predictor: RegionPredictor, region: Box, settings: ConfigDict) -> "RegionPredictor | FullSizeRegion":
     """What gives the probabilities of `region`, in voxels of the outputs, from those of its `predicted_region`."""
     return FullSizeRegion(predictor, region) if is_enlarged(predictor.volume, settings) else predictor
 
@@ -65,7 +66,7 @@ class FullSizeRegion:
     """
 
     predictor: RegionPredictor
-    region: Region
+    region: Box
 
     @functools.cached_property
     def windows(self) -> list[Window]:

@@ -13,9 +13,9 @@ from dualrel_jax.data.io.voxel import Voxel
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference.resume import PredictionProgress
 from dualrel_jax.inference.volume_predictor import ProbabilitySlice, VolumePredictor
-from dualrel_jax.inference.windows import Region, Window, slabs
+from dualrel_jax.inference.windows import Window, slabs
 from dualrel_jax.inference.z_smoothing import knows_z
-from dualrel_jax.utils.boxes import within
+from dualrel_jax.utils.boxes import Box, within
 
 _MOST_ANISOTROPIC = 1.5
 _LEAST_DEPTH_NM = 500.0  # shallower volumes show too little of the tissue in planes across z
@@ -56,19 +56,19 @@ def pays(volume: Volume, known: bool) -> bool:
     return depth_nm >= _LEAST_DEPTH_NM and (not known or volume.voxel_nm[0] >= _LEAST_SPACING_NM)
 
 
-def open_planes(path: Path, region: Region) -> np.ndarray:
+def open_planes(path: Path, region: Box) -> np.ndarray:
     """A file for `plane z y x` uint8, mapped into memory: the probabilities of the xz and the yz planes."""
     shape = (2, *(part.stop - part.start for part in region))
     return np.memmap(path, np.uint8, "r+" if path.exists() else "w+", shape=shape)
 
 
-def plane_count(model: VolumePredictor, volume: Volume, region: Region) -> int:
+def plane_count(model: VolumePredictor, volume: Volume, region: Box) -> int:
     """Planes, of all windows, that `predict_planes` predicts."""
     return sum((turn.along.stop - turn.along.start) * len(turn.windows) for turn in _turns(model, volume, region))
 
 
 def predict_planes(
-    model: VolumePredictor, volume: Volume, region: Region, planes: np.ndarray, progress: PredictionProgress
+    model: VolumePredictor, volume: Volume, region: Box, planes: np.ndarray, progress: PredictionProgress
 ) -> None:
     """Fills `planes` with the probabilities, 0..255, of the region's xz and yz planes."""
     for turn, plane in zip(_turns(model, volume, region), planes, strict=True):
@@ -98,7 +98,7 @@ class _Turn:
     windows: list[Window]
 
 
-def _turns(model: VolumePredictor, volume: Volume, region: Region) -> Iterator[_Turn]:
+def _turns(model: VolumePredictor, volume: Volume, region: Box) -> Iterator[_Turn]:
     for order in ((1, 0, 2), (2, 0, 1)):  # y z x: xz planes; x z y: yz planes
         shape, voxel_nm, (along, *across) = (
             tuple(values[i] for i in order) for values in (volume.shape, volume.voxel_nm, region)

@@ -39,8 +39,9 @@ from dualrel_jax.inference.run import Run
 from dualrel_jax.inference.threshold import UNCALIBRATED
 from dualrel_jax.inference.unsure_parts import margin_of
 from dualrel_jax.inference.volume_predictor import VolumePredictor
-from dualrel_jax.inference.windows import Box, Region, parse_region, slabs
+from dualrel_jax.inference.windows import TaskBox, parse_region, slabs
 from dualrel_jax.inference.write_mask import write_mask
+from dualrel_jax.utils.boxes import Box
 from dualrel_jax.utils.tasks import Tasks
 
 
@@ -140,12 +141,12 @@ def box_slices(settings: ConfigDict, chunk: tuple[int, int, int], side: int, sig
     return -(-settings.task_slices // depth) * depth
 
 
-def list_boxes(whole: "RegionPredictor | full_size.FullSizeRegion", depth: int) -> list[Box]:
+def list_boxes(whole: "RegionPredictor | full_size.FullSizeRegion", depth: int) -> list[TaskBox]:
     """The boxes of a region, at most `depth` slices of a window each."""
-    return [Box.of((z, *window.inner)) for window in whole.windows for z in slabs(whole.region[0], depth)]
+    return [TaskBox.of((z, *window.inner)) for window in whole.windows for z in slabs(whole.region[0], depth)]
 
 
-def _slices(boxes: list[Box]) -> int:
+def _slices(boxes: list[TaskBox]) -> int:
     return sum(box.z[1] - box.z[0] for box in boxes)
 
 
@@ -157,7 +158,7 @@ def _job(
     *,
     settings: ConfigDict,
     model: VolumePredictor,
-    region: Region,
+    region: Box,
 ) -> PredictionJob:
     return PredictionJob(
         workdir=str(run.workdir.absolute()),
@@ -167,7 +168,7 @@ def _job(
         volume=volume.path if "://" in volume.path else str(Path(volume.path).expanduser().absolute()),
         voxel_nm=volume.voxel_nm,
         level=volume.level if full_size.is_enlarged(volume, settings) else None,
-        region=Box.of(region),
+        region=TaskBox.of(region),
         grey=tuple(map(float, model.grey)),
         side=model.side,
         output=str(output.expanduser().absolute()),
@@ -178,7 +179,7 @@ def _threshold(whole: RegionPredictor, job: PredictionJob, settings: ConfigDict,
     """That of the settings or, where the foreground fraction is known, the one that leads to it in a sample."""
     if not settings.foreground_fraction:
         return settings.threshold or UNCALIBRATED
-    places = [Box.of((slice(z, z + 1), *window.inner)) for window, z in whole.sample_places()]
+    places = [TaskBox.of((slice(z, z + 1), *window.inner)) for window, z in whole.sample_places()]
     counts = sum(counts for _, counts in tasks(functools.partial(count_probabilities, job), places))
     threshold = threshold_lib.of_counts(counts, settings.foreground_fraction)
     tqdm.write(threshold_lib.explain_share(threshold, settings.foreground_fraction))

@@ -35,12 +35,13 @@ from dualrel_jax.inference.slice_predictor import Predictor
 from dualrel_jax.inference.threshold import UNCALIBRATED
 from dualrel_jax.inference.unsure_parts import margin_of
 from dualrel_jax.inference.volume_predictor import VolumePredictor
-from dualrel_jax.inference.windows import Region, parse_region
+from dualrel_jax.inference.windows import parse_region
 from dualrel_jax.inference.write_mask import write_mask
 from dualrel_jax.inference.write_region import write_region
 from dualrel_jax.methods.base import Variables
 from dualrel_jax.utils import interrupt
 from dualrel_jax.utils.atomic import removed_when_stopped
+from dualrel_jax.utils.boxes import Box
 
 
 def predict_volume(
@@ -201,7 +202,7 @@ def sole_writer(output: Path, settings: ConfigDict) -> Iterator[None]:
         yield
 
 
-def open_writers(volume: Volume, region: Region, output: Path, settings: ConfigDict) -> dict[str, VolumeWriter]:
+def open_writers(volume: Volume, region: Box, output: Path, settings: ConfigDict) -> dict[str, VolumeWriter]:
     """Name -> writer of a region of `volume`, in its voxels; InputError for an output that cannot be written.
 
     That of the probability, of which the mask is made, discards it in the end unless it is asked for.

@@ -13,9 +13,9 @@ from dualrel_jax.data.io.fingerprint import fingerprint
 from dualrel_jax.data.io.remote import RemotePath, absolute_path, beside
 from dualrel_jax.data.io.volume import Volume, open_volume, to_uint8
 from dualrel_jax.inference.volume_predictor import VolumePredictor
-from dualrel_jax.inference.windows import Region
 from dualrel_jax.methods.base import Variables
 from dualrel_jax.utils.atomic import write_text
+from dualrel_jax.utils.boxes import Box
 from dualrel_jax.utils.jsonl import read_json, without_nan
 from dualrel_jax.utils.ranges import central_window, evenly_spaced
 from dualrel_jax.visualization import overlays
@@ -76,9 +76,7 @@ def _digest_of_job(job: dict) -> str:
     return hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def write_beside(
-    volume: Volume, region: Region, grey: tuple[float, float], output: Path, record: dict
-) -> dict[str, Path]:
+def write_beside(volume: Volume, region: Box, grey: tuple[float, float], output: Path, record: dict) -> dict[str, Path]:
     """Writes the picture and the record beside a finished mask; -> name -> path."""
     local = beside(output)
     about = local.with_name(f"{local.stem}.json")
@@ -86,7 +84,7 @@ def write_beside(
     return {"picture": draw_slices(volume, region, grey, output), "about": about}
 
 
-def draw_slices(volume: Volume, region: Region, grey: tuple[float, float], output: Path) -> Path:
+def draw_slices(volume: Volume, region: Box, grey: tuple[float, float], output: Path) -> Path:
     """Four slices of the region, of large ones the middle, with the outlines of the mask."""
     mask = open_volume(output, verbose=False)
     z, y, x = region

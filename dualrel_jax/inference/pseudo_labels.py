@@ -58,8 +58,8 @@ def pseudo_labelled(run: Run, partition: Partition, folder: Path) -> tuple[Datas
     """The data set of `run` with parts of pseudo-labels by its model added, and the partition that uses all labels.
 
     `run` has a config `for_pseudo_labels`. The predictions are kept in `folder`, where a stopped call is continued.
-    Head, threshold and averages are those by which `predict` segments the same volumes. A slice that was trained with
-    its label keeps it.
+    Head and averages are those by which `predict` segments the same volumes, the threshold that of masks that keep all
+    parts. A slice that was trained with its label keeps it.
     """
     parts = [_pseudo_part(run, part, set(partition.labelled), folder) for part in run.dataset.train]
     entries = [*partition.labelled, *((part.name, z) for part in parts for z in part.labelled_zs)]

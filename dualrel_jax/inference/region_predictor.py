@@ -10,9 +10,9 @@ from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.inference import orthogonal_planes, z_smoothing
 from dualrel_jax.inference.threshold import SAMPLE
 from dualrel_jax.inference.volume_predictor import ProbabilitySlice, VolumePredictor
-from dualrel_jax.inference.windows import Region, Window
+from dualrel_jax.inference.windows import Window
 from dualrel_jax.metrics.segmentation import probability_histogram
-from dualrel_jax.utils.boxes import within
+from dualrel_jax.utils.boxes import Box, within
 from dualrel_jax.utils.ranges import evenly_spaced
 
 FEW_SLICES = 4
@@ -32,7 +32,7 @@ class RegionPredictor:
 
     model: VolumePredictor
     volume: Volume
-    region: Region
+    region: Box
     sigma: float
     planes: np.ndarray | None
 

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -162,7 +161,7 @@ def _load_variables(workdir: Path, config: ConfigDict) -> tuple[int, Variables]:
     if different:
         raise InputError(f"{file} does not fit {workdir / 'config.json'} ({different}); {_COPY}.")
     step = read_json(workdir / "run.json", {"step": int}, _COPY)["step"]
-    return step, jax.tree.map(jnp.asarray, unflatten(weights))
+    return step, sharding_lib.replicate(unflatten(weights), sharding_lib.available_mesh(config.train.devices))
 
 
 _COPY_RUN = "copy it from where the run was trained, or repeat the training command, which writes it again"

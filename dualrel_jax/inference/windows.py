@@ -6,13 +6,11 @@ from dataclasses import dataclass
 
 from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.errors import InputError
-from dualrel_jax.utils.boxes import format_box, parse_box, whole, within
+from dualrel_jax.utils.boxes import Box, format_box, parse_box, whole, within
 from dualrel_jax.utils.text import format_shape
 
-Region = tuple[slice, slice, slice]  # z y x, whole numbers
 
-
-def parse_region(text: str, shape: tuple[int, int, int]) -> Region:
+def parse_region(text: str, shape: tuple[int, int, int]) -> Box:
     """The region that `config.predict.region` says, of a volume of this shape; InputError where it is none."""
     try:
         return parse_box(text, whole(shape))
@@ -32,7 +30,7 @@ def region_at_level(text: str, volume: Volume) -> str:
 
 
 @dataclass(frozen=True)
-class Box:
+class TaskBox:
     """A part of a volume as plain numbers: first voxel and end along each axis."""
 
     z: tuple[int, int]
@@ -40,11 +38,11 @@ class Box:
     x: tuple[int, int]
 
     @classmethod
-    def of(cls, region: Region) -> "Box":
+    def of(cls, region: Box) -> "TaskBox":
         return cls(*((part.start, part.stop) for part in region))
 
     @property
-    def slices(self) -> Region:
+    def slices(self) -> Box:
         return tuple(slice(*part) for part in (self.z, self.y, self.x))
 
     def __str__(self) -> str:

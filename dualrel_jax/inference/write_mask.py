@@ -14,7 +14,7 @@ from dualrel_jax.data.io.remote import as_place
 from dualrel_jax.data.io.voxel import Voxel
 from dualrel_jax.data.io.writers import VolumeWriter, open_writer
 from dualrel_jax.inference.unsure_parts import NONE, BoxParts, find_unsure, measure_parts, read_extent, sure_mask
-from dualrel_jax.inference.windows import Box
+from dualrel_jax.inference.windows import TaskBox
 from dualrel_jax.utils import boxes, interrupt
 from dualrel_jax.utils.boxes import Shape
 from dualrel_jax.utils.tasks import Tasks, in_this_process
@@ -58,7 +58,7 @@ class Block:
         unsure: of each box of `boxes.grid` inside it, n bool: which of its parts are left out.
     """
 
-    box: Box
+    box: TaskBox
     unsure: tuple[np.ndarray, ...] = ()
 
     def __str__(self) -> str:
@@ -90,7 +90,7 @@ def write_mask(
     then = "continues" if mask.resumable else "starts again; one with a .zarr output would continue"
     interrupt.describe(f"Stopped while the mask was made; the same command {then}.", patience_s=PATIENCE_S)
     if margin < NONE:
-        every = [Block(Box.of(box)) for box in grid]
+        every = [Block(TaskBox.of(box)) for box in grid]
         found = dict(_work(functools.partial(measure_block, job, opened), every, tasks, name="parts"))
         unsure, count, fraction = find_unsure([found[block] for block in every], mask.shape, sides, margin)
         if count:
@@ -100,7 +100,7 @@ def write_mask(
             )
     at_once = tuple(map(math.lcm, sides, mask.chunk)) if mask.resumable else sides
     blocks = [
-        Block(Box.of(box), tuple(unsure[i] for i, _ in boxes.overlapping(box, mask.shape, sides)))
+        Block(TaskBox.of(box), tuple(unsure[i] for i, _ in boxes.overlapping(box, mask.shape, sides)))
         for box in boxes.grid(mask.shape, at_once)
     ]
     return sum(count for _, count in _work(functools.partial(write_block, job, opened), blocks, tasks, name="mask"))

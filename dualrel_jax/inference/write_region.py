@@ -8,8 +8,8 @@ from dualrel_jax.data.io.writers import VolumeWriter
 from dualrel_jax.inference.region_predictor import RegionPredictor
 from dualrel_jax.inference.resume import PredictionProgress
 from dualrel_jax.inference.volume_predictor import ProbabilitySlice, to_bytes
-from dualrel_jax.inference.windows import Region, Window, slabs
-from dualrel_jax.utils.boxes import within
+from dualrel_jax.inference.windows import Window, slabs
+from dualrel_jax.utils.boxes import Box, within
 
 
 def write_region(
@@ -18,7 +18,7 @@ def write_region(
     progress: PredictionProgress,
     *,
     zs: slice,
-    whole: Region,
+    whole: Box,
 ) -> None:
     """Window by window, and in each from the first slice to the last.
 

@@ -5,7 +5,6 @@ import math
 import numpy as np
 from ml_collections import ConfigDict
 
-from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.data.io.voxel import Voxel
 from dualrel_jax.errors import InputError
 from dualrel_jax.instances import basins
@@ -52,17 +51,6 @@ def check_scale(dtype: np.dtype, highest: float, nonzero: int, voxels: int, name
             f"{name}: holds nothing but 0 and 1 as uint8; expected probabilities from 0 to 255: multiply it by 255 if "
             "it is a mask"
         )
-
-
-def mask_above(probability: Volume, threshold: float) -> np.ndarray:
-    """`z y x` bool: the whole volume above `threshold`, 0..1; InputError as in `above` and `check_scale`."""
-    mask = np.empty(probability.shape, bool)
-    highest, nonzero = 0.0, 0
-    for z, (row, slice_yx) in enumerate(zip(mask, probability, strict=True)):
-        row[...] = above(slice_yx[None], threshold, probability.path, z)[0]
-        highest, nonzero = max(highest, float(slice_yx.max())), nonzero + np.count_nonzero(slice_yx)
-    check_scale(probability.dtype, highest, nonzero, mask.size, probability.path)
-    return mask
 
 
 def label_instances(mask: np.ndarray, voxel_nm: Voxel, settings: ConfigDict, side: int = 0) -> np.ndarray:

@@ -68,7 +68,7 @@ class Segmenter:
         self.preview = Preview(self.model, self.volume, self.sigma)
 
     def use_means(self) -> None:
-        """Takes the threshold of means along z, as `predict` does; to calibrate it takes a while the first time."""
+        """Takes the threshold of means along z, for masks that keep all parts; to calibrate takes a while at first."""
         from dualrel_jax.inference.choice import choose
 
         self.threshold = choose(self.run, [self.sample], self.run.config.predict.z_smoothing_nm).threshold
@@ -230,7 +230,7 @@ def suggest(
     if not regions:
         raise InputError("The slices looked at show a single grey; there is none to suggest.")
     whole = ((0, volume.shape[1]), (0, volume.shape[2]))
-    labelled = [suggest_lib.Region(part(tiles[0]), z, *whole, 0.0) for z in known]
+    labelled = [suggest_lib.Candidate(part(tiles[0]), z, *whole, 0.0) for z in known]
     picks = suggest_lib.choose(regions, labelled, count)
     best = [(pick.region, boxes[pick.region.z]) for pick in picks]
     return [Suggestion(region.z, box.y, box.x, region.disagreement) for region, box in best]

@@ -12,10 +12,8 @@ import jax
 import jax.numpy as jnp
 from orbax.checkpoint import v1 as ocp
 
+from dualrel_jax.constants import BEST_BY
 from dualrel_jax.errors import InputError
-
-BEST_BY = "jac_calibrated"
-_BEST_BY_BEFORE = "jac_pooled"  # in checkpoints of older versions
 
 # What tensorstore reports of files that are not what was written; anything else (no permission, no memory, a network
 # file system that is gone) is no damage, and another checkpoint would not help.
@@ -58,7 +56,7 @@ class Checkpoints:
     def save(self, step: int, state: Any, metrics: dict[str, float] | None = None) -> None:
         """Starts saving `state`, in place of an unreadable checkpoint of that step; waits for the save before it.
 
-        `metrics` (with BEST_BY) make it eligible as best.
+        `metrics` (one of BEST_BY) make it eligible as best.
         """
         try:
             self.wait()
@@ -138,7 +136,7 @@ def abstract(state: Any, sharding: jax.sharding.Sharding) -> Any:
 
 
 def _score(metrics: dict[str, float]) -> float:
-    return metrics.get(BEST_BY, metrics.get(_BEST_BY_BEFORE, -1.0))
+    return next((metrics[name] for name in BEST_BY if name in metrics), -1.0)
 
 
 def _is_struct(state: Any) -> bool:

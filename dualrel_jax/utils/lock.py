@@ -66,7 +66,7 @@ def folder_writer(folder: str | Path, wait_s: float = 0.0) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def output_writer(path: str | Path, option: str) -> Iterator[None]:
+def file_writer(path: str | Path, option: str) -> Iterator[None]:
     """Holds an output as its only writer, with the files beside it that bear its name and another suffix.
 
     Args:

@@ -1,7 +1,21 @@
 import jax.numpy as jnp
 import numpy as np
 
-from dualrel_jax.inference.disagreement import disagreement
+from dualrel_jax import config as config_lib
+from dualrel_jax.inference.disagreement import DisagreementMethod, disagreement
+
+
+def test_it_does_not_depend_on_what_is_predicted_beside_it():
+    class Brightness:
+        def predict(self, variables, image):
+            return {"head": jnp.clip(image[..., 0] + 0.5, 0, 1)}
+
+    method = DisagreementMethod(Brightness(), config_lib.get_config("supervised").augment)
+    image = jnp.asarray(np.random.default_rng(0).normal(size=(1, 32, 32, 1)), jnp.float32)
+    alone = method.predict(None, image)["default"]
+    assert alone.max() > 0.01
+    for one in method.predict(None, jnp.repeat(image, 3, axis=0))["default"]:
+        np.testing.assert_allclose(one, alone[0], atol=1e-6)
 
 
 def test_equal_predictions_have_no_disagreement_however_uncertain_they_are():

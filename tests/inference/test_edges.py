@@ -37,11 +37,14 @@ def test_every_voxel_within_the_distance_changes_and_no_other(voxel_nm, edge_nm)
 
 
 @pytest.mark.parametrize("suffix", [".tif", ".zarr"])
-@pytest.mark.parametrize("edge_nm", [25.0, -25.0])
-def test_blocks_give_the_result_of_the_whole(suffix, edge_nm, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("edge_nm", "voxel_nm"),
+    [(25.0, (9.0, 8.0, 8.0)), (-25.0, (9.0, 8.0, 8.0)), (19.2, (6.4, 6.4, 6.4))],  # 19.2 / 6.4 is 2.9999999999999996
+)
+def test_blocks_give_the_result_of_the_whole(suffix, edge_nm, voxel_nm, tmp_path, monkeypatch):
     monkeypatch.setattr(edges, "SIDE", 256)  # of chunks: the narrowest block
     mask = blobs((40, 60, 300))
-    voxel_nm = (9.0, 8.0, 8.0)
+    mask[:, :, 240:], mask[16, 30, 258] = False, True  # alone, three voxels beyond the block before it
     writer = open_writer(tmp_path / f"mask{suffix}", mask.shape, np.uint8, voxel_nm, keep=True)
     with writer:
         count = edges.move_edges(Volume.from_array(mask.astype(np.uint8) * 255, voxel_nm), writer, voxel_nm, edge_nm)

@@ -133,7 +133,7 @@ def test_a_stopped_prediction_continues_with_what_is_missing(case, tmp_path):
             yield task, result
 
     case("b", counted, foreground_fraction=0.3)
-    assert len([task for task in again if isinstance(task, box_tasks.Box)]) == 3 * 6 - 4
+    assert len([task for task in again if isinstance(task, box_tasks.TaskBox)]) == 3 * 6 - 4
     for name in NAMES:
         assert levels(tmp_path / "a" / name) == levels(tmp_path / "b" / name)
     assert not progress.exists()

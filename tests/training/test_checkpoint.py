@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dualrel_jax.errors import InputError
-from dualrel_jax.training.checkpoint import BEST_BY, Checkpoints, abstract
+from dualrel_jax.training.checkpoint import Checkpoints, abstract
 from dualrel_jax.training.state import SkippedSteps
 
 STATE = {"a": np.arange(12.0, dtype=np.float32), "b": {"c": np.ones(3, np.float32)}}
@@ -87,7 +87,11 @@ def test_a_field_younger_than_the_checkpoint_starts_at_zero(tmp_path):
 
 
 def test_the_best_is_that_of_the_highest_score_by_either_name(tmp_path):
-    metrics = {1: {"jac_pooled": 0.9, BEST_BY: 0.6}, 2: {"jac_pooled": 0.7, BEST_BY: 0.8}, 3: {"jac_pooled": 0.7}}
+    metrics = {
+        1: {"jac_pooled": 0.9, "jac_calibrated": 0.6},
+        2: {"jac_pooled": 0.7, "jac_calibrated": 0.8},
+        3: {"jac_pooled": 0.7},
+    }
     with Checkpoints(tmp_path, keep=3) as checkpoints:
         for step, scores in metrics.items():
             checkpoints.save(step, STATE, scores)

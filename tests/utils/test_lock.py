@@ -128,13 +128,13 @@ def test_of_many_at_once_one_has_it(tmp_path):
 def test_an_output_is_held_with_what_bears_its_name(tmp_path):
     def try_it(name, refused):
         try:
-            with lock.output_writer(tmp_path / "out" / name, "--config.predict.output"):
+            with lock.file_writer(tmp_path / "out" / name, "--config.predict.output"):
                 pass
         except InputError as error:
             refused.append(str(error))
 
     refused = []
-    with lock.output_writer(tmp_path / "out" / "mask.tif", "--config.predict.output"):
+    with lock.file_writer(tmp_path / "out" / "mask.tif", "--config.predict.output"):
         for name in ("mask.tif", "mask.zarr", "other.tif"):  # mask.zarr would write the same mask.json
             thread = threading.Thread(target=try_it, args=(name, refused))
             thread.start()

@@ -1,7 +1,12 @@
+import types
+
 import numpy as np
 import pytest
 from pixels import GREY, read, where
 
+from dualrel_jax import config as config_lib
+from dualrel_jax.config.rules import side_multiple
+from dualrel_jax.evaluate import write_activations
 from dualrel_jax.visualization.canvas import BACKGROUND, FOREGROUND
 from dualrel_jax.visualization.prototype_maps import activation_maps
 
@@ -44,3 +49,18 @@ def test_prototype_pictures_of_any_number(picture, is_foreground):
     pixels = read(picture)
     assert where(pixels, FOREGROUND, 4).any() == any(is_foreground)
     assert where(pixels, BACKGROUND, 4).any() == (not all(is_foreground))
+
+
+def test_a_slice_that_is_smaller_than_the_network_reads_is_drawn(tmp_path):
+    config = config_lib.resolve(config_lib.get_config("dualrel"))
+    least = side_multiple(config.model)
+
+    def activations(variables, image):
+        assert image.shape[1:3] == (least, 2 * least)
+        return {"maps": np.zeros((1, 4, 8, 16)), "reliability": np.ones((1, 4))}
+
+    part = types.SimpleNamespace(labelled_zs=(0,), image_at=lambda z: np.full((least - 1, 2 * least + 1), 90, np.uint8))
+    write_activations(
+        types.SimpleNamespace(activations=activations, config=config, variables={}, workdir=tmp_path), part
+    )
+    assert (tmp_path / "pictures" / "prototypes.png").exists()

@@ -32,7 +32,7 @@ def output_writer(place: Path | RemotePath, option: str) -> Iterator[None]:
     Raises:
         InputError: another command writes there, or the store cannot be written.
     """
-    with lock.output_writer(beside(place), option):
+    with lock.file_writer(beside(place), option):
         local = beside(place).with_name(f".{place.stem}.store")
         if isinstance(place, Path) or local in _held:
             yield
