@@ -13,7 +13,7 @@ from dualrel_jax.data.checks.volume import check_probability
 from dualrel_jax.data.datasets.own import named_files, parse_voxel
 from dualrel_jax.data.io.fingerprint import fingerprint
 from dualrel_jax.data.io.output_lock import check_finished, output_writer
-from dualrel_jax.data.io.outputs import check_output
+from dualrel_jax.data.io.outputs import check_beside, check_output
 from dualrel_jax.data.io.remote import RemotePath, absolute_path, as_place, beside, is_remote
 from dualrel_jax.data.io.remote import remove as remove_place
 from dualrel_jax.data.io.volume import Volume, intensity_range, open_volume, split_inner, to_uint8
@@ -274,3 +274,4 @@ def _check_output(output: Path, *inputs: str) -> None:
         raise InputError(f"config.instances.output is {output}, one of the inputs; choose another name.")
     tables = [beside(output).with_suffix(suffix) for suffix in (".csv", ".json", ".png")]
     check_outputs([output, *tables], inputs, "config.instances.output")
+    check_beside(output, tables, "instances.output")

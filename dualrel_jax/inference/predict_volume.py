@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from tqdm import tqdm
 
 from dualrel_jax.data.io.output_lock import output_writer
-from dualrel_jax.data.io.outputs import check_output
+from dualrel_jax.data.io.outputs import check_beside, check_output
 from dualrel_jax.data.io.points import read_points
 from dualrel_jax.data.io.remote import absolute_path, beside, remove
 from dualrel_jax.data.io.volume import Volume, intensity_range
@@ -191,6 +191,7 @@ def check_output_paths(output: Path, inputs: list[str], settings: ConfigDict, so
     check_outputs([*volumes, *others], inputs, "config.predict.output")
     for path in volumes:
         check_output(path, "predict.output", "volume", source)
+    check_beside(output, others, "predict.output")
 
 
 @contextlib.contextmanager

@@ -2,7 +2,10 @@
 
 import itertools
 import os
+from collections.abc import Iterable
 from pathlib import Path
+
+import tifffile
 
 from dualrel_jax.data.io import ome_zarr
 from dualrel_jax.data.io.remote import RemotePath, as_place, beside
@@ -35,6 +38,19 @@ def check_output(path: str | Path | RemotePath, option: str, key: str, source: s
     _check_record(local.with_name(f"{local.stem}.json"), option, path, key, source)
 
 
+def check_beside(output: Path | RemotePath, tables: Iterable[Path], option: str) -> None:
+    """InputError if one of `tables`, files that are written with an output, is there without an earlier output.
+
+    `output` has passed `check_output`: what is there is an earlier one.
+    """
+    local = beside(output)
+    if isinstance(output, RemotePath) or output.exists() or local.with_name(f"{local.stem}.json").exists():
+        return
+    for table in tables:
+        if table.exists():
+            raise _refused(option, output, f"would overwrite {table.name}, a file of another origin", "a free name")
+
+
 def _check_store(path: RemotePath, option: str) -> None:
     if path.suffix.lower() != ".zarr":
         raise _refused(option, path, "is in a store, where only OME-Zarr can be written", "a name that ends in .zarr")
@@ -57,6 +73,16 @@ def _check_free(path: Path, option: str) -> None:
             raise _refused(option, path, "is a file", "a free name, or an OME-Zarr folder to replace")
     elif path.is_dir():
         raise _refused(option, path, "is a folder", "a free name, or a file to replace")
+    elif path.exists() and not _is_our_tiff(path):  # raw data, or a mask that was corrected since
+        raise _refused(option, path, "is a file that dualrel_jax did not write", "a free name")
+
+
+def _is_our_tiff(path: Path) -> bool:
+    try:
+        with tifffile.TiffFile(path) as file:
+            return file.pages.first.software == ome_zarr.CREATOR
+    except (OSError, ValueError, tifffile.TiffFileError):
+        return False
 
 
 def _check_folder(path: Path, option: str) -> None:

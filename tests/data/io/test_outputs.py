@@ -5,11 +5,17 @@ import os
 import numpy as np
 import pytest
 import stores
+import tifffile
 
 from dualrel_jax.data.io import remote
-from dualrel_jax.data.io.outputs import check_output
+from dualrel_jax.data.io.outputs import check_beside, check_output
 from dualrel_jax.data.io.writers import check_outputs, open_writer
 from dualrel_jax.errors import InputError
+
+
+def write(path):
+    with open_writer(path, (1, 2, 2), np.uint8) as writer:
+        writer.write(0, np.zeros((2, 2), np.uint8))
 
 
 def check(path):
@@ -57,6 +63,8 @@ def test_what_lies_in_a_run_for_an_output_in_a_store_is_of_that_output_alone(end
         ("file.zarr", "is a file"),
         ("em.tif/mask.tif", "below .*em.tif, a file"),
         ("config.tif", "config.json would be overwritten"),
+        ("em.tif", "is a file that dualrel_jax did not write"),
+        ("photo.tif", "is a file that dualrel_jax did not write"),
     ],
 )
 def test_what_cannot_be_used_is_explained(tmp_path, name, said):
@@ -65,6 +73,7 @@ def test_what_cannot_be_used_is_explained(tmp_path, name, said):
     for file in ("em.tif", "file.zarr"):
         (tmp_path / file).touch()
     (tmp_path / "config.json").write_text('{"seed": 0}')
+    tifffile.imwrite(tmp_path / "photo.tif", np.zeros((2, 3, 4), np.uint8))
     with pytest.raises(InputError, match=rf"config.predict.output.*{said}.*choose another name"):
         check(tmp_path / name)
 
@@ -72,16 +81,25 @@ def test_what_cannot_be_used_is_explained(tmp_path, name, said):
 @pytest.mark.parametrize("inside", ["mask.zarr", "mask.zarr/0"])
 def test_the_array_that_is_read_is_not_replaced_by_its_group(tmp_path, inside):
     path = tmp_path / "mask.zarr"
-    with open_writer(path, (1, 2, 2), np.uint8) as writer:
-        writer.write(0, np.zeros((2, 2), np.uint8))
+    write(path)
     with pytest.raises(InputError, match="the volume itself"):
         check_outputs([path], [tmp_path / inside], "config.predict.output")
+
+
+def test_tables_of_another_origin_are_not_overwritten(tmp_path):
+    output, table = tmp_path / "mask.tif", tmp_path / "mask.csv"
+    check_beside(output, [table], "instances.output")
+    table.write_text("measured by hand")
+    with pytest.raises(InputError, match=r"would overwrite mask\.csv, a file of another origin; expected"):
+        check_beside(output, [table], "instances.output")
+    write(output)  # an earlier output of this package, to which the table belongs
+    check_beside(output, [table], "instances.output")
 
 
 def test_two_volumes_do_not_share_a_record(tmp_path):
     (tmp_path / "mask.json").write_text('{"volume": "/a.tif"}')
     check(tmp_path / "mask.zarr")  # the record of a volume that is gone
-    (tmp_path / "mask.tif").touch()
+    write(tmp_path / "mask.tif")
     check(tmp_path / "mask.tif")
     with pytest.raises(InputError, match=r"mask\.json is the record of mask\.tif beside it; choose another name"):
         check(tmp_path / "mask.zarr")
