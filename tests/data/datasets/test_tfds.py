@@ -1,5 +1,6 @@
 """TFDS builders, end to end on tiny folders of the real layouts: built, loaded by TFDS, used by load_dataset."""
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 from tiny import config, real_data, write_layout
 
+from dualrel_jax.data.datasets.labels import LabelRule, Source
 from dualrel_jax.data.datasets.public import LAYOUTS, read_layout
 from dualrel_jax.data.datasets.registry import load_dataset
 from dualrel_jax.data.datasets.tfds.__main__ import build, main
 from dualrel_jax.data.datasets.tfds.prepared import read_prepared
+from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.errors import InputError
 
 pytest.importorskip("tensorflow_datasets")
@@ -48,6 +51,22 @@ def test_prepared_slices_equal_those_of_the_files(prepared, name, file_format, r
                 assert np.array_equal(
                     got[split].rule.decode(native), source.rule.decode(source.label[source.rule.index[z]])
                 )
+
+
+@pytest.mark.parametrize("file_format", ["array_record", "tfrecord"])
+def test_slices_without_labels_and_ignored_pixels_stay_so(tmp_path, monkeypatch, file_format):
+    image, native = (np.zeros((6, 32, 34), np.uint8) for _ in range(2))
+    native[:, :20], native[:, 25:] = 7, 9
+    rule = LabelRule("instances", 9, {1: 0, 4: 1})
+    source = Source(Volume.from_array(image), tuple(range(6)), Volume.from_array(native[:2]), rule)
+    layout = dataclasses.replace(LAYOUTS["vnc"], read=lambda *_: {"train": source})
+    monkeypatch.setitem(LAYOUTS, "vnc", layout)
+    build("vnc", str(tmp_path), str(tmp_path / "tfds"), file_format)
+    got = read_prepared("vnc", str(tmp_path / "tfds"))["train"]
+    assert (len(got.zs), list(got.rule.index)) == (6, [1, 4])
+    for z, i in rule.index.items():
+        assert np.array_equal(got.rule.decode(got.label[got.rule.index[z]]), rule.decode(source.label[i]))
+        assert set(np.unique(rule.decode(source.label[i]))) == {0, 1, 255}
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

@@ -17,8 +17,8 @@ class SliceBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     The files come from `--manual_dir`, which is the folder of the data set or the one above it, and else from where
     `--mode=download` puts them. Splits are those of the data set's authors; blocks for validation are cut later.
 
-    Features: `image` uint8 y x 1; `label` uint8 y x 1 in {0, 1}, empty where `has_label` is False; `z` slice number in
-    its volume.
+    Features: `image` uint8 y x 1; `label` uint8 y x 1 in {0, 1, 255 = ignore}, empty where `has_label` is False; `z`
+    slice number in its volume.
     """
 
     VERSION = tfds.core.Version("1.0.0")

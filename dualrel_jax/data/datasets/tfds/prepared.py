@@ -1,7 +1,10 @@
 """Reads a data set that `tfds build` has made, slice by slice where its file format allows it."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from dualrel_jax.constants import IGNORE
 from dualrel_jax.data.datasets.labels import LabelRule, Source
 from dualrel_jax.data.datasets.public import LAYOUTS
 from dualrel_jax.data.io.volume import Volume
@@ -33,37 +36,40 @@ def read_prepared(name: str, tfds_dir: str = "") -> dict[str, Source]:
 
 
 def _read_split(builder, split: str) -> Source:
-    image = _volume(builder, split, "image", skip="label")
+    image = _volume(builder, split, "image")
     zs = tuple(range(len(image)))
-    if split == "unlabelled":
+    labelled = [z for z, example in enumerate(_examples(builder, split, "has_label")) if example["has_label"]]
+    if not labelled:
         return Source(image, zs)
-    label = _volume(builder, split, "label", skip="image")
-    return Source(image, zs, label, LabelRule("instances", -1, {z: z for z in zs}))
+    label = _volume(builder, split, "label")
+    return Source(image, zs, label, LabelRule("instances", IGNORE, {z: z for z in labelled}))
 
 
-def _volume(builder, split: str, feature: str, skip: str) -> Volume:
+def _volume(builder, split: str, feature: str) -> Volume:
     """One feature of all examples of a split, as a volume z y x uint8."""
-    import tensorflow_datasets as tfds
-
     name, voxel_nm = f"tfds:{builder.name}/{split}/{feature}", LAYOUTS[builder.name].voxel_nm
-    decoders = {skip: tfds.decode.SkipDecoding()}
-    try:
-        records = builder.as_data_source(split, decoders=decoders)
-    except NotImplementedError:  # tfrecord, which is read from start to end only
-        volume = Volume.from_array(_read_all(builder, split, feature, decoders), voxel_nm, name)
+    examples = _examples(builder, split, feature)
+    if isinstance(examples, list):
+        volume = Volume.from_array(np.stack([example[feature][..., 0] for example in examples]), voxel_nm, name)
     else:
-        shape = (len(records), *records[0][feature].shape[:2])
-        read = lambda z, y, x: records[z][feature][y, x, 0]  # noqa: E731
+        shape = (len(examples), *examples[0][feature].shape[:2])
+        read = lambda z, y, x: examples[z][feature][y, x, 0]  # noqa: E731
         volume = Volume(name, shape, np.dtype(np.uint8), voxel_nm, "TFDS data source", read)
     print(volume.describe())
     return volume
 
 
-def _read_all(builder, split: str, feature: str, decoders: dict) -> np.ndarray:
-    """One feature of all examples: uint8 z y x."""
-    import tensorflow as tf
+def _examples(builder, split: str, feature: str) -> Sequence[dict]:
+    """The examples of a split, of whose images only `feature` is decoded; a list where they cannot be read singly."""
+    import tensorflow_datasets as tfds
 
-    for kind in ("GPU", "TPU"):  # those are for JAX
-        tf.config.set_visible_devices([], kind)
-    examples = builder.as_dataset(split=split, decoders=decoders).as_numpy_iterator()
-    return np.stack([example[feature][..., 0] for example in examples])
+    decoders = {image: tfds.decode.SkipDecoding() for image in ("image", "label") if image != feature}
+    try:
+        return builder.as_data_source(split, decoders=decoders)
+    except NotImplementedError:  # tfrecord, which is read from start to end only
+        import tensorflow as tf
+
+        for kind in ("GPU", "TPU"):  # those are for JAX
+            tf.config.set_visible_devices([], kind)
+        examples = builder.as_dataset(split=split, decoders=decoders).as_numpy_iterator()
+        return [{feature: example[feature]} for example in examples]
