@@ -9,8 +9,8 @@ from ml_collections import ConfigDict
 from dualrel_jax.config import text_forms
 from dualrel_jax.config.schema import Tree, defaults, field, preset
 
-DATASETS = ("phantom", "phantom_b", "lucchi", "lucchi_pp", "mitoem_r", "mitoem_h", "vnc", "fly_brain")
-DATASETS += ("glycolytic_muscle", "own")
+DOWNLOADS = ("lucchi", "lucchi_pp", "mitoem_r", "mitoem_h", "vnc")  # by `dualrel download`
+DATASETS = ("phantom", "phantom_b", *DOWNLOADS, "fly_brain", "glycolytic_muscle", "own")
 LABEL_KINDS = ("binary", "instances", "grey")
 LARGEST_SEED = 2**31 - 1
 MOST_STEPS = 100_000_000

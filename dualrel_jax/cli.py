@@ -190,6 +190,7 @@ def parser(names: list[str]) -> argparse.ArgumentParser:
 
 def _add_command(commands, name: str) -> argparse.ArgumentParser:
     from dualrel_jax.config.schema import fields_of
+    from dualrel_jax.configs.base import DOWNLOADS
 
     command, fields = COMMANDS[name], fields_of("dualrel")
     sub = commands.add_parser(
@@ -204,7 +205,8 @@ def _add_command(commands, name: str) -> argparse.ArgumentParser:
         if key == "RUN":
             sub.add_argument("RUN", help=word, **optional)
         else:
-            sub.add_argument(key, metavar=word, help=command.meanings.get(key) or _help(key, fields[key]), **optional)
+            names = f"Data set: {', '.join(DOWNLOADS)}." if name == "download" else ""
+            sub.add_argument(key, metavar=word, help=names or _help(key, fields[key]), **optional)
     for flag, key in command.options.items():
         _add_option(sub, flag, key, fields[key])
     if name == "figures":

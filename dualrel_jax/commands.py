@@ -79,7 +79,6 @@ class Command:
         example: one that works.
         operands: words without a name: RUN, or a config field -> its word. Fields may be left out.
         options: flag -> config field.
-        meanings: config field -> its meaning here, where that of the schema does not fit.
         starts: it makes a config; else it uses that of RUN.
     """
 
@@ -88,7 +87,6 @@ class Command:
     example: str
     operands: dict[str, str] = field(default_factory=lambda: {"RUN": _RUN})
     options: dict[str, str] = field(default_factory=dict)
-    meanings: dict[str, str] = field(default_factory=dict)
     starts: bool = False
 
 
@@ -148,7 +146,6 @@ COMMANDS = {
         "dualrel download lucchi",
         {"data.name": "NAME"},
         {"--dir": "data.dir"},
-        {"data.name": "Data set: lucchi, lucchi_pp, mitoem_r, mitoem_h or vnc."},
     ),
 }
 ALWAYS = "data.name"  # of download: the one field that may not be left out

@@ -17,6 +17,7 @@ import dualrel_jax
 from dualrel_jax import cli, main
 from dualrel_jax import config as config_lib
 from dualrel_jax.benchmark import __main__ as benchmark
+from dualrel_jax.data.datasets.public import LAYOUTS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "perf" / "README.md"]
@@ -257,6 +258,21 @@ def test_the_sizes_that_scaling_names_are_those_of_the_presets():
     keys = ("train.crop_px", "data.pixel_nm", "train.steps", "train.batch_labelled", "train.batch_unlabelled")
     for name, *values in rows:
         assert [int(value.replace(",", "")) for value in values] == [base.SIZES[name][key] for key in keys], name
+
+
+def rows_of(page, name):
+    """The cells of the row of data set `name` in each table of a page."""
+    rows = [line.strip("| ").split(" | ") for line in page.read_text().splitlines() if line.startswith("| `")]
+    return [row[1:] for row in rows if f"`{name}`" in row[0]]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_the_pages_describe_every_public_data_set(layout):
+    [(_, voxel, source)] = rows_of(ROOT / "docs" / "datasets.md", layout.name)
+    assert voxel == " x ".join(f"{size:g}" for size in layout.voxel_nm)
+    assert source == ("download" if layout.remotes else "by hand")
+    (train, validation, _), *_ = rows_of(ROOT / "docs" / "evaluation.md", layout.name)
+    assert train.startswith(layout.train) and validation == layout.validation
 
 
 def test_every_command_is_on_a_page_and_in_the_help():

@@ -199,11 +199,12 @@ def test_a_config_with_a_field_too_many_or_too_few_is_refused():
 
 
 def test_the_data_sets_of_the_schema_are_those_that_can_be_loaded():
-    from dualrel_jax.configs.base import DATASETS, LABEL_KINDS
+    from dualrel_jax.configs.base import DATASETS, DOWNLOADS, LABEL_KINDS
 
-    from dualrel_jax.data.datasets import labels, registry
+    from dualrel_jax.data.datasets import labels, public, registry
 
     assert DATASETS == tuple(registry.DATASETS) and LABEL_KINDS == labels.KINDS
+    assert DOWNLOADS == tuple(layout.name for layout in public.LAYOUTS.values() if layout.remotes)
 
 
 def test_a_value_is_refused_before_a_device_is_touched():

@@ -52,7 +52,8 @@ def write_layout(name, data_dir):
     """Writes `data_dir/name` as its authors lay it out."""
     folder = Path(data_dir) / name
     writers = {"lucchi": _lucchi, "lucchi_pp": _lucchi_pp, "vnc": _vnc, "mitoem_r": _mitoem, "mitoem_h": _mitoem}
-    writers.get(name, _empiar)(folder)
+    writers |= dict.fromkeys(("fly_brain", "glycolytic_muscle"), _empiar)
+    writers[name](folder)
     return folder
 
 

@@ -10,89 +10,15 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from tqdm import tqdm
 
+from dualrel_jax.data.datasets.public import LAYOUTS, Remote
 from dualrel_jax.errors import InputError
 
 _CHUNK = 1 << 20
 _TIMEOUT_S = 60
-
-
-@dataclass(frozen=True)
-class Remote:
-    """One file of a data set; an archive lists in `folders` what is unpacked (wherever it lies inside the archive)."""
-
-    url: str
-    size: int | None = None  # bytes
-    sha256: str | None = None
-    folders: tuple[str, ...] = ()
-
-    @property
-    def filename(self) -> str:
-        return self.url.rsplit("/", 1)[-1]
-
-
-_EPFL = "https://documents.epfl.ch/groups/c/cv/cvlab-unit/www/data/%20ElectronMicroscopy_Hippocampus/"
-_EM30 = "https://huggingface.co/datasets/pytc/EM30/resolve/main/"
-_MITOEM = "https://huggingface.co/datasets/pytc/MitoEM/resolve/main/"
-_MITOEM_LABELS = ("mito-train-v2", "mito-val-v2")
-
-# The only table of addresses and checksums. EPFL publishes no checksum, so its files are checked by size.
-REMOTES: dict[str, tuple[Remote, ...]] = {
-    "lucchi": tuple(
-        Remote(_EPFL + name, size=129_919_357)
-        for name in ("training.tif", "training_groundtruth.tif", "testing.tif", "testing_groundtruth.tif")
-    ),
-    "lucchi_pp": (
-        Remote(
-            "http://www.casser.io/files/lucchi_pp.zip",
-            sha256="770ce9e98fc6f29c1b1a250c637e6c5125f2b5f1260e5a7687b55a79e2e8844d",
-            folders=("Lucchi++/Train_In", "Lucchi++/Train_Out", "Lucchi++/Test_In", "Lucchi++/Test_Out"),
-        ),
-    ),
-    "mitoem_r": (
-        Remote(
-            _EM30 + "EM30-R-im.zip",
-            sha256="6a2cac68adde5d01984542d3ee1d7753d1fa3e6eb2a042ce15ce297c95885bbe",
-            folders=("im",),
-        ),
-        Remote(
-            _MITOEM + "EM30-R-mito-train-val-v2.zip",
-            sha256="c56380ac575428a818bd293ca3509d1249999846c3702ccbf11d308acdd2ae86",
-            folders=_MITOEM_LABELS,
-        ),
-    ),
-    "mitoem_h": (
-        Remote(
-            _EM30 + "EM30-H-im.zip",
-            sha256="98fe259f36a7d8d43f99981b7a0ef8cdeba2ce2615ff91595f428ae57207a041",
-            folders=("im",),
-        ),
-        Remote(
-            _MITOEM + "EM30-H-mito-train-val-v2.zip",
-            sha256="0e8ed292cfcd0c58701d9f4299244a1b66d6aeb506c85754c34f98a4eda0ef1b",
-            folders=_MITOEM_LABELS,
-        ),
-    ),
-    "vnc": (
-        Remote(
-            "https://github.com/unidesigner/groundtruth-drosophila-vnc/archive/refs/heads/master.zip",
-            sha256="f7bd0db03c86b64440a16b60360ad60c0a4411f89e2c021c7ee2c8d6af3d7e86",
-            folders=("stack1/raw", "stack1/mitochondria", "stack2/raw"),
-        ),
-    ),
-}
-
-_EMPIAR = "https://www.ebi.ac.uk/empiar/EMPIAR-10982/"
-PAGES = {"fly_brain": _EMPIAR, "glycolytic_muscle": _EMPIAR}  # public, but not fetched: neither size nor checksum known
-
-
-def source_of(name: str) -> str:
-    """Where data set `name` can be had: the address of a page, or of its files."""
-    return PAGES.get(name) or ", ".join(remote.url for remote in REMOTES[name])
 
 
 def download_dataset(name: str, directory: str | Path) -> Path:
@@ -105,17 +31,14 @@ def download_dataset(name: str, directory: str | Path) -> Path:
       InputError: no such download, server out of reach, interrupted, wrong size or checksum, unsafe archive, or a
         folder that cannot be written (a full disk).
     """
-    if name in PAGES:
-        raise InputError(
-            f"{name} cannot be downloaded by this command; get it from {PAGES[name]} and put images.tif and "
-            f"instances.tif (z y x, a number per mitochondrion) into {Path(directory) / name}."
-        )
-    if name not in REMOTES:
-        raise InputError(f"The data set is {name!r}; expected one that can be downloaded: {', '.join(REMOTES)}.")
-    folder = Path(directory) / name
+    layout, folder = LAYOUTS.get(name), Path(directory) / name
+    if layout is None or not layout.remotes:
+        names = ", ".join(other.name for other in LAYOUTS.values() if other.remotes)
+        by_hand = f", or {layout.by_hand(folder)}" if layout else ""
+        raise InputError(f"{name} cannot be downloaded by this command; expected one of {names}{by_hand}.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for remote in REMOTES[name]:
+        for remote in layout.remotes:
             if remote.folders:
                 _fetch_archive(remote, folder)
             elif not (folder / remote.filename).exists():

@@ -1,4 +1,4 @@
-"""How the folders of the public data sets look: from a folder to volumes with their labels.
+"""The public data sets: where they can be had, and from the folder of each to volumes with their labels.
 
 Several copies of Lucchi on the web have *train* and *test* swapped: the mean foreground of the official training volume
 is 5.6 %, of the official test volume 5.3 %.
@@ -7,40 +7,78 @@ is 5.6 %, of the official test volume 5.3 %.
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from dualrel_jax.data.datasets.download import REMOTES, source_of
 from dualrel_jax.data.datasets.labels import LabelRule, Source, check_shapes, fully_labelled, numbers_in
 from dualrel_jax.data.io.volume import Volume, open_volume
 from dualrel_jax.errors import InputError
 
 
 @dataclass(frozen=True)
+class Remote:
+    """One file of a data set; an archive lists in `folders` what is unpacked (wherever it lies inside the archive)."""
+
+    url: str
+    size: int | None = None  # bytes
+    sha256: str | None = None
+    folders: tuple[str, ...] = ()
+
+    @property
+    def filename(self) -> str:
+        return self.url.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True)
 class Layout:
-    """A public data set on disk.
+    """A public data set: where it can be had, and how it lies on disk.
 
     Attributes:
+      name: of the data set and of its folder.
       voxel_nm: (z, y, x), as published.
       train, validation: default z ranges in the training volume; "" is all of it, "none" nothing.
-      read: folder, verbose -> {"train": Source, optionally "test" and "unlabelled"}.
+      reader: layout, folder -> {"train": Source, optionally "test" and "unlabelled"}.
       files: what the folder holds, for people.
+      remotes: the files that `dualrel download` fetches; none where neither size nor checksum is known.
+      page: where people find it, if there are no `remotes`.
     """
 
+    name: str
     voxel_nm: tuple[float, float, float]
     train: str
     validation: str
-    read: Callable[[Path, bool], dict[str, Source]]
+    reader: Callable[["Layout", Path], dict[str, Source]]
     files: str
+    remotes: tuple[Remote, ...] = ()
+    page: str = ""
+
+    def read(self, folder: Path) -> dict[str, Source]:
+        """The volumes in `folder`.
+
+        Raises:
+          InputError: files missing (with where they can be had), or image and label of different shape.
+        """
+        return self.reader(self, folder)
+
+    def open(self, folder: Path, file: str) -> Volume:
+        """The volume `file` of `folder`."""
+        path = _find(folder, file)
+        if path is None:
+            fetch = f"fetch {self.name} with dualrel download {self.name}, or " if self.remotes else ""
+            raise InputError(
+                f"{folder / file} is missing; {fetch}{self.by_hand(folder)}, or set data.dir to the folder that holds "
+                f"{self.name}/."
+            )
+        return open_volume(path, self.voxel_nm)
+
+    def by_hand(self, folder: Path) -> str:
+        """How to get the files without `dualrel download`."""
+        source = self.page or ", ".join(remote.url for remote in self.remotes)
+        return f"put {self.files} into {folder} by hand (from {source})"
 
 
-def read_layout(name: str, data_dir: str | Path, verbose: bool = True) -> dict[str, Source]:
-    """The volumes of public data set `name`, from `data_dir/name` or else `$DUALREL_DATA/name`.
-
-    Raises:
-      InputError: files missing (with where they can be had), or image and label of different shape.
-    """
-    return LAYOUTS[name].read(find_folder(name, data_dir), verbose)
+def read_layout(name: str, data_dir: str | Path) -> dict[str, Source]:
+    """The volumes of public data set `name`, from `data_dir/name` or else `$DUALREL_DATA/name`; see `Layout.read`."""
+    return LAYOUTS[name].read(find_folder(name, data_dir))
 
 
 def find_folder(name: str, data_dir: str | Path) -> Path:
@@ -52,12 +90,11 @@ def find_folder(name: str, data_dir: str | Path) -> Path:
     return folder
 
 
-def _lucchi(folder: Path, verbose: bool) -> dict[str, Source]:
-    voxel_nm = LAYOUTS["lucchi"].voxel_nm
-
+def _lucchi(layout: Layout, folder: Path) -> dict[str, Source]:
     def read(prefix: str) -> Source:
-        names = f"{prefix}.tif", f"{prefix}_groundtruth.tif"
-        return fully_labelled(*(_open("lucchi", folder, name, verbose, voxel_nm) for name in names), "grey")
+        return fully_labelled(
+            layout.open(folder, f"{prefix}.tif"), layout.open(folder, f"{prefix}_groundtruth.tif"), "grey"
+        )
 
     sources = {"train": read("training")}
     if _find(folder, "testing.tif") and _find(folder, "testing_groundtruth.tif"):
@@ -65,28 +102,26 @@ def _lucchi(folder: Path, verbose: bool) -> dict[str, Source]:
     return sources
 
 
-def _lucchi_pp(folder: Path, verbose: bool) -> dict[str, Source]:
-    voxel_nm = LAYOUTS["lucchi_pp"].voxel_nm
-
+def _lucchi_pp(layout: Layout, folder: Path) -> dict[str, Source]:
     def read(split: str) -> Source | None:
         # The official archive holds PNG slices, its mirror HDF5; only the first has a published checksum.
         names = (f"{split}_In", f"{split}_Out"), (f"{split.lower()}_im.h5", f"{split.lower()}_mito.h5")
         pairs = [pair for pair in names if all(_find(folder, name) for name in pair)]
         if not pairs and split == "Test":
             return None
-        image, label = (_open("lucchi_pp", folder, name, verbose, voxel_nm) for name in (pairs or names)[0])
+        image, label = (layout.open(folder, name) for name in (pairs or names)[0])
         return fully_labelled(image, label, "instances" if image.path.endswith(".h5") else "grey")
 
     sources = {"train": read("Train"), "test": read("Test")}
     return {split: source for split, source in sources.items() if source}
 
 
-def _mitoem(name: str, folder: Path, verbose: bool) -> dict[str, Source]:
-    image = _open(name, folder, "im", verbose, LAYOUTS[name].voxel_nm)
+def _mitoem(layout: Layout, folder: Path) -> dict[str, Source]:
+    image = layout.open(folder, "im")
     z_of = {number: z for z, number in enumerate(numbers_in(image))}
 
     def read(labels: str) -> Source:
-        label = _open(name, folder, labels, verbose, LAYOUTS[name].voxel_nm)
+        label = layout.open(folder, labels)
         check_shapes(image, label)
         numbers = numbers_in(label)
         absent = [number for number in numbers if number not in z_of]
@@ -104,19 +139,17 @@ def _mitoem(name: str, folder: Path, verbose: bool) -> dict[str, Source]:
     return sources
 
 
-def _vnc(folder: Path, verbose: bool) -> dict[str, Source]:
-    voxel_nm = LAYOUTS["vnc"].voxel_nm
-    image = _open("vnc", folder, "stack1/raw", verbose, voxel_nm)
-    sources = {"train": fully_labelled(image, _open("vnc", folder, "stack1/mitochondria", verbose, voxel_nm), "grey")}
+def _vnc(layout: Layout, folder: Path) -> dict[str, Source]:
+    image, label = (layout.open(folder, f"stack1/{kind}") for kind in ("raw", "mitochondria"))
+    sources = {"train": fully_labelled(image, label, "grey")}
     if _find(folder, "stack2/raw"):
-        image = _open("vnc", folder, "stack2/raw", verbose, voxel_nm)
+        image = layout.open(folder, "stack2/raw")
         sources["unlabelled"] = Source(image, tuple(range(len(image))))
     return sources
 
 
-def _empiar(name: str, folder: Path, verbose: bool) -> dict[str, Source]:
-    voxel_nm = LAYOUTS[name].voxel_nm
-    image, label = (_open(name, folder, file, verbose, voxel_nm) for file in ("images.tif", "instances.tif"))
+def _empiar(layout: Layout, folder: Path) -> dict[str, Source]:
+    image, label = (layout.open(folder, file) for file in ("images.tif", "instances.tif"))
     return {"train": fully_labelled(image, label, "instances")}
 
 
@@ -126,46 +159,100 @@ def _find(folder: Path, name: str) -> Path | None:
     return next((path for path in candidates if path.exists()), None)
 
 
-def _open(name: str, folder: Path, file: str, verbose: bool, voxel_nm: tuple[float, float, float]) -> Volume:
-    path = _find(folder, file)
-    if path is None:
-        by_hand = f"put {LAYOUTS[name].files} into {folder} by hand (from {source_of(name)})"
-        fetch = f"fetch {name} with dualrel download {name}, or {by_hand}" if name in REMOTES else by_hand
-        raise InputError(f"{folder / file} is missing; {fetch}, or set data.dir to the folder that holds {name}/.")
-    return open_volume(path, voxel_nm, verbose)
-
-
-_EMPIAR_FILES = "images.tif, instances.tif (a number per mitochondrion)"
+_EPFL = "https://documents.epfl.ch/groups/c/cv/cvlab-unit/www/data/%20ElectronMicroscopy_Hippocampus/"
+_LUCCHI_FILES = ("training.tif", "training_groundtruth.tif", "testing.tif", "testing_groundtruth.tif")
+_EM30 = "https://huggingface.co/datasets/pytc/EM30/resolve/main/"
+_MITOEM = "https://huggingface.co/datasets/pytc/MitoEM/resolve/main/"
+_MITOEM_LABELS = ("mito-train-v2", "mito-val-v2")
 _MITOEM_FILES = "im/im0000.png ..., mito-train-v2/seg0000.tif ..., mito-val-v2/seg0400.tif ..."
+_EMPIAR = {  # two volumes of MitoNet's benchmark (Conrad and Narayan 2023)
+    "reader": _empiar,
+    "files": "images.tif, instances.tif (z y x, a number per mitochondrion)",
+    "page": "https://www.ebi.ac.uk/empiar/EMPIAR-10982/",
+}
 
-LAYOUTS: dict[str, Layout] = {
-    "lucchi": Layout(
+_LAYOUTS = (
+    Layout(
+        "lucchi",
         voxel_nm=(5.0, 5.0, 5.0),
         train="0:128",
         validation="133:165",
-        read=_lucchi,
-        files="training.tif, training_groundtruth.tif, testing.tif, testing_groundtruth.tif",
+        reader=_lucchi,
+        files=", ".join(_LUCCHI_FILES),
+        # EPFL publishes no checksum, so its files are checked by size.
+        remotes=tuple(Remote(_EPFL + name, size=129_919_357) for name in _LUCCHI_FILES),
     ),
-    "lucchi_pp": Layout(
+    Layout(
+        "lucchi_pp",
         voxel_nm=(5.0, 5.0, 5.0),
         train="0:128",
         validation="133:165",
-        read=_lucchi_pp,
+        reader=_lucchi_pp,
         files="Lucchi++/Train_In, Train_Out, Test_In, Test_Out (or train_im.h5, train_mito.h5, test_im.h5 ...)",
+        remotes=(
+            Remote(
+                "http://www.casser.io/files/lucchi_pp.zip",
+                sha256="770ce9e98fc6f29c1b1a250c637e6c5125f2b5f1260e5a7687b55a79e2e8844d",
+                folders=("Lucchi++/Train_In", "Lucchi++/Train_Out", "Lucchi++/Test_In", "Lucchi++/Test_Out"),
+            ),
+        ),
     ),
-    "mitoem_r": Layout((30.0, 8.0, 8.0), "", "none", partial(_mitoem, "mitoem_r"), _MITOEM_FILES),
-    "mitoem_h": Layout((30.0, 8.0, 8.0), "", "none", partial(_mitoem, "mitoem_h"), _MITOEM_FILES),
-    # Sections are 45 to 50 nm thick.
-    "vnc": Layout(
-        voxel_nm=(50.0, 4.6, 4.6),
+    Layout(
+        "mitoem_r",
+        voxel_nm=(30.0, 8.0, 8.0),
+        train="",
+        validation="none",
+        reader=_mitoem,
+        files=_MITOEM_FILES,
+        remotes=(
+            Remote(
+                _EM30 + "EM30-R-im.zip",
+                sha256="6a2cac68adde5d01984542d3ee1d7753d1fa3e6eb2a042ce15ce297c95885bbe",
+                folders=("im",),
+            ),
+            Remote(
+                _MITOEM + "EM30-R-mito-train-val-v2.zip",
+                sha256="c56380ac575428a818bd293ca3509d1249999846c3702ccbf11d308acdd2ae86",
+                folders=_MITOEM_LABELS,
+            ),
+        ),
+    ),
+    Layout(
+        "mitoem_h",
+        voxel_nm=(30.0, 8.0, 8.0),
+        train="",
+        validation="none",
+        reader=_mitoem,
+        files=_MITOEM_FILES,
+        remotes=(
+            Remote(
+                _EM30 + "EM30-H-im.zip",
+                sha256="98fe259f36a7d8d43f99981b7a0ef8cdeba2ce2615ff91595f428ae57207a041",
+                folders=("im",),
+            ),
+            Remote(
+                _MITOEM + "EM30-H-mito-train-val-v2.zip",
+                sha256="0e8ed292cfcd0c58701d9f4299244a1b66d6aeb506c85754c34f98a4eda0ef1b",
+                folders=_MITOEM_LABELS,
+            ),
+        ),
+    ),
+    Layout(
+        "vnc",
+        voxel_nm=(50.0, 4.6, 4.6),  # sections are 45 to 50 nm thick
         train="0:14",
         validation="16:20",
-        read=_vnc,
+        reader=_vnc,
         files="stack1/raw/00.tif ..., stack1/mitochondria/00.png ..., stack2/raw/00.tif ...",
+        remotes=(
+            Remote(
+                "https://github.com/unidesigner/groundtruth-drosophila-vnc/archive/refs/heads/master.zip",
+                sha256="f7bd0db03c86b64440a16b60360ad60c0a4411f89e2c021c7ee2c8d6af3d7e86",
+                folders=("stack1/raw", "stack1/mitochondria", "stack2/raw"),
+            ),
+        ),
     ),
-    # Two volumes of MitoNet's benchmark (Conrad and Narayan 2023).
-    "fly_brain": Layout((12.0, 12.0, 12.0), "0:200", "212:256", partial(_empiar, "fly_brain"), _EMPIAR_FILES),
-    "glycolytic_muscle": Layout(
-        (18.0, 18.0, 18.0), "0:150", "160:192", partial(_empiar, "glycolytic_muscle"), _EMPIAR_FILES
-    ),
-}
+    Layout("fly_brain", (12.0, 12.0, 12.0), "0:200", "212:256", **_EMPIAR),
+    Layout("glycolytic_muscle", (18.0, 18.0, 18.0), "0:150", "160:192", **_EMPIAR),
+)
+LAYOUTS = {layout.name: layout for layout in _LAYOUTS}

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from dualrel_jax.data.datasets import download
-from dualrel_jax.data.datasets.download import Remote, download_dataset
+from dualrel_jax.data.datasets.download import download_dataset
+from dualrel_jax.data.datasets.public import LAYOUTS, Layout, Remote
 from dualrel_jax.errors import InputError
 
 PAYLOAD = bytes(range(256)) * 64
@@ -65,7 +65,12 @@ def offer(monkeypatch, server, filename, body, **facts):
     """Puts a file on the server and in the table, as data set `tiny`."""
     server.files[filename] = body
     facts = {"sha256": hashlib.sha256(body).hexdigest(), **facts}
-    monkeypatch.setitem(download.REMOTES, "tiny", (Remote(server.url + filename, **facts),))
+    offer_remote(monkeypatch, Remote(server.url + filename, **facts))
+
+
+def offer_remote(monkeypatch, remote):
+    layout = Layout("tiny", (1.0, 1.0, 1.0), "", "none", reader=None, files="", remotes=(remote,))
+    monkeypatch.setitem(LAYOUTS, "tiny", layout)
 
 
 def make_zip(members: dict[str, bytes], mode: int = 0o644 | stat.S_IFREG) -> bytes:
@@ -122,11 +127,10 @@ def test_a_wrong_file_is_refused_and_removed(tmp_path, server, monkeypatch, fact
 
 
 def test_a_missing_server_names_the_manual_path(tmp_path, server, monkeypatch):
-    gone = Remote(server.url + "gone.tif", size=10)
-    monkeypatch.setitem(download.REMOTES, "tiny", (gone,))
+    offer_remote(monkeypatch, Remote(server.url + "gone.tif", size=10))
     with pytest.raises(InputError, match=f"put it at {tmp_path / 'tiny' / 'gone.tif'}"):
         download_dataset("tiny", tmp_path)
-    monkeypatch.setitem(download.REMOTES, "tiny", (Remote("http://127.0.0.1:9/x.tif", size=10),))
+    offer_remote(monkeypatch, Remote("http://127.0.0.1:9/x.tif", size=10))
     with pytest.raises(InputError, match="Could not download"):
         download_dataset("tiny", tmp_path)
 
@@ -192,8 +196,11 @@ def test_an_archive_without_the_data_is_refused(tmp_path, server, monkeypatch):
 
 
 def test_a_data_set_without_download(tmp_path):
-    with pytest.raises(InputError, match="phantom.*can be downloaded: lucchi"):
+    with pytest.raises(InputError, match="phantom cannot be downloaded.*expected one of lucchi, .*vnc.$"):
         download_dataset("phantom", tmp_path)
+    by_hand = rf"put images.tif, instances.tif .* into {tmp_path / 'fly_brain'} by hand \(from .*EMPIAR-10982/\)"
+    with pytest.raises(InputError, match=f"fly_brain cannot be downloaded.*, or {by_hand}"):
+        download_dataset("fly_brain", tmp_path)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):

@@ -8,7 +8,7 @@ from tiny import config, real_data, volume, write_layout, write_test_volume
 
 from dualrel_jax.data.datasets import registry
 from dualrel_jax.data.datasets.partition import make_partition
-from dualrel_jax.data.datasets.public import read_layout
+from dualrel_jax.data.datasets.public import LAYOUTS, read_layout
 from dualrel_jax.data.datasets.registry import load_dataset
 from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.errors import InputError
@@ -87,8 +87,9 @@ def test_missing_files_are_named_with_the_way_to_get_them(tmp_path, monkeypatch)
     monkeypatch.delenv("DUALREL_DATA", raising=False)
     with pytest.raises(InputError, match=r"lucchi/training.tif is missing.*dualrel download lucchi.*epfl"):
         load_dataset(config("lucchi", dir=str(tmp_path)))
-    with pytest.raises(InputError, match=r"fly_brain/images.tif is missing; put images.tif.*EMPIAR-10982"):
-        load_dataset(config("fly_brain", dir=str(tmp_path)))
+    for name in LAYOUTS:
+        with pytest.raises(InputError, match=rf"{name}/\S+ is missing; .*put \S+.* by hand \(from https?://\S+"):
+            load_dataset(config(name, dir=str(tmp_path)))
     (write_layout("lucchi", tmp_path) / "training_groundtruth.tif").unlink()
     with pytest.raises(InputError, match=r"training_groundtruth.tif is missing"):
         load_dataset(config("lucchi", dir=str(tmp_path)))

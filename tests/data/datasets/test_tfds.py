@@ -19,8 +19,6 @@ from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.errors import InputError
 
 pytest.importorskip("tensorflow_datasets")
-SIZES = {"lucchi": (12, 5), "lucchi_pp": (12, 5), "mitoem_r": (6, 3), "mitoem_h": (6, 3), "vnc": (20, 20)}
-SIZES |= dict.fromkeys(("fly_brain", "glycolytic_muscle"), (12,))
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +57,7 @@ def test_slices_without_labels_and_ignored_pixels_stay_so(tmp_path, monkeypatch,
     native[:, :20], native[:, 25:] = 7, 9
     rule = LabelRule("instances", 9, {1: 0, 4: 1})
     source = Source(Volume.from_array(image), tuple(range(6)), Volume.from_array(native[:2]), rule)
-    layout = dataclasses.replace(LAYOUTS["vnc"], read=lambda *_: {"train": source})
+    layout = dataclasses.replace(LAYOUTS["vnc"], reader=lambda *_: {"train": source})
     monkeypatch.setitem(LAYOUTS, "vnc", layout)
     build("vnc", str(tmp_path), str(tmp_path / "tfds"), file_format)
     got = read_prepared("vnc", str(tmp_path / "tfds"))["train"]
@@ -73,19 +71,20 @@ def test_slices_without_labels_and_ignored_pixels_stay_so(tmp_path, monkeypatch,
 def test_tfds_load(prepared, name):
     import tensorflow_datasets as tfds
 
-    splits = tfds.load(name, data_dir=prepared[1]("tfrecord"))
-    names = ("train", "unlabelled" if name == "vnc" else "test")[: len(SIZES[name])]
-    assert {split: len(examples) for split, examples in splits.items()} == dict(zip(names, SIZES[name], strict=True))
-    zs = []
-    for example in splits["train"].as_numpy_iterator():
-        assert example["image"].dtype == example["label"].dtype == np.uint8
-        assert example["image"].shape == example["label"].shape and example["image"].shape[-1] == 1
-        assert set(np.unique(example["label"])) == {0, 1} and example["has_label"]
-        zs.append(int(example["z"]))
-    assert zs == list(range(SIZES[name][0]))
-    for other in names[1:]:
-        for example in splits[other].take(1).as_numpy_iterator():
-            assert example["has_label"] == (other == "test")
+    files, tfds_dir = prepared
+    splits, expected = tfds.load(name, data_dir=tfds_dir("tfrecord")), read_layout(name, files)
+    assert {split: len(examples) for split, examples in splits.items()} == {
+        split: len(source.zs) for split, source in expected.items()
+    }
+    for split, source in expected.items():
+        zs = []
+        for example in splits[split].as_numpy_iterator():
+            assert example["image"].dtype == example["label"].dtype == np.uint8
+            assert example["image"].shape == example["label"].shape and example["image"].shape[-1] == 1
+            assert set(np.unique(example["label"])) == ({0, 1} if source.rule else {0})
+            assert example["has_label"] == (source.rule is not None)
+            zs.append(int(example["z"]))
+        assert zs == list(source.zs)
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

@@ -37,7 +37,7 @@ class SliceBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        sources = LAYOUTS[self.name].read(self._folder(dl_manager), False)
+        sources = LAYOUTS[self.name].read(self._folder(dl_manager))
         return {split: self._generate_examples(source) for split, source in sources.items()}
 
     def _folder(self, dl_manager: tfds.download.DownloadManager) -> Path:
