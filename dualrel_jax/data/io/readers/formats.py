@@ -28,7 +28,7 @@ class Format(NamedTuple):
 
 FORMATS = (
     Format("TIFF", tiff.SUFFIXES, lambda path, inner, shapes: tiff.read_tiff(path, shapes)),
-    Format("one image", image_folder.FLAT, lambda path, inner, shapes: image_folder.read_slices([path])),
+    Format("one image", tuple(image_folder.FLAT), lambda path, inner, shapes: image_folder.read_slices([path])),
     Format("HDF5", arrays.HDF5_SUFFIXES, lambda path, inner, shapes: arrays.read_hdf5(path, inner), True),
     Format("NumPy", (".npy",), lambda path, inner, shapes: arrays.read_npy(path)),
     Format("NIfTI", nifti.SUFFIXES, lambda path, inner, shapes: nifti.read_nifti(path)),

@@ -15,8 +15,8 @@ from dualrel_jax.data.io.voxel import Voxel
 from dualrel_jax.errors import InputError
 from dualrel_jax.utils.text import format_shape
 
-FLAT = (".png", ".jpg", ".jpeg")  # one image each, by Pillow
-SUFFIXES = (*FLAT, *tiff.SUFFIXES)
+FLAT = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}  # one image each, by Pillow
+KINDS = FLAT | dict.fromkeys(tiff.SUFFIXES, "TIFF")
 _WHOLE = slice(None)
 # What browsers, systems and people put behind the name of a copy. No more than two digits, and none behind a _ that
 # follows letters: 's1_0001' and 'mask_1' beside 's1' and 'mask' are series.
@@ -28,11 +28,11 @@ _COPY = re.compile(
 
 def read_folder(folder: Path, sizes_yx: Collection[tuple[int, int]] = ()) -> Stack:
     """The slices in natural order (2 before 10); hidden files and those of other types are ignored."""
-    files = [file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")]
+    files = [file for file in folder.iterdir() if file.suffix.lower() in KINDS and not file.name.startswith(".")]
     kinds = sorted({_kind(file) for file in files})
     if not files:
         raise InputError(
-            f"{folder}: holds no slices{_instead(folder)}; expected {', '.join(SUFFIXES)} files, or a zarr or n5 "
+            f"{folder}: holds no slices{_instead(folder)}; expected {', '.join(KINDS)} files, or a zarr or n5 "
             "array: name the folder that has them, or save them (Fiji: File > Save As > Image Sequence, TIFF or PNG)"
         )
     if len(kinds) > 1:
@@ -65,7 +65,7 @@ def read_slices(files: list[Path], sizes_yx: Collection[tuple[int, int]] = ()) -
 
 
 def _kind(file: Path) -> str:
-    return {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF"}.get(file.suffix.lower(), "JPEG")
+    return KINDS[file.suffix.lower()]
 
 
 def _check_copies(files: list[Path]) -> None:
