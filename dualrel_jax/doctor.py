@@ -1,10 +1,12 @@
 """`dualrel doctor`: whether machine, config and data fit together, before a training."""
 
 import contextlib
+import importlib.metadata
 import importlib.util
 import io
 import os
 import platform
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,8 +26,11 @@ from dualrel_jax.utils import sharding
 from dualrel_jax.utils.ranges import evenly_spaced
 from dualrel_jax.visualization import overlays
 
-_OPTIONAL = {
-    "tensorflow": "to read volumes larger than the device's memory while training",
+_EXTRAS = {  # of pyproject.toml, without those for devices and developers -> what their packages are for
+    "formats": "NIfTI, NRRD, MRC, compressed TIFF and more codecs",
+    "onnx": "export to BioImage.IO",
+    "napari": "the napari plugin",
+    "cluster": "tasks on many machines",
 }
 
 
@@ -79,9 +84,19 @@ def _machine() -> Iterator[Finding]:
     yield Finding(
         f"Python {platform.python_version()}, JAX {jax.__version__} on {names}; {os.cpu_count()} cores{memory}."
     )
-    present = [name for name in _OPTIONAL if importlib.util.find_spec(name)]
-    absent = [f"{name} ({use})" for name, use in _OPTIONAL.items() if name not in present]
-    yield Finding(f"Optional packages installed: {list_words(present)}; absent: {list_words(absent)}.")
+    yield _optional_packages()
+
+
+def _optional_packages() -> Finding:
+    """Which packages of the extras are installed, and what the absent ones are for."""
+    needs, installed, absent = importlib.metadata.requires("dualrel-jax"), [], []
+    for extra, use in _EXTRAS.items():
+        offered = [need for need in needs if re.search(rf"extra == .{extra}\b", need)]
+        packages = [re.match(r"[\w.-]+", need).group() for need in offered]
+        missing = [name for name in packages if not any(importlib.metadata.distributions(name=name))]
+        installed += [name for name in packages if name not in missing]
+        absent += [f"{list_words(missing)} (extra {extra}: {use})"] if missing else []
+    return Finding(f"Optional packages installed: {list_words(installed)}; absent: {'; '.join(absent) or 'none'}.")
 
 
 def _training(config: ConfigDict, dataset: Dataset) -> Iterator[Finding]:

@@ -1,7 +1,10 @@
 """--mode=doctor says nothing of true data, on three kinds of tissue, and finds each mistake made on purpose."""
 
+import importlib.metadata
+import importlib.util
 import os
 import re
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +16,7 @@ from scipy import ndimage
 
 import dualrel_jax
 from dualrel_jax import config as config_lib
+from dualrel_jax import doctor
 from dualrel_jax.data.checks.rules import check_view
 from dualrel_jax.data.datasets.partition import make_partition
 from dualrel_jax.data.datasets.registry import load_dataset
@@ -22,6 +26,7 @@ from dualrel_jax.doctor import examine
 from dualrel_jax.errors import InputError
 from dualrel_jax.train import print_start
 
+ROOT = Path(__file__).parent.parent
 REAL = Path(os.environ.get("DUALREL_DATA") or "no real data")
 SPECIMENS = {  # name -> voxel size
     "phantom": "30,10,10",
@@ -324,13 +329,36 @@ def test_the_whole_lucchi_and_vnc(tmp_path):
         assert (tmp_path / "pictures" / "doctor.png").stat().st_size > 10_000
 
 
+def test_every_optional_package_is_named_with_its_use(monkeypatch):
+    """The extras for devices and developers are not for a person who trains."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert {*doctor._EXTRAS} == {*extras} - {"gpu", "tpu", "perf", "dev"}
+    needs = [f'{need}; extra == "{extra}"' for extra, each in extras.items() for need in each]
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: ["numpy>=1.26", *needs])
+    missing = ("imagecodecs", "zarr", "napari")
+    monkeypatch.setattr(importlib.metadata, "distributions", lambda name: [] if name in missing else [name])
+    assert doctor._optional_packages().text == (
+        "Optional packages installed: hdf5plugin, mrcfile, nibabel, pynrrd, onnx, onnxruntime, cryptography, "
+        "dask-jobqueue, dask, distributed; absent: imagecodecs, zarr (extra formats: NIfTI, NRRD, MRC, compressed TIFF "
+        "and more codecs); napari (extra napari: the napari plugin)."
+    )
+    missing = ()
+    assert doctor._optional_packages().text.endswith("distributed; absent: none.")
+
+
+def test_the_packages_of_this_machine_are_told_as_they_are():
+    installed, absent = doctor._optional_packages().text.split("; absent: ")
+    for module in ("imagecodecs", "hdf5plugin", "mrcfile", "nibabel", "onnx", "napari", "dask"):
+        assert module in (installed if importlib.util.find_spec(module) else absent)
+
+
 def test_what_is_told_and_what_training_refuses(volume_files, small_config, tmp_path, capsys):
     config = small_config()
     config.data.update({"voxel_nm": "30,8,8", "test_voxel_nm": "30,8,8"})
     text = " ".join(finding.text for finding in examine(config, tmp_path))
     for said in (
         "JAX",
-        "tensorflow",
+        "Optional packages installed: ",
         "voxel 30 x 8 x 8 nm (from data.voxel_nm)",
         "6 steps of 8 crops",
         "0.26 x 0.26 µm",
