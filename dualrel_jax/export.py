@@ -12,6 +12,7 @@ from safetensors.numpy import save
 from dualrel_jax import config as config_lib
 from dualrel_jax.config.rules import side_multiple
 from dualrel_jax.data.datasets.partition import Partition
+from dualrel_jax.data.io.volume import RANGE_QUANTILES
 from dualrel_jax.inference.run import Run, load_run
 from dualrel_jax.inference.slice_predictor import chosen_output
 from dualrel_jax.packaging.model_card import model_card, pixel_size
@@ -60,7 +61,7 @@ The model predicts which pixels of an electron microscopy slice are mitochondria
 the data below only. On other tissue or microscopes, check its masks by eye before you measure anything with them.
 
 - Input: `b y x` uint8, sides multiples of {multiple} and at least {least} pixels. Scale the grey values so that
-  the 0.1 and 99.9 percentiles of the volume become 0 and 255.
+  the {below:g} and {above:g} percentiles of the volume become 0 and 255.
 - Pixel size: {pixel}. Resample slices that have another pixel size.
 - Output: `b y x` float32, the probability of mitochondrion; the run used a threshold of {threshold:g}.
 - The model was trained on crops of {patch} pixels and scored on overlapping tiles of {tile}.
@@ -103,7 +104,8 @@ def _write_files(run: Run, folder: Path) -> dict[str, Path]:
     write_bytes(paths["model"], export_forward(run, weights).serialize())
     write_bytes(paths["weights"], save(weights))
     multiple = side_multiple(run.config.model)
-    write_text(paths["load"], _LOAD.format(multiple=multiple, least=LEAST_CELLS * multiple, below=0.001, above=0.999))
+    below, above = RANGE_QUANTILES
+    write_text(paths["load"], _LOAD.format(multiple=multiple, least=LEAST_CELLS * multiple, below=below, above=above))
     write_text(paths["card"], model_card(run, _use(run)))
     config_lib.save(run.config, folder / "config.json")
     record = read_json(run.workdir / "run.json", {}, "copy it from where the run was trained")
@@ -118,9 +120,12 @@ def _write_files(run: Run, folder: Path) -> dict[str, Path]:
 def _use(run: Run) -> str:
     """How these files are used, for the card."""
     config, multiple = run.config, side_multiple(run.config.model)
+    below, above = (100 * quantile for quantile in RANGE_QUANTILES)
     return _USE.format(
         multiple=multiple,
         least=LEAST_CELLS * multiple,
+        below=below,
+        above=above,
         pixel=pixel_size(run),
         threshold=config.predict.threshold or run.calibrated_threshold(config.predict.prediction_head),
         patch=config.train.crop_px,

@@ -37,6 +37,7 @@ def test_export_runs_without_this_package_and_agrees_with_the_predictor(trained,
         expected = loaded.predictor(loaded.variables, to_uint8(volume[z], grey))
         np.testing.assert_allclose(probability[z], expected, atol=1e-5)
     assert probability.std() > 1e-3
+    assert "the 0.1 and 99.9 percentiles of the volume become 0 and 255" in paths["card"].read_text()
 
 
 def test_the_program_takes_any_multiple_and_all_platforms(trained):

@@ -16,7 +16,7 @@ from PIL import Image
 
 from dualrel_jax.config.rules import side_multiple
 from dualrel_jax.constants import METHOD_TITLES
-from dualrel_jax.data.io.volume import to_uint8
+from dualrel_jax.data.io.volume import RANGE_QUANTILES, to_uint8
 from dualrel_jax.data.phantom import phantom
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference.run import Run
@@ -28,7 +28,7 @@ from dualrel_jax.utils.atomic import replacing
 from dualrel_jax.utils.libraries import load_library
 from dualrel_jax.visualization.canvas import PREDICTED
 
-PERCENTILES = (0.1, 99.9)
+_PERCENTILES = tuple(100 * quantile for quantile in RANGE_QUANTILES)
 _FORMAT = "0.5.3"  # of rdf.yaml; later ones read it
 TOLERANCE = 1e-4  # largest difference of a probability between JAX and ONNX
 _EPSILON = 1e-6  # of scale_range
@@ -79,7 +79,7 @@ def write_package(run: Run, path: Path) -> Path:
         np.save(folder / "test_input.npy", sample.image[None, None].astype(np.float32))
         np.save(folder / "test_output.npy", expected[None, None])
         draw_cover(sample.image, expected > 0.5).save(folder / "cover.png")
-        low, high = PERCENTILES
+        low, high = _PERCENTILES
         use = _USE.format(multiple=side, low=low, high=high, pixel=pixel_size(run), source=sample.source)
         (folder / "README.md").write_text(model_card(run, use), encoding="utf-8")
         text = yaml.safe_dump(_description(run, folder), sort_keys=False, allow_unicode=True)
@@ -111,7 +111,7 @@ def _sample(run: Run, side: int) -> _Sample:
 
 def _scaled(image: np.ndarray) -> np.ndarray:
     """What `scale_range` makes of a slice: float32."""
-    low, high = np.percentile(image, PERCENTILES)
+    low, high = np.percentile(image, _PERCENTILES)
     return ((image - low) / (high - low + _EPSILON)).astype(np.float32)
 
 
@@ -164,7 +164,7 @@ def _description(run: Run, folder: Path) -> dict[str, Any]:
 def _input(run: Run, folder: Path) -> dict[str, Any]:
     multiple = side_multiple(run.config.model)
     size = {"min": -(-4 * _HALO_PX // multiple) * multiple, "step": multiple}
-    low, high = PERCENTILES
+    low, high = _PERCENTILES
     scale = {"axes": ["channel", "y", "x"], "min_percentile": low, "max_percentile": high, "eps": _EPSILON}
     return {
         "id": "image",

@@ -25,7 +25,7 @@ _BOX = re.compile(r"(.+)\[([\d:,\s]*)\]\s*")
 _RANGE_SLICES = 16
 _RANGE_PIXELS = 1 << 20  # of each slice, at most
 _RANGE_WHOLE_PIXELS = 1 << 26  # larger slices are not read whole for it
-_RANGE_QUANTILES = (0.001, 0.999)
+RANGE_QUANTILES = (0.001, 0.999)  # the grey values that become 0 and 255
 
 
 @dataclasses.dataclass(frozen=True)
@@ -291,7 +291,7 @@ def _short(error: Exception) -> str:
 
 
 def intensity_range(volume: Volume, zs: Sequence[int] | None = None) -> tuple[float, float]:
-    """(low, high) = the 0.1 % and 99.9 % percentiles of at most 16 slices spread over `zs` (default: all).
+    """(low, high) = the quantiles RANGE_QUANTILES of at most 16 slices spread over `zs` (default: all).
 
     Of slices above 64 million pixels 16 squares of a thousand pixels are read. Padding, and slices or squares of a
     single grey if there are others, are left out: they lie beyond the tissue. At least one value is left out at either
@@ -309,7 +309,7 @@ def intensity_range(volume: Volume, zs: Sequence[int] | None = None) -> tuple[fl
             samples.append(tissue_values(image, step))
     values = np.concatenate([sample for sample in samples if sample.min() < sample.max()] or samples)
     values = values.view(np.uint8) if values.dtype == bool else values
-    below, above = _RANGE_QUANTILES
+    below, above = RANGE_QUANTILES
     return float(np.quantile(values, below, method="higher")), float(np.quantile(values, above, method="lower"))
 
 
