@@ -129,31 +129,22 @@ def score_section(files: RunFiles) -> Section | None:
     if empty := scores["slices_without_foreground"]:
         text += f", {empty} of them without mitochondria in label and prediction (their JAC is undefined)"
     text += f"; {scores['weights']} weights of step {scores['step']}."
-    return Section("Scores", text, ("Score", "Value", "Meaning"), rows, figures=jac_charts(files))
+    return Section("Scores", text, ("Score", "Value", "Meaning"), rows, figures=jac_chart(files))
 
 
-def jac_charts(files: RunFiles) -> list[Figure]:
-    """JAC along z, one chart per scored volume."""
-    stacks, names = [], files.scores["part"]
-    for row in files.slices:
-        if not stacks or row["z"] <= stacks[-1][-1]["z"]:
-            stacks.append([])
-        stacks[-1].append(row)
-    figures = []
-    for i, stack in enumerate(stacks):
-        name = names[i] if len(names) == len(stacks) else ", ".join(names)
-        stack = [row for row in stack if row["jac"] is not None]
-        if len(stack) < 2:
-            continue
-        z, jac = [row["z"] for row in stack], [row["jac"] for row in stack]
-        worst, best = (choose(stack, key=lambda row: row["jac"]) for choose in (min, max))
-        caption = (
-            f" of {name}: lowest {worst['jac']:.2f} (z = {worst['z']}), highest {best['jac']:.2f} (z = {best['z']}); "
-            f"dashed: mean {np.mean(jac):.2f}."
-        )
-        chart = line_chart(z, jac, f"JAC of each slice of {name}", x_label="z", limits=(0, 1), level=np.mean(jac))
-        figures.append(Figure("JAC of each slice", caption, chart))
-    return figures
+def jac_chart(files: RunFiles) -> list[Figure]:
+    """JAC along z; nothing for fewer than two slices that have one."""
+    rows = [row for row in files.slices if row["jac"] is not None]
+    if len(rows) < 2:
+        return []
+    name, z, jac = ", ".join(files.scores["part"]), [row["z"] for row in rows], [row["jac"] for row in rows]
+    worst, best = (choose(rows, key=lambda row: row["jac"]) for choose in (min, max))
+    caption = (
+        f" of {name}: lowest {worst['jac']:.2f} (z = {worst['z']}), highest {best['jac']:.2f} (z = {best['z']}); "
+        f"dashed: mean {np.mean(jac):.2f}."
+    )
+    chart = line_chart(z, jac, f"JAC of each slice of {name}", x_label="z", limits=(0, 1), level=np.mean(jac))
+    return [Figure("JAC of each slice", caption, chart)]
 
 
 def slice_section(files: RunFiles, config: ConfigDict | None) -> Section | None:

@@ -20,7 +20,6 @@ def mask_outlines(
     mask: np.ndarray | None,
     label: np.ndarray | None,
     path: str | Path,
-    title: str = "",
     *,
     pixel_nm: float | tuple[float, float] | None = None,
 ) -> Path:
@@ -31,10 +30,9 @@ def mask_outlines(
         mask: `y x` bool, predicted; None where nothing is predicted.
         label: `y x` uint8, 0, 1 or 255 (shown pale, "not scored"); None where there is no label.
         path: the PNG to write.
-        title: a line above the picture.
         pixel_nm: pixel size in nm, one number or (y, x), for a scale bar; None: no bar.
     """
-    return mask_sheet([(image, mask, label, title)], path, pixel_nm)
+    return mask_sheet([(image, mask, label, "")], path, pixel_nm)
 
 
 def mask_sheet(
@@ -45,7 +43,7 @@ def mask_sheet(
     meaning: str = "predicted",
     label_meanings: tuple[str, str] = ("true", "not scored"),
 ) -> Path:
-    """Draws several slices, each `(image, mask, label, title)` as in `mask_outlines`, in one picture.
+    """Draws several slices in one picture, each `(image, mask, label, title)`; the first three as in `mask_outlines`.
 
     Args:
         meaning: of the outlines of the masks, for the legend.

@@ -62,7 +62,7 @@ def test_agreeing_outlines_are_both_seen(picture):
 
 def test_prediction_alone(picture):
     """Without labels nothing is drawn in the colour of truth."""
-    mask_outlines(np.full((64, 64), GREY, np.uint8), square(), None, picture, "z = 3 of own_$1_$.tif")
+    mask_sheet([(np.full((64, 64), GREY, np.uint8), square(), None, "z = 3 of own_$1_$.tif")], picture)
     pixels = read(picture)
     assert where(pixels, PREDICTED).any() and not where(pixels, TRUE, 15).any()
 
@@ -71,9 +71,7 @@ def test_prediction_alone(picture):
 @pytest.mark.parametrize("shape", [(1, 1), (50, 60), (8, 300), (300, 8)])
 def test_empty_and_full_masks_of_any_shape(picture, shape, fill):
     label = np.full(shape, 255 if fill else 0, np.uint8)
-    mask_outlines(
-        np.full(shape, GREY, np.uint8), np.full(shape, fill), label, picture, "empty or full", pixel_nm=(4.6, 4.6)
-    )
+    mask_outlines(np.full(shape, GREY, np.uint8), np.full(shape, fill), label, picture, pixel_nm=(4.6, 4.6))
     pixels = read(picture)
     legend_only = where(pixels, PREDICTED)
     assert legend_only.any() and bounds(legend_only)[0] > len(pixels) - 40
@@ -124,7 +122,7 @@ def test_real_slice(picture):
     with Image.open(folder / "raw" / "00.tif") as image, Image.open(folder / "mitochondria" / "00.png") as label:
         image, label = np.asarray(image), np.asarray(label)
     true = (label > 0).astype(np.uint8)
-    mask_outlines(image, np.roll(true, 4, axis=1), true, picture, "VNC, slice 0", pixel_nm=4.6)
+    mask_outlines(image, np.roll(true, 4, axis=1), true, picture, pixel_nm=4.6)
     pixels = read(picture)
     assert where(pixels, TRUE).sum() > 2000 and where(pixels, PREDICTED).sum() > 2000
 

@@ -100,7 +100,7 @@ def training_shape(volume: Volume, pixel_nm: tuple[float, float] | None) -> tupl
 
 @dataclass(frozen=True)
 class Dataset:
-    """Parts for training (the first is the one cut into regions), validation and test; the last two may be empty."""
+    """Parts for training (the first is the one cut into regions), validation and test: of the last two one or none."""
 
     name: str
     train: tuple[Part, ...]

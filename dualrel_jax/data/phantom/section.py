@@ -9,6 +9,7 @@ from dualrel_jax.data.phantom.geometry import GRID_NM, PAD
 from dualrel_jax.data.phantom.tissue import Block
 
 EDGE_NM = 12.0  # how far the smooth edge of an organelle reaches
+_GRAZED_NM = 15.0  # a tip that goes less deep only grazes the section
 
 
 class Artist:
@@ -109,10 +110,10 @@ def _spline_weights(at: np.ndarray, nodes: int) -> sparse.csr_array:
     return sparse.csr_array(weights.astype(np.float32))
 
 
-def _drop_grazed(signed_nm: np.ndarray, depth_nm: float = 15.0) -> None:
+def _drop_grazed(signed_nm: np.ndarray) -> None:
     """Takes out tips that only graze the section: specks that nobody could see, nor should be asked to find."""
     part, count = ndimage.label(signed_nm < EDGE_NM)
-    shallow = np.append(False, ndimage.minimum(signed_nm, part, np.arange(1, count + 1)) > -depth_nm)
+    shallow = np.append(False, ndimage.minimum(signed_nm, part, np.arange(1, count + 1)) > -_GRAZED_NM)
     signed_nm[shallow[part]] = EDGE_NM
 
 
