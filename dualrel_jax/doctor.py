@@ -14,6 +14,7 @@ import jax
 from ml_collections import ConfigDict
 
 from dualrel_jax import config as config_lib
+from dualrel_jax.config.rules import side_multiple
 from dualrel_jax.data.checks.finding import Finding, list_words, places
 from dualrel_jax.data.checks.labels import check_blank, check_labels, check_numbering
 from dualrel_jax.data.checks.rules import check_image, check_kinds, check_view
@@ -65,7 +66,6 @@ def _findings(config: ConfigDict, workdir: Path) -> Iterator[Finding]:
             yield from check_numbering(part, config.data)
     for part in dataset.validation:
         yield from check_blank(part)
-    yield from _training(config, dataset)
     path = overlays.mask_sheet(
         _panels(dataset),
         workdir / "pictures" / "doctor.png",
@@ -73,6 +73,7 @@ def _findings(config: ConfigDict, workdir: Path) -> Iterator[Finding]:
         label_meanings=("your labels", "not labelled"),
     )
     yield Finding(f"{path} shows labelled slices: see whether the outlines follow the mitochondria.")
+    yield from _training(config, dataset)
 
 
 def _machine() -> Iterator[Finding]:
@@ -108,7 +109,7 @@ def _training(config: ConfigDict, dataset: Dataset) -> Iterator[Finding]:
     batch = config.train.batch_labelled + (config.train.batch_unlabelled if unlabelled_too else 0)
     partition = make_partition(dataset.train, config.data)
     chosen = [crops.resolve(dataset.train, slices) for slices in (partition.labelled, partition.unlabelled)]
-    crops.check_fits(chosen[0] + chosen[1], config.train.crop_px)
+    crops.check_fits(chosen[0] + chosen[1], config.train.crop_px, side_multiple(config.model))
     validation, test = (sum(len(part.labelled_zs) for part in parts) for parts in (dataset.validation, dataset.test))
     yield Finding(
         f"{partition.describe(unlabelled_too)}; "

@@ -90,8 +90,8 @@ def _for_workers(workdir: Path, config: ConfigDict) -> tuple[Path, ConfigDict]:
 def _segment_instances(workdir: Path, config: ConfigDict, output: Path, tasks: Tasks) -> dict[str, Path]:
     settings = config.instances
     probability = _open_probability(workdir, config)
-    for finding in check_probability(probability) if settings.input else ():
-        print(finding)
+    findings = list(check_probability(probability)) if settings.input else []
+    print(*findings, sep="\n", end="\n" * bool(findings))
     source = absolute_path(probability.path)
     check_output(output, "instances.output", "input", source)
     _check_output(output, probability.path, settings.image, settings.label, *named_files(config.get("data", {})))
@@ -130,7 +130,7 @@ def _segment_instances(workdir: Path, config: ConfigDict, output: Path, tasks: T
     write_text(paths["json"], json.dumps(result, indent=2, allow_nan=False) + "\n")
     draw_instances(open_volume(output, verbose=False), image, job.voxel_nm, paths["png"])
     remove(folder)
-    print(describe_instances(result))
+    print(*findings, describe_instances(result), sep="\n")  # again: the first time is far above
     for name, path in paths.items():
         print(f"  {name}: {path}")
     return paths

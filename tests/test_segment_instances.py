@@ -219,12 +219,15 @@ def test_an_image_is_not_numbered_in_silence(config, tmp_path, capsys):
     image, voxel_nm = image[:3, :200, :200], (30.0, 10.0, 10.0)
     smooth = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=image.shape), (0, 6, 6))
     soft = (0.5 + 0.15 * smooth / smooth.std()).clip(0, 1).astype(np.float32)  # of another program: never near 0 or 1
-    for name, array, looks in (("em", image, True), ("framed", np.pad(image, ((0, 0), (60, 60), (60, 60))), True)):
+    for name, array in (("em", image), ("framed", np.pad(image, ((0, 0), (60, 60), (60, 60))))):
         _numbers(config, write(tmp_path / f"{name}.tif", array, voxel_nm), tmp_path)
-        assert ("look:" in (out := capsys.readouterr().out)) == looks and f"{name}.tif looks like an image" in out
+        said = capsys.readouterr().out.splitlines()  # before the boxes, and again beside the result
+        assert sum(line.startswith("look:") and f"{name}.tif looks like an image" in line for line in said) == 2
     for name, array in (("soft", soft), ("bytes", (soft * 255).astype(np.uint8)), ("low", (smooth > 1) * np.uint8(90))):
         _numbers(config, write(tmp_path / f"{name}.tif", array, voxel_nm), tmp_path)
         assert "looks like" not in capsys.readouterr().out
+    _numbers(config, write(tmp_path / "percent.tif", np.uint8(soft * (100 / soft.max()) + 0.5), voxel_nm), tmp_path)
+    assert "percent.tif has 100 as its highest value: if that is percent" in capsys.readouterr().out
 
 
 def _numbers(config, path, tmp_path):

@@ -65,7 +65,14 @@ def check_prediction_input(image: Volume) -> Iterator[Finding]:
 
 
 def check_probability(volume: Volume) -> Iterator[Finding]:
-    """Whether the volume looks like an image instead of a probability."""
+    """Whether the volume looks like an image instead of a probability, or like one in percent."""
+    highest = max(int(central_slice(volume, z).max()) for z in evenly_spaced(range(len(volume)), 8))
+    if volume.dtype == np.uint8 and highest == 100:
+        yield Finding(
+            f"{volume.path} has 100 as its highest value: if that is percent, scale it to 0..255 (uint8) or 0..1 "
+            "(float), as probabilities are read.",
+            look=True,
+        )
     ends, rough = _texture(volume)
     if ends < _ENDS and rough > _ROUGH and flatness(volume) < LABELS:
         yield Finding(

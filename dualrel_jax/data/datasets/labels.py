@@ -134,10 +134,12 @@ def _check_numbers(native: np.ndarray, path: str) -> None:
             f"{path} holds NaN; expected numbers: give these pixels a value of their own (numpy.nan_to_num(label, "
             "nan=255)) and name it with data.ignore_value."
         )
+    signed = " (255 in signed bytes: save it as unsigned ones)" if native.dtype == np.int8 else ""
     if native.dtype.kind in "fi" and native.size and native.min() < 0:
         raise InputError(
-            f"{path} holds the negative value {native.min():g}; expected labels of 0 and above: save background as 0, "
-            "and pixels that are not labelled as a value of their own, such as 255, named by data.ignore_value=255."
+            f"{path} holds the negative value {native.min():g}{signed}; expected labels of 0 and above: save "
+            "background as 0, and pixels that are not labelled as a value of their own, such as 255, named by "
+            "data.ignore_value=255."
         )
 
 
@@ -153,7 +155,9 @@ def _add_values(values: set[float], native: np.ndarray, ignore_value: int) -> se
 
 
 def _too_many_values(values: set[float], background: float, path: str) -> str:
-    listed = ", ".join(f"{value:g}" for value in sorted(values)) + (" and more" if len(values) >= _LISTED else "")
+    whole = all(value == int(value) for value in values)  # the numbers of instances may have many digits
+    listed = ", ".join(f"{value:.0f}" if whole else f"{value:g}" for value in sorted(values))
+    listed += " and more" if len(values) >= _LISTED else ""
     advice = ["data.label_kind=instances if each value above 0 is a mitochondrion"]
     grey = "data.label_kind=grey if they are masks in greys or compressed ones (above 127 is mitochondrion)"
     if values <= {0, 1, 2} and background == 0:

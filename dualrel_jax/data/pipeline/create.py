@@ -3,6 +3,7 @@
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
+from dualrel_jax.config.rules import side_multiple
 from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.data.datasets.registry import Dataset
 from dualrel_jax.data.pipeline import crops, resident
@@ -18,7 +19,7 @@ def create_feed(
     """
     labelled = crops.resolve(dataset.train, partition.labelled)
     unlabelled = crops.resolve(dataset.train, partition.unlabelled)
-    crops.check_fits(labelled + unlabelled, config.train.crop_px)
+    crops.check_fits(labelled + unlabelled, config.train.crop_px, side_multiple(config.model))
     needed_mib = resident.size_mib(config, labelled, unlabelled)
     if not read_unlabelled:
         unlabelled = []

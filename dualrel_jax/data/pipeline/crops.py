@@ -30,15 +30,17 @@ def resolve(parts: tuple[Part, ...], entries: tuple[tuple[str, int], ...]) -> li
     return [SliceOf(by_name[name], z) for name, z in entries]
 
 
-def check_fits(slices: list[SliceOf], crop_px: int) -> None:
-    """InputError if a crop is larger than a slice."""
+def check_fits(slices: list[SliceOf], crop_px: int, multiple: int = 1) -> None:
+    """InputError if a crop is larger than a slice; `multiple`: what divides the side of a crop."""
     for part in {slice_of.part.name: slice_of.part for slice_of in slices}.values():
         y, x = part.shape_at_training
         if min(y, x) >= crop_px:
             continue
+        fits = min(y, x) // multiple * multiple
+        lower = f"set --config.train.crop_px={fits}, or lower" if fits else "lower"
         raise InputError(
             f"A crop of {crop_px} x {crop_px} pixels (config.train.crop_px) is larger than the slices of {part.name}, "
-            f"{y} x {x} pixels at the training pixel size; lower --config.train.crop_px or --config.data.pixel_nm."
+            f"{y} x {x} pixels at the training pixel size; {lower} --config.data.pixel_nm."
         )
 
 

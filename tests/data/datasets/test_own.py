@@ -189,6 +189,18 @@ def test_values_that_have_no_meaning_are_refused(own, kind, decoded, message):
             load_dataset(data)
 
 
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (np.array([[0, -1]], np.int8), r"negative value -1 \(255 in signed bytes: save it as unsigned ones\)"),
+        (np.array([[0, 2**60, 2**60 + 1]]), "0, 1152921504606846976, 1152921504606846977, but"),
+    ],
+)
+def test_values_are_named_as_they_are(values, said):
+    with pytest.raises(InputError, match=said):
+        check_values([values], "binary", -1, "label")
+
+
 def test_classes_with_nothing_left_unlabelled(own):
     part = load_dataset(own(MASK + 1, ignore_value=0, validation_region="none")).train[0]
     assert np.array_equal(part.label_at(4), MASK[4])

@@ -131,3 +131,7 @@ def test_a_crop_larger_than_some_slice_is_refused():
     crops.check_fits(slices[1:], 20)
     with pytest.raises(InputError, match="crop of 17 x 17 .*slices of b, 40 x 16"):
         crops.check_fits(slices, 17)
+    with pytest.raises(InputError, match="set --config.train.crop_px=12, or lower --config.data.pixel_nm"):
+        crops.check_fits(slices, 20, multiple=6)
+    with pytest.raises(InputError, match="training pixel size; lower --config.data.pixel_nm"):
+        crops.check_fits(slices, 32, multiple=32)

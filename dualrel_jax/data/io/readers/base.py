@@ -56,7 +56,10 @@ def as_grey(image: np.ndarray, name: str) -> np.ndarray:
             raise InputError(f"{name}: is transparent in places; expected an opaque image: save it flattened")
     if (image == image[..., :1]).all():
         return np.ascontiguousarray(image[..., 0])
-    raise InputError(f"{name}: is a colour image; expected grey: convert it (Fiji: Image > Type > 8-bit)")
+    raise InputError(
+        f"{name}: is a colour image; expected grey: convert it (Fiji: Image > Type > 8-bit), or of "
+        "labels export their numbers instead of colours"
+    )
 
 
 class ReadOnce:
