@@ -5,7 +5,7 @@ from ml_collections import ConfigDict
 
 from dualrel_jax.config.schema import field
 
-PREDICTION_HEADS = ("left", "right", "mean")
+PREDICTION_HEADS = ("head", "right", "mean")
 FIELDS = {
     "name": field("cps", "the method; others have config files of their own", choices=("cps",)),
     "cutmix": field(False, "cross supervision on unlabelled crops that are pasted into each other"),

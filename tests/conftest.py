@@ -84,8 +84,8 @@ def small_config(volume_files):
 
 
 @pytest.fixture
-def trained(small_config, tmp_path):
-    """A run folder with the checkpoint of an untrained model, and its config."""
+def trained(request, small_config, tmp_path):
+    """A run folder with the checkpoint of an untrained model, and its config; of DualRel without a parameter."""
     from dualrel_jax import config as config_lib
     from dualrel_jax.data.datasets.partition import make_partition
     from dualrel_jax.data.datasets.registry import load_dataset
@@ -96,7 +96,7 @@ def trained(small_config, tmp_path):
     from dualrel_jax.training.workdir import claim_workdir, describe_run
     from dualrel_jax.utils import sharding
 
-    config = config_lib.resolve(small_config())
+    config = config_lib.resolve(small_config(getattr(request, "param", "dualrel")))
     mesh, method, dataset = sharding.create_mesh(1), create_method(config), load_dataset(config.data)
     claim_workdir(config, tmp_path)
     describe_run(tmp_path, dataset, make_partition(dataset.train, config.data), mesh)

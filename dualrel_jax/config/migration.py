@@ -101,7 +101,15 @@ def migrate(config: dict[str, Any], path: object = "") -> dict[str, Any]:
                 continue
             new_section, _, new_field = key.partition(".")
             migrated.setdefault(new_section, {})[new_field] = new_value(key, value)
+    _rename_head_of_cps(migrated)
     return migrated
+
+
+def _rename_head_of_cps(config: dict[str, Any]) -> None:
+    """Earlier versions called the prediction `head` of CPS `left`, after its network."""
+    predict = config.get("predict", {})
+    if config.get("method", {}).get("name") == "cps" and predict.get("prediction_head") == "left":
+        predict["prediction_head"] = "head"
 
 
 def _check_removed(key: str, value: Any, path: object) -> None:

@@ -15,7 +15,7 @@ from dualrel_jax import config as config_lib
 from dualrel_jax import starter
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference.run import load_weights
-from dualrel_jax.methods import create_method
+from dualrel_jax.methods import create_method, first_segmenters
 from dualrel_jax.training.state import TrainState, abstract_state
 from dualrel_jax.training.weights_file import FILE_NAMES, flat_names, flatten, named, read_file
 from dualrel_jax.utils import sharding
@@ -25,7 +25,6 @@ from dualrel_jax.utils.text import format_shape
 _EXPECTED = "expected the folder of a run, or a .safetensors file as dualrel export writes"
 _UNET = ("encoder", "decoder")
 _WITHOUT_UNET = r"\1/"
-_FIRST = ("student", "left")  # names of the network that segments
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +132,7 @@ def fit(
 def _canonical(name: str) -> str:
     """The name that methods share: their U-Net lies at another depth, and the first network has another name."""
     network, _, rest = name.partition("/")
-    return f"{'first' if network in _FIRST else network}/{re.sub('^([a-z_]+)/unet/', _WITHOUT_UNET, rest)}"
+    return f"{'first' if network in first_segmenters() else network}/{re.sub('^([a-z_]+)/unet/', _WITHOUT_UNET, rest)}"
 
 
 def _part(name: str) -> str:

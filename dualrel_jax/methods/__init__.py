@@ -1,5 +1,6 @@
 """Methods by name: pure losses under one training loop."""
 
+import functools
 import importlib
 
 from ml_collections import ConfigDict
@@ -21,9 +22,19 @@ _CLASSES = {  # name -> module, class
 
 
 def create_method(config: ConfigDict) -> Method:
-    """The method named by `config.method.name`; its module is imported only here."""
+    """The method named by `config.method.name`."""
     name = config.method.name
     if name not in _CLASSES:
         raise InputError(f"config.method.name is {name!r}; expected one of {', '.join(_CLASSES)}.")
+    return _class(name)(config)
+
+
+@functools.cache
+def first_segmenters() -> frozenset[str]:
+    """The names that methods give to the network of their prediction `head`."""
+    return frozenset(_class(name).segmenters[0] for name in _CLASSES)
+
+
+def _class(name: str) -> type[Method]:
     module, of_class = _CLASSES[name]
-    return getattr(importlib.import_module(f"dualrel_jax.methods.{module}"), of_class)(config)
+    return getattr(importlib.import_module(f"dualrel_jax.methods.{module}"), of_class)

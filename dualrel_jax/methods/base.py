@@ -30,7 +30,7 @@ class Method(abc.ABC):
     main_head = "head"  # name of the default prediction
     prediction_head_elsewhere = "default"  # name of the prediction for volumes unlike those of the training
     strong_views = 0  # strong views of the unlabelled crops that the loss reads; 0: it reads none of them
-    segmenters: tuple[str, ...] = ("student",)  # networks whose logits learn from labels
+    segmenters: tuple[str, ...] = ("student",)  # networks whose logits learn from labels; the first predicts `head`
 
     def __init__(self, config: ConfigDict):
         self.config = config.method
@@ -71,8 +71,11 @@ class Method(abc.ABC):
         return total, ({"loss": total}, variables)
 
     def predict(self, variables: Variables, image: jax.Array) -> dict[str, jax.Array]:
-        """Probabilities of mitochondrion, b y x each, for images b y x 1; `default` is the method's choice."""
-        probability = self.probability("student", variables, image)
+        """Probabilities of mitochondrion, b y x each, for images b y x 1.
+
+        `head` is that of the U-Net `segmenters[0]` alone, `default` the method's choice.
+        """
+        probability = self.probability(self.segmenters[0], variables, image)
         return {"default": probability, "head": probability}
 
     def probability(self, network: str, variables: Variables, image: jax.Array) -> jax.Array:

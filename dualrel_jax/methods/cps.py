@@ -18,7 +18,6 @@ class CPS(Method):
     alone, whose labels are those of the clean crops, mixed alike.
     """
 
-    main_head = "left"
     strong_views = 1
     segmenters = ("left", "right")
 
@@ -60,4 +59,4 @@ class CPS(Method):
 
     def predict(self, variables, image):
         left, right = (self.probability(name, variables, image) for name in self.segmenters)
-        return {"default": left, "left": left, "right": right, "mean": (left + right) / 2}
+        return {"default": left, "head": left, "right": right, "mean": (left + right) / 2}

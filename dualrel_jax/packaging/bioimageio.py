@@ -34,7 +34,6 @@ TOLERANCE = 1e-4  # largest difference of a probability between JAX and ONNX
 _EPSILON = 1e-6  # of scale_range
 _TEST_PX = 256
 _HALO_PX = 32
-_NETWORKS = ("student", "left")  # names of the network that segments
 _UNET = "U-Net: Convolutional Networks for Biomedical Image Segmentation (the architecture)"
 _UNET_DOI = "10.1007/978-3-319-24574-4_28"
 _USE = """This is the U-Net of the run as ONNX, for BioImage.IO and onnxruntime. It predicts which pixels of an electron
@@ -67,7 +66,7 @@ def write_package(run: Run, path: Path) -> Path:
     side = side_multiple(run.config.model)
     sample = _sample(run, -(-_TEST_PX // side) * side)
     expected = _probability(run, _scaled(sample.image))
-    proto = unet_graph(_unet(jax.device_get(run.variables)), run.config.model)
+    proto = unet_graph(_unet(run), run.config.model)
     session = runtime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
     actual = session.run(None, {"image": _scaled(sample.image)[None, None]})[0][0, 0]
     difference = float(np.abs(actual - expected).max())
@@ -124,9 +123,9 @@ def _probability(run: Run, scaled: np.ndarray) -> np.ndarray:
     return np.asarray(output(run.variables, grey[None]))[0]
 
 
-def _unet(variables: dict) -> dict[str, Any]:
-    """The collections of the U-Net that segments, whichever network holds it."""
-    network = next(variables[name] for name in _NETWORKS if name in variables)
+def _unet(run: Run) -> dict[str, Any]:
+    """The collections of the U-Net that segments, on the host."""
+    network = jax.device_get(run.variables[run.method.segmenters[0]])
     return {name: parts.get("unet", parts) for name, parts in network.items()}
 
 

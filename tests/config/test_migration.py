@@ -104,6 +104,12 @@ def test_a_saved_config_of_an_earlier_version_has_the_present_names():
     assert migration.migrate(other) == other
 
 
+@pytest.mark.parametrize("key", ["prediction_head", "output_of"])
+def test_the_head_of_cps_has_the_name_of_other_methods(key):
+    old = {"method": {"name": "cps"}, "predict": {key: "left"}}
+    assert migration.migrate(old)["predict"] == {"prediction_head": "head"}
+
+
 def test_every_renamed_field_exists_and_its_old_name_is_free():
     present = {key for method in schema.method_names() for key in schema.fields_of(method)}
     assert set(migration.RENAMED.values()) | set(migration.ADDED) <= present

@@ -9,9 +9,11 @@ import yaml
 from PIL import Image
 
 from dualrel_jax import export
+from dualrel_jax.config import schema
 from dualrel_jax.data.io.volume import Volume, intensity_range, to_uint8
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference import run
+from dualrel_jax.packaging import bioimageio
 
 
 @pytest.fixture
@@ -61,9 +63,15 @@ def test_the_package_holds_what_predict_computes_and_bioimageio_runs_it(package)
     np.testing.assert_allclose(probability, np.load(folder / "test_output.npy"), atol=1e-4)
 
 
-def test_a_missing_library_is_named_with_its_command(trained, monkeypatch):
-    from dualrel_jax.packaging import bioimageio
+@pytest.mark.parametrize("trained", schema.method_names(), indirect=True)
+def test_the_u_net_of_every_method_is_exported(trained, tmp_path):
+    """The package is written only if ONNX computes what the prediction `head` of the method does."""
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    assert zipfile.is_zipfile(bioimageio.write_package(run.load_run(trained[0]), tmp_path / "a.zip"))
 
+
+def test_a_missing_library_is_named_with_its_command(trained, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(InputError, match="pip install onnx onnxruntime"):
         bioimageio.write_package(run.load_run(trained[0]), trained[0] / "a.zip")
