@@ -8,7 +8,6 @@ from dualrel_jax.config.schema import field
 PREDICTION_HEADS = ("head", "right", "mean")
 FIELDS = {
     "name": field("cps", "the method; others have config files of their own", choices=("cps",)),
-    "cutmix": field(False, "cross supervision on unlabelled crops that are pasted into each other"),
     "consistency_weight": field(1.5, "weight of the cross pseudo supervision, ramped", minimum=0, maximum=1e4),
 }
 

@@ -1,9 +1,18 @@
 """CPS with CutMix (Chen et al., CVPR 2021)."""
 
-from dualrel_jax.configs import cps
+import dataclasses
+
+from dualrel_jax.configs import base, cps
+from ml_collections import ConfigDict
+
+from dualrel_jax.config.schema import field
+
+PREDICTION_HEADS = cps.PREDICTION_HEADS
+FIELDS = {
+    "name": field("cps_cutmix", "the method; others have config files of their own", choices=("cps_cutmix",)),
+    "consistency_weight": dataclasses.replace(cps.FIELDS["consistency_weight"], default=1.0),
+}
 
 
-def get_config(arg: str = "phantom,1/32"):
-    config = cps.get_config(arg)
-    config.method.update({"cutmix": True, "consistency_weight": 1.0})
-    return config
+def get_config(arg: str = "phantom,1/32") -> ConfigDict:
+    return base.get_config(arg, FIELDS)

@@ -57,8 +57,12 @@ REMOVED: dict[str, Any] = {
 }
 # Values of present fields that this version lacks likewise.
 REMOVED_VALUES = {"method.rectification": ("gate", "referential"), "method.reliability": ("softmax",)}
-# Removed, and without a part in the training, whatever the value.
-DROPPED = ("method.predict_elsewhere", "method.prediction_head_elsewhere")
+# Removed, whatever the value -> what has their part.
+DROPPED = {
+    "method.predict_elsewhere": "config.predict.domain and prediction_head choose the head",
+    "method.prediction_head_elsewhere": "config.predict.domain and prediction_head choose the head",
+    "method.cutmix": "configs/cps.py trains without CutMix, configs/cps_cutmix.py with it",
+}
 TAG = "experiments-2026-11-29"  # of the repository: the last version with all of REMOVED
 
 
@@ -77,7 +81,7 @@ def present_name(key: str, method: str) -> str:
             f"config.{key} was removed; this version works as with {REMOVED[present]!r}: leave the flag out."
         )
     if present in DROPPED:
-        raise InputError(f"config.{key} was removed; config.predict.domain and prediction_head choose the head.")
+        raise InputError(f"config.{key} was removed; {DROPPED[present]}.")
     return present
 
 
@@ -101,15 +105,17 @@ def migrate(config: dict[str, Any], path: object = "") -> dict[str, Any]:
                 continue
             new_section, _, new_field = key.partition(".")
             migrated.setdefault(new_section, {})[new_field] = new_value(key, value)
-    _rename_head_of_cps(migrated)
+    if method == "cps":
+        _migrate_cps(migrated, config["method"].get("cutmix"))
     return migrated
 
 
-def _rename_head_of_cps(config: dict[str, Any]) -> None:
-    """Earlier versions called the prediction `head` of CPS `left`, after its network."""
-    predict = config.get("predict", {})
-    if config.get("method", {}).get("name") == "cps" and predict.get("prediction_head") == "left":
-        predict["prediction_head"] = "head"
+def _migrate_cps(config: dict[str, Any], cutmix: bool | None) -> None:
+    """Earlier versions had CutMix as a field of CPS, and called the prediction `head` `left`, after its network."""
+    if cutmix:
+        config["method"]["name"] = "cps_cutmix"
+    if config.get("predict", {}).get("prediction_head") == "left":
+        config["predict"]["prediction_head"] = "head"
 
 
 def _check_removed(key: str, value: Any, path: object) -> None:

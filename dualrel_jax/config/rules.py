@@ -72,8 +72,8 @@ def _check_overlap(config: ConfigDict) -> None:
 
 def _check_cutmix(config: ConfigDict) -> None:
     method = config.method
-    uses_cutmix = method.get("cutmix") or "cutmix_probability" in method or method.get("cross_pseudo_label_weight", 0)
-    if uses_cutmix and config.train.batch_unlabelled < 2:
+    uses_cutmix = method.name == "cps_cutmix" or "cutmix_probability" in method
+    if (uses_cutmix or method.get("cross_pseudo_label_weight", 0)) and config.train.batch_unlabelled < 2:
         raise InputError(
             f"config.train.batch_unlabelled is {config.train.batch_unlabelled}; expected 2 or more for CutMix, which "
             "pastes a part of one crop into another."

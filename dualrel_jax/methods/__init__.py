@@ -14,6 +14,7 @@ _CLASSES = {  # name -> module, class
     "cct": ("cct", "CCT"),
     "gct": ("gct", "GCT"),
     "cps": ("cps", "CPS"),
+    "cps_cutmix": ("cps", "CPSWithCutMix"),
     "unimatch": ("unimatch", "UniMatch"),
     "rankmatch": ("rankmatch", "RankMatch"),
     "dualrel": ("dualrel", "DualRel"),

@@ -14,10 +14,10 @@ from dualrel_jax.methods.ramps import sigmoid_ramp
 class CPS(Method):
     """Both networks see the same strong view; every pixel counts, however low its confidence.
 
-    Without CutMix the networks supervise each other on labelled and unlabelled crops, with it on mixed unlabelled crops
-    alone, whose labels are those of the clean crops, mixed alike.
+    The networks supervise each other on labelled and unlabelled crops.
     """
 
+    cutmix = False
     strong_views = 1
     segmenters = ("left", "right")
 
@@ -27,7 +27,7 @@ class CPS(Method):
 
     def loss(self, variables, teacher, batch, rng, step):
         unlabelled = batch.strong[0]
-        if self.config.cutmix:
+        if self.cutmix:
             mask = cutmix.three_boxes(rng, *unlabelled.shape[:2])
             mix = functools.partial(cutmix.paste_next, mask)
         else:
@@ -36,12 +36,12 @@ class CPS(Method):
         images, split = batching.join(batch.image, mix(unlabelled))
         labelled, crossed, labels = {}, {}, {}
         for name in self.segmenters:
-            if self.config.cutmix:
+            if self.cutmix:
                 clean, _ = self.apply_train(name, jax.lax.stop_gradient(variables), unlabelled)
                 labels[name] = mix(clean.logits).argmax(axis=-1)
             output, variables = self.apply_train(name, variables, images)
             labelled[name], mixed = split(output.logits)
-            crossed[name] = mixed if self.config.cutmix else output.logits
+            crossed[name] = mixed if self.cutmix else output.logits
             labels.setdefault(name, output.logits.argmax(axis=-1))
 
         terms = {
@@ -60,3 +60,9 @@ class CPS(Method):
     def predict(self, variables, image):
         left, right = (self.probability(name, variables, image) for name in self.segmenters)
         return {"default": left, "head": left, "right": right, "mean": (left + right) / 2}
+
+
+class CPSWithCutMix(CPS):
+    """Cross supervision on mixed unlabelled crops alone, whose labels are those of the clean crops, mixed alike."""
+
+    cutmix = True

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from dualrel_jax import main
+from dualrel_jax import cli, main
+from dualrel_jax import config as config_lib
 from dualrel_jax.config import document, schema
+from dualrel_jax.constants import METHOD_TITLES
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 
@@ -21,6 +23,12 @@ def test_the_page_has_every_field_on_short_lines():
     for method in schema.method_names():
         for key in schema.fields_of(method):
             assert f"- `{key.rpartition('.')[2]}` (" in page
+
+
+def test_every_config_of_a_method_has_the_name_that_titles_and_help_know_it_by():
+    assert set(METHOD_TITLES) == set(schema.method_names())
+    assert all(config_lib.get_config(name).method.name == name for name in METHOD_TITLES)
+    assert all(name in cli.help_of("train") for name in METHOD_TITLES)
 
 
 def test_help_names_the_fields_of_a_topic(capsys):

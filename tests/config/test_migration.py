@@ -110,6 +110,22 @@ def test_the_head_of_cps_has_the_name_of_other_methods(key):
     assert migration.migrate(old)["predict"] == {"prediction_head": "head"}
 
 
+@pytest.mark.parametrize(("cutmix", "name"), [(True, "cps_cutmix"), (False, "cps")])
+def test_a_run_of_cps_with_the_field_cutmix_has_a_method_of_today(cutmix, name, tmp_path):
+    present = config_lib.resolve(config_lib.get_config(f"{name}:phantom,4"))
+    old = json.loads(present.to_json())
+    old["method"] |= {"name": "cps", "cutmix": cutmix}
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    loaded = config_lib.load(tmp_path / "config.json")
+    assert config_lib.difference(loaded, present) == "" and loaded.method.name == name
+    assert list(config_lib.changes(loaded)) == []
+
+
+def test_the_removed_field_cutmix_names_the_config_that_has_it():
+    with pytest.raises(InputError, match="method.cutmix was removed; .*configs/cps_cutmix.py with it"):
+        parse(["--config=configs/cps.py:phantom", "--workdir=x", "--config.method.cutmix=True"])
+
+
 def test_every_renamed_field_exists_and_its_old_name_is_free():
     present = {key for method in schema.method_names() for key in schema.fields_of(method)}
     assert set(migration.RENAMED.values()) | set(migration.ADDED) <= present

@@ -19,7 +19,7 @@ TEXTS += ["None", "True", "()", "(0.5,)", "(1, 2, 3)", "(2.0, 1.0)", "(nan, 1)",
 TEXTS += ["1/0", "2/1", "all", "9:3", "1:2:3", "-3:5", "30,8", "0,8,8", "nan,nan,nan", "3,3", "1,2;x", "+", "vnc+", "µ"]
 JSON_VALUES = [None, True, False, "", "word", -1, 0, 1, -0.5, 0.5, 1e308, 10**40, math.nan, math.inf, [], [1.0], {}]
 JSON_VALUES += [[2.0, 1.0], [1, 2, 3], ["a", "b"], [math.nan, 1.0], {"a": 1}, [[1], [2]], "0", "nan"]
-CONFIGS = [f"configs/{name}.py" for name in (*schema.method_names(), "cps_cutmix")]
+CONFIGS = [f"configs/{name}.py" for name in schema.method_names()]
 
 
 def one_sentence(error):
