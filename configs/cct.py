@@ -4,6 +4,7 @@ from dualrel_jax.configs import base
 from ml_collections import ConfigDict
 
 from dualrel_jax.config.schema import field
+from dualrel_jax.errors import InputError
 
 PREDICTION_HEADS = ("head",)
 FIELDS = {
@@ -29,3 +30,12 @@ FIELDS = {
 
 def get_config(arg: str = "phantom,1/32") -> ConfigDict:
     return base.get_config(arg, FIELDS)
+
+
+def check(config: ConfigDict) -> None:
+    counts = {key: value for key, value in config.method.items() if key.startswith("num_")}
+    if not any(counts.values()):
+        raise InputError(f"config.method has 0 for all of {', '.join(counts)}; expected 1 or more for one of them.")
+    low, high = config.method.drop_low, config.method.drop_high
+    if low > high:
+        raise InputError(f"config.method.drop_low is {low}; expected at most config.method.drop_high, which is {high}.")

@@ -5,6 +5,7 @@ import dataclasses
 from dualrel_jax.configs import base, cps
 from ml_collections import ConfigDict
 
+from dualrel_jax.config import rules
 from dualrel_jax.config.schema import field
 
 PREDICTION_HEADS = cps.PREDICTION_HEADS
@@ -16,3 +17,7 @@ FIELDS = {
 
 def get_config(arg: str = "phantom,1/32") -> ConfigDict:
     return base.get_config(arg, FIELDS)
+
+
+def check(config: ConfigDict) -> None:
+    rules.check_cutmix(config)

@@ -7,6 +7,7 @@ paper's method alone.
 from dualrel_jax.configs import base
 from ml_collections import ConfigDict
 
+from dualrel_jax.config import rules
 from dualrel_jax.config.schema import field
 
 PREDICTION_HEADS = ("head", "prototypes", "mean")
@@ -49,3 +50,9 @@ FIELDS = {
 
 def get_config(arg: str = "phantom,1/32") -> ConfigDict:
     return base.get_config(arg, FIELDS)
+
+
+def check(config: ConfigDict) -> None:
+    rules.check_feature_level(config)
+    if config.method.cross_pseudo_label_weight:
+        rules.check_cutmix(config)

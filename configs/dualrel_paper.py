@@ -33,3 +33,7 @@ FIELDS = {
 
 def get_config(arg: str = "phantom,1/32") -> ConfigDict:
     return base.get_config(arg, FIELDS)
+
+
+def check(config: ConfigDict) -> None:
+    dualrel.check(config)

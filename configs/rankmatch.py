@@ -3,7 +3,9 @@
 from dualrel_jax.configs import base, unimatch
 from ml_collections import ConfigDict
 
+from dualrel_jax.config import rules
 from dualrel_jax.config.schema import field
+from dualrel_jax.errors import InputError
 
 PREDICTION_HEADS = ("head",)
 FIELDS = {
@@ -22,3 +24,14 @@ FIELDS = {
 
 def get_config(arg: str = "phantom,1/32") -> ConfigDict:
     return base.get_config(arg, FIELDS)
+
+
+def check(config: ConfigDict) -> None:
+    unimatch.check(config)
+    rules.check_feature_level(config)
+    method, side = config.method, config.train.crop_px // (config.model.stem * 2**config.method.feature_level)
+    if method.num_agents > side**2:
+        raise InputError(
+            f"config.method.num_agents is {method.num_agents}; expected at most {side**2}, the features of a crop at "
+            f"config.method.feature_level={method.feature_level}."
+        )

@@ -3,6 +3,7 @@
 from dualrel_jax.configs import base
 from ml_collections import ConfigDict
 
+from dualrel_jax.config import rules
 from dualrel_jax.config.schema import field
 
 PREDICTION_HEADS = ("head",)
@@ -25,3 +26,7 @@ FIELDS = {
 
 def get_config(arg: str = "phantom,1/32") -> ConfigDict:
     return base.get_config(arg, FIELDS)
+
+
+def check(config: ConfigDict) -> None:
+    rules.check_cutmix(config)

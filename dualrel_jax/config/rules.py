@@ -2,19 +2,22 @@
 
 from ml_collections import ConfigDict
 
+from dualrel_jax.config.schema import config_module
 from dualrel_jax.errors import InputError
 
 
 def check_together(config: ConfigDict) -> None:
-    """InputError if fields of a complete config, each checked by its schema, contradict each other."""
+    """InputError if fields of a complete config, each checked by its schema, contradict each other.
+
+    Rules of one method are the function `check` of its config file, if that has one.
+    """
     _check_steps_per_call(config)
     _check_crop(config)
     _check_threshold(config)
     _check_overlap(config)
-    _check_cutmix(config)
-    for field, rule in _OF_METHODS.items():
-        if field in config.method:
-            rule(config)
+    check_method = getattr(config_module(config.method.name), "check", None)
+    if check_method:
+        check_method(config)
 
 
 def side_multiple(model: ConfigDict) -> int:
@@ -70,48 +73,24 @@ def _check_overlap(config: ConfigDict) -> None:
         )
 
 
-def _check_cutmix(config: ConfigDict) -> None:
-    method = config.method
-    uses_cutmix = method.name == "cps_cutmix" or "cutmix_probability" in method
-    if (uses_cutmix or method.get("cross_pseudo_label_weight", 0)) and config.train.batch_unlabelled < 2:
+# ---------------------------------------------------------------------------------------------------------------------
+# For the `check` of configs of methods
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def check_cutmix(config: ConfigDict) -> None:
+    """InputError if there is no second unlabelled crop to paste from."""
+    if config.train.batch_unlabelled < 2:
         raise InputError(
             f"config.train.batch_unlabelled is {config.train.batch_unlabelled}; expected 2 or more for CutMix, which "
             "pastes a part of one crop into another."
         )
 
 
-def _check_feature_level(config: ConfigDict) -> None:
+def check_feature_level(config: ConfigDict) -> None:
+    """InputError if the decoder has no level `config.method.feature_level`."""
     if config.method.feature_level >= config.model.depth:
         raise InputError(
             f"config.method.feature_level is {config.method.feature_level}; expected 0 to {config.model.depth - 1} for "
             f"a U-Net of depth {config.model.depth}."
         )
-
-
-def _check_auxiliary_decoders(config: ConfigDict) -> None:
-    counts = {key: value for key, value in config.method.items() if key.startswith("num_")}
-    if not any(counts.values()):
-        raise InputError(f"config.method has 0 for all of {', '.join(counts)}; expected 1 or more for one of them.")
-
-
-def _check_drop(config: ConfigDict) -> None:
-    low, high = config.method.drop_low, config.method.drop_high
-    if low > high:
-        raise InputError(f"config.method.drop_low is {low}; expected at most config.method.drop_high, which is {high}.")
-
-
-def _check_agents(config: ConfigDict) -> None:
-    method, side = config.method, config.train.crop_px // (config.model.stem * 2**config.method.feature_level)
-    if method.num_agents > side**2:
-        raise InputError(
-            f"config.method.num_agents is {method.num_agents}; expected at most {side**2}, the features of a crop at "
-            f"config.method.feature_level={method.feature_level}."
-        )
-
-
-_OF_METHODS = {  # a field of config.method -> the rule of the method that has it
-    "feature_level": _check_feature_level,
-    "num_agents": _check_agents,
-    "auxiliary_width": _check_auxiliary_decoders,
-    "drop_low": _check_drop,
-}

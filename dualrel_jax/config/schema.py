@@ -6,6 +6,7 @@ import importlib
 import math
 import numbers
 import pkgutil
+import types
 from collections.abc import Mapping
 from typing import Any
 
@@ -161,10 +162,15 @@ def fields_of(method: str) -> dict[str, Field]:
 
     if method not in method_names():
         raise InputError(f"config.method.name is {shown(method)}; expected one of {', '.join(method_names())}.")
-    module = importlib.import_module(f"dualrel_jax.configs.{method}")
+    module = config_module(method)
     fields = flat({**base.FIELDS, "method": module.FIELDS})
     key = "predict.prediction_head"
     return {**fields, key: dataclasses.replace(fields[key], choices=("default", *module.PREDICTION_HEADS))}
+
+
+def config_module(name: str) -> types.ModuleType:
+    """The config file configs/<name>.py."""
+    return importlib.import_module(f"dualrel_jax.configs.{name}")
 
 
 @functools.cache
@@ -173,7 +179,7 @@ def method_names() -> list[str]:
     from dualrel_jax import configs
 
     names = [module.name for module in pkgutil.iter_modules(configs.__path__) if module.name != "base"]
-    return sorted(name for name in names if hasattr(importlib.import_module(f"{configs.__name__}.{name}"), "FIELDS"))
+    return sorted(name for name in names if hasattr(config_module(name), "FIELDS"))
 
 
 def shown(value: Any) -> str:

@@ -1,5 +1,6 @@
 """Values of config fields that cannot be meant are refused in a sentence, before anything is computed."""
 
+import contextlib
 import json
 import math
 import random
@@ -19,6 +20,7 @@ TEXTS += ["None", "True", "()", "(0.5,)", "(1, 2, 3)", "(2.0, 1.0)", "(nan, 1)",
 TEXTS += ["1/0", "2/1", "all", "9:3", "1:2:3", "-3:5", "30,8", "0,8,8", "nan,nan,nan", "3,3", "1,2;x", "+", "vnc+", "µ"]
 JSON_VALUES = [None, True, False, "", "word", -1, 0, 1, -0.5, 0.5, 1e308, 10**40, math.nan, math.inf, [], [1.0], {}]
 JSON_VALUES += [[2.0, 1.0], [1, 2, 3], ["a", "b"], [math.nan, 1.0], {"a": 1}, [[1], [2]], "0", "nan"]
+CCT_COUNTS = [f"method.num_{name}" for name in ("noise", "drop", "dropout", "cutout", "context", "object")]
 CONFIGS = [f"configs/{name}.py" for name in schema.method_names()]
 
 
@@ -171,6 +173,41 @@ def test_fields_that_contradict_each_other_are_named(field, value, error):
     config.update_from_flattened_dict({field: value})
     with pytest.raises(InputError, match=error):
         config_lib.resolve(config)
+
+
+@pytest.mark.parametrize(
+    ("method", "fields", "error"),
+    [
+        *(
+            (name, {"train.batch_unlabelled": 1}, "2 or more for CutMix")
+            for name in ("cps_cutmix", "unimatch", "rankmatch")
+        ),
+        ("cps", {"train.batch_unlabelled": 1}, ""),
+        ("dualrel_paper", {"train.batch_unlabelled": 1}, ""),
+        *(
+            (name, {"method.feature_level": 4}, "expected 0 to 2 for a U-Net")
+            for name in ("dualrel_paper", "rankmatch")
+        ),
+        ("rankmatch", {"method.num_agents": 1025}, "num_agents is 1025; expected at most 1024"),
+        ("cct", dict.fromkeys(CCT_COUNTS, 0), "has 0 for all of num_context, .*; expected 1 or more for one of them"),
+    ],
+)
+def test_a_method_has_rules_of_its_own(method, fields, error):
+    config = config_lib.get_config(f"{method}:phantom")
+    config.update_from_flattened_dict(fields)
+    with pytest.raises(InputError, match=error) if error else contextlib.nullcontext():
+        config_lib.resolve(config)
+
+
+def test_the_rule_of_a_method_does_not_reach_another_with_a_field_of_that_name(monkeypatch):
+    from dualrel_jax.configs import supervised
+
+    agents = schema.field(4000, "agents of this method", minimum=1, maximum=5000)
+    monkeypatch.setitem(supervised.FIELDS, "num_agents", agents)
+    monkeypatch.setattr(config_lib, "fields_of", schema.fields_of.__wrapped__)  # without its cache
+    config = config_lib.get_config("supervised:phantom")
+    config.method.num_agents = 4000
+    assert config_lib.resolve(config).method.num_agents == 4000
 
 
 def test_a_threshold_and_a_foreground_fraction_exclude_each_other():
