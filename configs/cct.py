@@ -6,7 +6,6 @@ from ml_collections import ConfigDict
 from dualrel_jax.config.schema import field
 from dualrel_jax.errors import InputError
 
-PREDICTION_HEADS = ("head",)
 FIELDS = {
     "name": field("cct", "the method; others have config files of their own", choices=("cct",)),
     # Auxiliary decoders of each perturbation.

@@ -7,7 +7,6 @@ from dualrel_jax.config import rules
 from dualrel_jax.config.schema import field
 from dualrel_jax.errors import InputError
 
-PREDICTION_HEADS = ("head",)
 FIELDS = {
     **unimatch.FIELDS,
     "name": field("rankmatch", "the method; others have config files of their own", choices=("rankmatch",)),

@@ -5,7 +5,6 @@ from ml_collections import ConfigDict
 
 from dualrel_jax.config.schema import field
 
-PREDICTION_HEADS = ("head",)
 FIELDS = {
     "name": field("supervised", "the method; others have config files of their own", choices=("supervised",)),
 }

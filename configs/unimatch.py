@@ -6,7 +6,6 @@ from ml_collections import ConfigDict
 from dualrel_jax.config import rules
 from dualrel_jax.config.schema import field
 
-PREDICTION_HEADS = ("head",)
 FIELDS = {
     "name": field("unimatch", "the method; others have config files of their own", choices=("unimatch",)),
     "confidence": field(0.95, "pixels with at least this probability supervise", minimum=0, maximum=1),

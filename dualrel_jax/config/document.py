@@ -71,9 +71,8 @@ def markdown() -> str:
             key: entry for key, entry in fields_of(method).items() if key.startswith("method.") and key != "method.name"
         }
         if own:
-            parts.append(
-                f"## {METHOD_TITLES[method]}: `config.method` of `configs/{method}.py`\n\n{''.join(_bullets(own))}"
-            )
+            title = METHOD_TITLES.get(method, method)
+            parts.append(f"## {title}: `config.method` of `configs/{method}.py`\n\n{''.join(_bullets(own))}")
     return "\n".join(parts)
 
 

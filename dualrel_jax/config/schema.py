@@ -164,8 +164,8 @@ def fields_of(method: str) -> dict[str, Field]:
         raise InputError(f"config.method.name is {shown(method)}; expected one of {', '.join(method_names())}.")
     module = config_module(method)
     fields = flat({**base.FIELDS, "method": module.FIELDS})
-    key = "predict.prediction_head"
-    return {**fields, key: dataclasses.replace(fields[key], choices=("default", *module.PREDICTION_HEADS))}
+    key, heads = "predict.prediction_head", getattr(module, "PREDICTION_HEADS", ("head",))
+    return {**fields, key: dataclasses.replace(fields[key], choices=("default", *heads))}
 
 
 def config_module(name: str) -> types.ModuleType:

@@ -9,14 +9,13 @@ import pytest
 
 import dualrel_jax
 from dualrel_jax import config as config_lib
+from dualrel_jax.config import schema
 from dualrel_jax.data.pipeline.augment import Batch
 from dualrel_jax.errors import InputError
 from dualrel_jax.methods import create_method
 from dualrel_jax.train import train
 from dualrel_jax.training import hlo, profiling
 from dualrel_jax.utils.jsonl import read_records
-
-METHODS = ("supervised", "mean_teacher", "cct", "gct", "cps", "unimatch", "rankmatch", "dualrel")
 
 
 def test_every_moment_is_shared_by_what_runs_then():
@@ -118,13 +117,11 @@ def test_operations_of_a_tpu_are_told_by_their_text():
     assert [name for _, _, name in profiling._operations(plane, program, {})] == ["fusion.1", "while.2", ""]
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", schema.method_names())
 def test_every_loss_term_and_network_has_a_scope(name):
     config = dualrel_jax.get_config(f"{name}:phantom,1/32")
     config.model.update({"stem": 1, "width": 2, "depth": 2, "dtype": "float32"})
     config.train.update({"crop_px": 16, "batch_labelled": 2, "batch_unlabelled": 2})
-    if name == "dualrel":
-        config.method.feature_level = 1
     config = config_lib.resolve(config)
     method = create_method(config)
     crops = jax.ShapeDtypeStruct((2, 16, 16, 1), np.float32)
