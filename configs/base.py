@@ -271,7 +271,7 @@ PREDICT = {
     ),
     "prediction_head": field(
         "default",
-        "prediction of the method; default: by the domain. Others: PREDICTION_HEADS of its config",
+        "prediction of the method; default: by the domain; some methods allow more, listed with their own fields",
         choices=("default",),
     ),
     "checkpoint": field("last", "checkpoint: the last, or the best by validation", choices=("last", "best")),

@@ -1,5 +1,6 @@
 """The config fields as text: help on the command line, and docs/configuration.md."""
 
+import collections
 import textwrap
 from collections.abc import Iterator
 
@@ -39,15 +40,17 @@ _SECTIONS = {
 def describe(topic: str) -> str:
     """The fields that `topic` names: `config`, a section such as `config.train`, or a field. InputError for others."""
     wanted = topic.removeprefix("config").removeprefix(".")
-    lines, seen = [], {}
+    methods_with = collections.defaultdict(list)  # (key, field) -> the methods that have it
     for method in method_names():
         for key, entry in fields_of(method).items():
-            seen[key] = entry
-            if wanted in ("", key) or key.startswith(f"{wanted}."):
-                title = f"config.{key}" + (f" ({method})" if key.startswith("method.") else "")
-                lines += [] if title in lines else [title, *_wrapped(explain(key, entry))]
+            methods_with[key, entry].append(method)
+    lines = []
+    for (key, entry), methods in methods_with.items():
+        if wanted in ("", key) or key.startswith(f"{wanted}."):
+            of_methods = f" ({', '.join(methods)})" if methods != method_names() else ""
+            lines += [f"config.{key}{of_methods}", *_wrapped(explain(key, entry))]
     if not lines:
-        raise unknown(wanted, seen)
+        raise unknown(wanted, {key for key, _ in methods_with})
     return "\n".join(lines)
 
 
@@ -65,20 +68,21 @@ def markdown() -> str:
     for section, title in _SECTIONS.items():
         inside = {key: entry for key, entry in shared.items() if key.rpartition(".")[0] == section}
         heading = f"`config.{section}`" if section else "`config`"
-        parts.append(f"## {title}: {heading}\n\n{''.join(_bullets(inside))}")
+        parts.append(f"## {title}: {heading}\n\n{''.join(_bullets(inside, section))}")
     for method in method_names():
         own = {
-            key: entry for key, entry in fields_of(method).items() if key.startswith("method.") and key != "method.name"
+            key: entry for key, entry in fields_of(method).items() if shared.get(key) != entry and key != "method.name"
         }
         if own:
             title = METHOD_TITLES.get(method, method)
-            parts.append(f"## {title}: `config.method` of `configs/{method}.py`\n\n{''.join(_bullets(own))}")
+            parts.append(f"## {title}: `config.method` of `configs/{method}.py`\n\n{''.join(_bullets(own, 'method'))}")
     return "\n".join(parts)
 
 
-def _bullets(fields: dict[str, Field]) -> Iterator[str]:
+def _bullets(fields: dict[str, Field], section: str) -> Iterator[str]:
+    """A field of another section has that before its name."""
     for key, entry in fields.items():
-        text = f"`{key.rpartition('.')[2]}` ({_default(key, entry)}): {_sentence(entry)}"
+        text = f"`{key.removeprefix(f'{section}.')}` ({_default(key, entry)}): {_sentence(entry)}"
         yield textwrap.fill(text, 98, initial_indent="- ", subsequent_indent="  ", **_UNBROKEN) + "\n"
 
 

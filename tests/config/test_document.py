@@ -1,5 +1,6 @@
 """The page of all fields, and the help for one of them."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,18 @@ def test_help_names_the_fields_of_a_topic(capsys):
     assert main.main(["--help=config.method.consistency_weight"]) == 0
     printed = capsys.readouterr().out
     assert "(cps)" in printed and "(mean_teacher)" in printed
+
+
+def test_the_prediction_heads_of_each_method_are_listed(capsys):
+    assert main.main(["--help", "config.predict.prediction_head"]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    page = " ".join(PAGE.read_text().split())
+    for method in schema.method_names():
+        entry = schema.fields_of(method)["predict.prediction_head"]
+        (of_method,) = [part for part in printed.split("config.predict.") if re.search(rf"[( ]{method}[,)]", part)]
+        assert f"Allowed: {entry.limits()}." in of_method
+        own = page.partition(f"of `configs/{method}.py`")[2].partition(" ## ")[0]
+        assert len(entry.choices) == 2 or re.search(rf"- `predict.prediction_head` .*Allowed: {entry.limits()}\.", own)
 
 
 def test_help_for_a_field_that_does_not_exist_names_the_nearest(capsys):
