@@ -15,5 +15,17 @@ METHOD_TITLES = {  # name of a config, configs/<name>.py -> title in tables, plo
     "dualrel": "DualRel (this package)",
 }
 
+SECTIONS = {  # of a config beside `method` -> title on the page of all fields
+    "data": "Volumes, labels and how they are read",
+    "augment": "Augmentation of crops",
+    "model": "The network",
+    "train": "Training",
+    "predict": "Prediction",
+    "instances": "Instances",
+    "suggest": "What to label next",
+    "export": "The model for others",
+    "profile": "Profiles",
+}
+
 # The scores of a validation by which a checkpoint is the best: the first that it has, the second in older ones.
 BEST_BY = ("jac_calibrated", "jac_pooled")

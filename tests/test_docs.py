@@ -17,6 +17,7 @@ import dualrel_jax
 from dualrel_jax import cli, main
 from dualrel_jax import config as config_lib
 from dualrel_jax.benchmark import __main__ as benchmark
+from dualrel_jax.constants import SECTIONS
 from dualrel_jax.data.datasets.public import LAYOUTS
 
 ROOT = Path(__file__).parent.parent
@@ -114,8 +115,7 @@ def test_fields_exist(path):
     text = path.read_text().replace("config.base.", "config.")
     for section, field in re.findall(r"config\.(\w+)\.(\w+) ?=", text):
         assert section == "rows" or field in config[section], f"--config.{section}.{field}"
-    sections = "data|augment|model|train|predict|instances|suggest|export|profile"
-    for section, field in re.findall(rf"`({sections})\.(\w+)[`=]", text):
+    for section, field in re.findall(rf"`({'|'.join(SECTIONS)})\.(\w+)[`=]", text):
         assert field in config[section] or field in FILE_ENDINGS, f"{section}.{field}"
 
 

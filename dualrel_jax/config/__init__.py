@@ -12,6 +12,7 @@ from dualrel_jax.config.migration import ADDED, migrate
 from dualrel_jax.config.overrides import unknown
 from dualrel_jax.config.rules import check_together
 from dualrel_jax.config.schema import Field, fields_of, flat
+from dualrel_jax.constants import SECTIONS
 from dualrel_jax.errors import InputError
 from dualrel_jax.utils.atomic import write_text
 from dualrel_jax.utils.jsonl import read_json
@@ -129,7 +130,7 @@ def load(path: Path) -> ConfigDict:
     config = read_json(path, {"method": dict}, advice)
     if not isinstance(config["method"].get("name"), str):
         raise InputError(f"{path} names no method; {advice}.")
-    for section in ("data", "augment", "model", "train", "predict", "instances", "suggest", "export", "profile"):
+    for section in SECTIONS:
         if not isinstance(config.get(section, {}), dict):
             raise InputError(f"{path} has {section} = {config[section]!r}; expected an object in braces: {advice}.")
     config = migrate(config, path)

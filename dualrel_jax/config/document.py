@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from dualrel_jax.config.overrides import unknown
 from dualrel_jax.config.schema import Field, fields_of, method_names
-from dualrel_jax.constants import METHOD_TITLES
+from dualrel_jax.constants import METHOD_TITLES, SECTIONS
 
 _INTRODUCTION = """\
 # Configuration
@@ -23,18 +23,6 @@ before anything is computed.
 
 This page is made from [configs/](../configs) by `python -m dualrel_jax.config --markdown`; edit the fields there.
 """
-_SECTIONS = {
-    "": "The config itself",
-    "data": "Volumes, labels and how they are read",
-    "augment": "Augmentation of crops",
-    "model": "The network",
-    "train": "Training",
-    "predict": "Prediction",
-    "instances": "Instances",
-    "suggest": "What to label next",
-    "export": "The model for others",
-    "profile": "Profiles",
-}
 
 
 def describe(topic: str) -> str:
@@ -65,7 +53,7 @@ def markdown() -> str:
     """The page docs/configuration.md."""
     parts = [_filled(_INTRODUCTION)]
     shared = {key: entry for key, entry in fields_of("supervised").items() if not key.startswith("method.")}
-    for section, title in _SECTIONS.items():
+    for section, title in {"": "The config itself", **SECTIONS}.items():
         inside = {key: entry for key, entry in shared.items() if key.rpartition(".")[0] == section}
         heading = f"`config.{section}`" if section else "`config`"
         parts.append(f"## {title}: {heading}\n\n{''.join(_bullets(inside, section))}")

@@ -4,8 +4,9 @@ import re
 from typing import TextIO
 
 from dualrel_jax.commands import COMMANDS
+from dualrel_jax.constants import SECTIONS
 
-_NAME = r"((?:data|model|train|predict|instances|suggest|export)\.[a-z_]+)"
+_NAME = rf"((?:{'|'.join([*SECTIONS, 'method'])})\.[a-z_]+)"
 _SET = re.compile(rf"(\bset )?(?:--set )?(?:--config\.|config\.|(?<![\w./-])){_NAME}=(?=\S)")
 _NAMED = re.compile(rf"(?<![\w./'-])(--config\.|config\.)?{_NAME}(?![\w=/]|\.\w)")
 

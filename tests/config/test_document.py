@@ -4,11 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
+from dualrel_jax.configs import base
 
 from dualrel_jax import cli, main
 from dualrel_jax import config as config_lib
 from dualrel_jax.config import document, schema
-from dualrel_jax.constants import METHOD_TITLES
+from dualrel_jax.constants import METHOD_TITLES, SECTIONS
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 
@@ -24,6 +25,10 @@ def test_the_page_has_every_field_on_short_lines():
     for method in schema.method_names():
         for key in schema.fields_of(method):
             assert f"- `{key.rpartition('.')[2]}` (" in page
+
+
+def test_every_section_has_a_title_in_the_order_of_the_fields():
+    assert [name for name, entry in base.FIELDS.items() if not isinstance(entry, schema.Field)] == list(SECTIONS)
 
 
 def test_every_config_of_a_method_has_the_name_that_titles_and_help_know_it_by():
