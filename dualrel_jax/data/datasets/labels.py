@@ -155,8 +155,7 @@ def _add_values(values: set[float], native: np.ndarray, ignore_value: int) -> se
 
 
 def _too_many_values(values: set[float], background: float, path: str) -> str:
-    whole = all(value == int(value) for value in values)  # the numbers of instances may have many digits
-    listed = ", ".join(f"{value:.0f}" if whole else f"{value:g}" for value in sorted(values))
+    listed = ", ".join(map(_text, sorted(values)))
     listed += " and more" if len(values) >= _LISTED else ""
     advice = ["data.label_kind=instances if each value above 0 is a mitochondrion"]
     grey = "data.label_kind=grey if they are masks in greys or compressed ones (above 127 is mitochondrion)"
@@ -168,13 +167,22 @@ def _too_many_values(values: set[float], background: float, path: str) -> str:
         )
     elif len(values) == 3:
         unknown = sorted(values)[1] if max(values) == 255 and values != {0, 1, 255} else max(values)
-        advice = [f"data.ignore_value={unknown:g} if {unknown:g} marks pixels that are not labelled", grey, *advice]
+        advice = [
+            f"data.ignore_value={_text(unknown)} if {_text(unknown)} marks pixels that are not labelled",
+            grey,
+            *advice,
+        ]
     elif max(values) > 127:
         advice.insert(0, grey)
     return (
-        f"{path} holds the label values {listed}, but data.label_kind=binary means {background:g} and one other value; "
-        f"set {', or '.join(advice)}."
+        f"{path} holds the label values {listed}, but data.label_kind=binary means {_text(background)} and one other "
+        f"value; set {', or '.join(advice)}."
     )
+
+
+def _text(value: float) -> str:
+    """Whole numbers in full: the ids of instances may have many digits."""
+    return f"{value:g}" if isinstance(value, float) else str(int(value))
 
 
 def number_in(path: str | Path) -> int | None:
