@@ -103,7 +103,7 @@ def faint(volume):
 
 @pytest.mark.parametrize("output", ["a/mask.zarr", "a/mask.tif"])
 def test_parts_of_the_mask_that_are_not_sure_are_left_out(predict, faint, output):
-    mask, probability = predict(output, volume=faint)
+    mask, probability = predict(output, volume=faint, unsure_margin=0.15)
     assert (mask[2:9, 8:22, 13:37] == 255).all() and not mask[:, 27:].any()
     assert probability[:, 27:].max() > 150
     every, same = predict(output.replace("a/", "b/"), volume=faint, unsure_margin=1.0)
@@ -114,25 +114,25 @@ def test_parts_of_the_mask_that_are_not_sure_are_left_out(predict, faint, output
 
 @pytest.mark.parametrize("output", ["mask.zarr", "mask.tif"])
 def test_without_the_probability_the_mask_is_the_same(predict, faint, tmp_path, output):
-    expected, _ = predict(f"a/{output}", volume=faint)
+    expected, _ = predict(f"a/{output}", volume=faint, unsure_margin=0.15)
     settings = dualrel_jax.get_config("supervised:phantom").predict
     changed = {"tile": 16, "overlap": 4, "window_px": 32, "intensity_range": "0,255", "z_smoothing_nm": 0.0}
-    settings.update({**changed, "probability": False})
+    settings.update({**changed, "probability": False, "unsure_margin": 0.15})
     paths, _ = predict_volume(Dark(), 1.0, faint, tmp_path / "b" / output, settings, pixel_nm=None)
     np.testing.assert_array_equal(open_volume(paths["mask"])[:], expected)
     assert {path.name for path in (tmp_path / "b").iterdir()} == {output, "mask.png", "mask.json"}
 
 
 def test_a_prediction_killed_while_its_mask_is_made_predicts_nothing_again(predict, faint, monkeypatch):
-    expected = predict("a/mask.zarr", volume=faint)
+    expected = predict("a/mask.zarr", volume=faint, unsure_margin=0.15)
     boxes = iter(range(3))
     monkeypatch.setattr(write_mask, "SIDES", (4, 16, 16))
     with monkeypatch.context() as patched:
         patched.setattr(write_mask, "sure_mask", lambda *parts: next(boxes) and sure_mask(*parts))
         with pytest.raises((StopIteration, RuntimeError)):
-            predict("b/mask.zarr", volume=faint)
+            predict("b/mask.zarr", volume=faint, unsure_margin=0.15)
     network = Dark()
-    for one, other in zip(expected, predict("b/mask.zarr", network, volume=faint), strict=True):
+    for one, other in zip(expected, predict("b/mask.zarr", network, volume=faint, unsure_margin=0.15), strict=True):
         np.testing.assert_array_equal(one, other)
     assert network.calls == 0
 

@@ -37,7 +37,7 @@ from dualrel_jax.inference.region_predictor import RegionPredictor
 from dualrel_jax.inference.resume import check_no_other, continue_or_clear, progress_path
 from dualrel_jax.inference.run import Run
 from dualrel_jax.inference.threshold import UNCALIBRATED
-from dualrel_jax.inference.unsure_parts import margin_of
+from dualrel_jax.inference.unsure_parts import NONE
 from dualrel_jax.inference.volume_predictor import VolumePredictor
 from dualrel_jax.inference.windows import TaskBox, parse_region, slabs
 from dualrel_jax.inference.write_mask import write_mask
@@ -117,7 +117,7 @@ def _predict(
         for box, _ in tasks(functools.partial(predict_box, shared), remaining):
             progress.finished(box)
         progress.close()
-        threshold, margin = progress.threshold, margin_of(settings)
+        threshold, margin = progress.threshold, settings.unsure_margin or NONE
         found = write_mask(*writers.values(), threshold, margin, shards=settings.shards, tasks=tasks)
         for writer in writers.values():
             writer.finish(tasks)

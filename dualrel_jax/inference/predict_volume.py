@@ -33,7 +33,7 @@ from dualrel_jax.inference.region_predictor import RegionPredictor
 from dualrel_jax.inference.resume import PredictionProgress, check_no_other, continue_or_clear, progress_path
 from dualrel_jax.inference.slice_predictor import Predictor
 from dualrel_jax.inference.threshold import UNCALIBRATED
-from dualrel_jax.inference.unsure_parts import margin_of
+from dualrel_jax.inference.unsure_parts import NONE
 from dualrel_jax.inference.volume_predictor import VolumePredictor
 from dualrel_jax.inference.windows import parse_region
 from dualrel_jax.inference.write_mask import write_mask
@@ -51,8 +51,9 @@ def predict_volume(
 
     What is written as .zarr is continued where an earlier call with the same volume, model and settings was killed.
 
-    A threshold of 0 is the one that `settings.points` or `settings.foreground_fraction` lead to or, without these, that
-    of an uncalibrated model.
+    `settings` are `config.predict` with what `choice.choose` has chosen. Of what they leave open, the threshold is the
+    one that `points` or `foreground_fraction` lead to or, without these, that of an uncalibrated model, the planes are
+    xy, and masks keep all their parts.
 
     -> (name -> path, fraction of the segmented voxels that are mitochondrion).
 
@@ -101,7 +102,7 @@ def _predict_volume(
         write_region(task, probability, progress, zs=region[0], whole=region)
         progress.close()
         probability.finish()
-        found = write_mask(mask, probability, threshold, margin_of(settings), shards=settings.shards)
+        found = write_mask(mask, probability, threshold, settings.unsure_margin or NONE, shards=settings.shards)
         mask.finish()  # before either has its name: a kill in the long part loses nothing
         publish(writers.values(), progress)
         paths = written_paths(output, settings)

@@ -22,7 +22,7 @@ OF_THE_TRAINING, ELSEWHERE = 0.25, 0.15
 ELSEWHERE_XYZ = 0.2  # the mean over planes along all axes is less sure of everything
 
 
-def margin_of(settings: ConfigDict, known: bool = False, planes: str = "xy") -> float:
+def margin_of(settings: ConfigDict, known: bool, planes: str) -> float:
     """`predict.unsure_margin`; where it is left open, by `planes` and whether the volume is `known`, of the training.
 
     NONE where a threshold is made for masks that keep all parts.

@@ -67,4 +67,5 @@ def test_the_margin_follows_from_the_domain_unless_the_threshold_is_for_all_part
     points, fraction, asked, known, elsewhere
 ):
     settings = ConfigDict({"points": points, "foreground_fraction": fraction, "unsure_margin": asked})
-    assert (lib.margin_of(settings, True), lib.margin_of(settings, False)) == (known, elsewhere)
+    margins = [lib.margin_of(settings, of_the_training, "xy") for of_the_training in (True, False)]
+    assert margins == [known, elsewhere]
