@@ -7,6 +7,7 @@ from itertools import chain, pairwise
 import numpy as np
 
 from dualrel_jax.data.checks.finding import Finding, list_some
+from dualrel_jax.data.checks.stored_type import check_stored_type
 from dualrel_jax.data.datasets.dark_lines import CLEAR, dark_lines
 from dualrel_jax.data.datasets.labels import number_in
 from dualrel_jax.data.io.volume import Volume
@@ -40,6 +41,11 @@ def check_volume(image: Volume, zs: Sequence[int], labelled: bool = False) -> It
             look=True,
         )
     others = evenly_spaced([z for z in zs if z not in constant], 8)
+    windows = [central_slice(image, z, _WINDOW // 2) for z in others]
+    wrong = list(check_stored_type(image.path, windows)) if windows else []
+    if wrong:
+        yield from wrong  # nothing else can be read from such values
+        return
     yield from _check_axes(image, others)
     yield from _check_contrast(image, others)
 
@@ -109,7 +115,7 @@ def _texture(volume: Volume) -> tuple[float, float]:
 
 def _check_contrast(image: Volume, zs: Sequence[int]) -> Iterator[Finding]:
     """Membranes are thin and dark in EM as it is usually shown."""
-    dark = dark_lines(image[z, *central_window(image.shape[1:], _WINDOW // 2)] for z in zs)
+    dark = dark_lines(central_slice(image, z, _WINDOW // 2) for z in zs)
     if dark is not None and dark < -CLEAR:
         yield Finding(
             f"{image.path} seems inverted: its thin lines, the membranes, are brighter than what is around them. "
@@ -180,9 +186,9 @@ def flatness(volume: Volume) -> float:
     return float(np.mean([(window[:, 1:] == window[:, :-1]).mean() for window in windows]))
 
 
-def central_slice(volume: Volume, z: int) -> np.ndarray:
-    """The middle of slice z, at most `_WINDOW` pixels wide: y x, native."""
-    return volume[z, *central_window(volume.shape[1:], _WINDOW)]
+def central_slice(volume: Volume, z: int, side: int = _WINDOW) -> np.ndarray:
+    """The middle of slice z, at most `side` pixels wide: y x, native."""
+    return volume[z, *central_window(volume.shape[1:], side)]
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
+from dualrel_jax.data.checks.stored_type import check_stored_type
 from dualrel_jax.data.checks.volume import check_prediction_input, check_volume
 from dualrel_jax.data.io.volume import Volume, open_volume
 
@@ -39,6 +40,47 @@ def test_blank_inverted_transposed_and_labels(tissue):
     assert "its axes may not be z y x" in said(np.ascontiguousarray(smooth.transpose(1, 2, 0)))
     assert "looks like labels, not like an image" in said((tissue > 120).astype(np.uint8))
     assert "one grey value only (z = 0, 1, 2, 3, 4, 5)" in said(0 * tissue)
+
+
+@pytest.fixture(scope="module")
+def greys():
+    """z y x, real, 20 to 235: all greys of a tissue, with noise."""
+    field = ndimage.gaussian_filter(np.random.default_rng(3).normal(size=(4, 96, 128)), (0, 3, 3))
+    noise = np.random.default_rng(4).normal(scale=8, size=field.shape)
+    return (128 + 45 * field / field.std() + noise).clip(20, 235)
+
+
+@pytest.mark.parametrize(
+    ("written", "read", "correction"),
+    [
+        ("u1", "i1", "view('uint8')"),
+        ("i1", "u1", "view('int8')"),
+        ("u2", "i2", "view('uint16')"),
+        ("i2", "u2", "view('int16')"),
+        ("<u2", ">u2", "byteswap()"),
+        (">i2", "<u2", "byteswap().view('int16')"),
+    ],
+)
+def test_values_read_in_the_wrong_type(greys, written, read, correction):
+    """Named with what corrects them; in their own type they pass."""
+    dtype = np.dtype(written)
+    values = (greys - 128 * (dtype.kind == "i")) * (1 if dtype.itemsize == 1 else 231)
+    values = values.astype(dtype)
+    assert list(check_stored_type("em", list(values))) == []
+    assert f"dualrel_jax.open_volume('em')[:].{correction})." in said(values.view(read))
+
+
+@pytest.mark.parametrize("kind", ["noise", "swapped real numbers"])
+def test_neighbours_that_are_unrelated(greys, kind):
+    noise = np.random.default_rng(5).integers(0, 256, greys.shape, np.uint8)
+    values = noise if kind == "noise" else greys.astype(np.float32).byteswap()
+    assert said(values).startswith("Neighbouring pixels of em are unrelated (they correlate by ")
+
+
+@pytest.mark.parametrize(("dtype", "extreme"), [("uint16", 65535), ("int16", -32768), ("float32", np.nan)])
+def test_a_few_extreme_pixels_are_no_wrong_type(greys, dtype, extreme):
+    few = np.random.default_rng(6).random(greys.shape) < 1e-4
+    assert list(check_stored_type("em", list(np.where(few, extreme, greys).astype(dtype)))) == []
 
 
 def test_a_probability_is_named_as_what_it_is(tissue):
