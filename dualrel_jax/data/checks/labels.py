@@ -9,7 +9,7 @@ from dualrel_jax.constants import IGNORE
 from dualrel_jax.data.checks.alignment import misplacement
 from dualrel_jax.data.checks.finding import Finding, list_some, places
 from dualrel_jax.data.checks.volume import central_slice
-from dualrel_jax.data.datasets.labels import number_in
+from dualrel_jax.data.datasets.labels import slice_numbers
 from dualrel_jax.data.datasets.registry import Part
 from dualrel_jax.utils.ranges import evenly_spaced
 
@@ -63,7 +63,7 @@ def check_numbering(part: Part, data: ConfigDict) -> Iterator[Finding]:
     count = len(label.names) if label else 0
     if count < 2 or len(part.image) < _FEW * count or (data.labelled_slices and not is_test):
         return
-    numbers = sorted(number for number in map(number_in, label.names) if number is not None)
+    numbers = sorted(number for number in slice_numbers(label.names) if number is not None)
     if numbers in ([*range(count)], [*range(1, count + 1)]):
         remedy = "name each file by its slice" if is_test else "--config.data.labelled_slices=3,40,77 names the slices"
         yield Finding(

@@ -9,7 +9,7 @@ import numpy as np
 from dualrel_jax.data.checks.finding import Finding, list_some
 from dualrel_jax.data.checks.stored_type import check_stored_type
 from dualrel_jax.data.datasets.dark_lines import CLEAR, dark_lines
-from dualrel_jax.data.datasets.labels import number_in
+from dualrel_jax.data.datasets.labels import slice_numbers, unnumbered
 from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.utils.ranges import central_window, evenly_spaced
 
@@ -126,11 +126,11 @@ def _check_contrast(image: Volume, zs: Sequence[int]) -> Iterator[Finding]:
 
 def _check_numbers(image: Volume, labelled: bool) -> Iterator[Finding]:
     """Whether each file of a folder is numbered one after the last, or at least has a number of its own."""
-    numbers = [number_in(name) for name in image.names]
-    if None in numbers:
-        return
+    if problem := unnumbered(image):
+        yield Finding(f"{problem}.", look=True)
+    numbered = [pair for pair in zip(slice_numbers(image.names), image.names, strict=True) if pair[0] is not None]
     names: dict[int, str] = {}
-    for number, name in zip(numbers, image.names, strict=True):
+    for number, name in numbered:
         if number in names:
             masks = ", so masks are taken to be named by the place of a file, counted from 0" if labelled else ""
             yield Finding(
@@ -140,7 +140,7 @@ def _check_numbers(image: Volume, labelled: bool) -> Iterator[Finding]:
             )
             return
         names[number] = name
-    steps = [(b - a, a) for a, b in pairwise(sorted(numbers))]
+    steps = [(b - a, a) for a, b in pairwise(sorted(names))]
     usual = min(steps, default=(0, 0))[0]
     if gaps := [range(a + usual, a + step, usual) for step, a in steps if step > usual]:
         missing = sum((step - 1) // usual for step, _ in steps)  # `len` has an end, numbers of files may have none

@@ -1,7 +1,7 @@
 """Labelled volumes: what label values mean, and which slice of the image each label slice belongs to."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -185,14 +185,33 @@ def _text(value: float) -> str:
     return f"{value:g}" if isinstance(value, float) else str(int(value))
 
 
-def number_in(path: str | Path) -> int | None:
-    """The last number in a file's name: im0042.png -> 42; None without one."""
-    numbers = re.findall(r"\d+", Path(path).stem)
-    return int(numbers[-1]) if numbers else None
+def slice_numbers(names: Sequence[str]) -> list[int | None]:
+    """The number of each file among those of a folder; None for a name without one.
+
+    It is the last number of a name that is not the same in all of them: s0_5nm.png, s1_5nm.png -> 0, 1.
+    """
+    found = [[int(digits) for digits in re.findall(r"\d+", Path(name).stem)] for name in names]
+    columns = list(zip(*filter(None, found), strict=False))
+    alike = len({len(numbers) for numbers in found if numbers}) == 1
+    varying = [place for place, column in enumerate(columns) if alike and len(set(column)) > 1]
+    place = varying[-1] if varying else -1
+    return [numbers[place] if numbers else None for numbers in found]
+
+
+def unnumbered(volume: Volume) -> str:
+    """What is wrong where some files of a folder of slices have a number in their names and others have none; or ""."""
+    without = [name for name, number in zip(volume.names, slice_numbers(volume.names), strict=True) if number is None]
+    if len(without) in (0, len(volume.names)):
+        return ""
+    more = f" and {len(without) - 1} more have" if without[1:] else " has"
+    return (
+        f"{volume.path}/{without[0]}{more} no number, but {len(volume.names) - len(without)} others do; expected one in "
+        "each name: move away what is no slice, or number it"
+    )
 
 
 def numbers_in(volume: Volume) -> list[int]:
-    """The last number in the file name of each slice of a folder.
+    """The number in the file name of each slice of a folder, as `slice_numbers`.
 
     Raises:
       InputError: a name without a number, two files with the same one, or a single file with several numbers.
@@ -203,8 +222,7 @@ def numbers_in(volume: Volume) -> list[int]:
             "that number alone, as in mask_0042.tif, or give data.labelled_slices."
         )
     names: dict[int, str] = {}
-    for name in volume.names:
-        number = number_in(name)
+    for name, number in zip(volume.names, slice_numbers(volume.names), strict=True):
         if number is None or number in names:
             problem = "has no number in its name" if number is None else f"ends in the same number as {names[number]}"
             raise InputError(
@@ -212,4 +230,9 @@ def numbers_in(volume: Volume) -> list[int]:
                 "name, as in mask_0042.tif: rename the files, or give data.labelled_slices."
             )
         names[number] = name
-    return list(names)
+    numbers = list(names)
+    if numbers and numbers[0] != int(re.findall(r"\d+", Path(names[numbers[0]]).stem)[-1]):
+        print(
+            f"{volume.path}: its files are numbered by what differs in their names, {names[numbers[0]]} {numbers[0]}."
+        )
+    return numbers

@@ -17,8 +17,9 @@ from dualrel_jax.data.datasets.labels import (
     check_kind,
     check_shapes,
     check_values,
-    number_in,
     numbers_in,
+    slice_numbers,
+    unnumbered,
 )
 from dualrel_jax.data.io.points import draw_discs, read_points
 from dualrel_jax.data.io.pyramid import FINEST, Choice
@@ -242,7 +243,7 @@ def _rule(config: ConfigDict, label: Volume, index: dict[int, int]) -> LabelRule
 
 def _check_numbering(image: Volume, label: Volume) -> None:
     """InputError where files of images and as many of labels, taken in order, have numbers that do not go together."""
-    numbers = [[number_in(name) for name in volume.names] for volume in (image, label)]
+    numbers = [slice_numbers(volume.names) for volume in (image, label)]
     if any(not column or None in column or len(set(column)) < len(column) for column in numbers):
         return
     apart = [b - a for a, b in zip(*numbers, strict=True)]
@@ -294,7 +295,9 @@ def _index_from_names(image: Volume, label: Volume, key: str | None) -> dict[int
             f"{label.path} has {len(label)} slices, but its image {image.path} has {len(image)}; expected as many, or "
             f"to know which are labelled: {remedy}{'' if key else ' that ends in its z, as in mask_0042.tif'}."
         )
-    numbers = [number_in(name) for name in image.names]
+    if problem := unnumbered(image):
+        raise InputError(f"{problem}.")
+    numbers = slice_numbers(image.names)
     named = numbers and None not in numbers and len(set(numbers)) == len(numbers)
     z_of = dict(zip(numbers, range(len(numbers)), strict=True)) if named else None
     index = {}

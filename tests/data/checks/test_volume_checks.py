@@ -132,3 +132,11 @@ def test_gaps_in_a_folder_of_slices(tissue, tmp_path, numbers, wanted):
     assert (wanted in text and "masks" not in text) if wanted else text == ""
     if wanted:
         assert "name masks by the numbers" in " ".join(f.text for f in check_volume(volume, range(6), labelled=True))
+
+
+def test_a_file_without_a_number_hides_no_gap(tissue, tmp_path):
+    for name, image in zip(("average", "s_0", "s_1", "s_3", "s_4", "s_5"), tissue, strict=True):
+        Image.fromarray(image).save(tmp_path / f"{name}.png")
+    text = said(open_volume(tmp_path, verbose=False))
+    assert "/average.png has no number, but 5 others do" in text and "move away what is no slice" in text
+    assert "Number 2 is missing" in text

@@ -44,6 +44,24 @@ def test_file_names_follow_those_of_an_image_folder_that_counts_from_one(tmp_pat
         load_dataset(config("own", "all", image=str(tmp_path / "image"), label=str(tmp_path / "label")))
 
 
+def test_the_number_of_a_file_is_the_last_that_varies(tmp_path, capsys):
+    image, mask = volume(12)
+    names = [f"s{z + 4}_x0_y0_5nm.png" for z in range(12)]
+    write_slices(tmp_path / "image", image, names)
+    write_slices(tmp_path / "label", mask[[2, 10]].astype(np.uint8), [names[2], names[10]])
+    paths = {"image": str(tmp_path / "image"), "label": str(tmp_path / "label")}
+    assert load_dataset(config("own", "all", **paths)).train[0].labelled_zs == (2, 10)
+    assert "are numbered by what differs in their names, s6_x0_y0_5nm.png 6." in capsys.readouterr().out
+
+
+def test_masks_are_not_named_by_numbers_that_an_image_file_lacks(tmp_path):
+    image, mask = volume(12)
+    write_slices(tmp_path / "image", image, ["average.png", *(f"slice_{z:04d}.png" for z in range(11))])
+    write_slices(tmp_path / "label", mask[[2]].astype(np.uint8), ["slice_0002.png"])
+    with pytest.raises(InputError, match=r"image/average.png has no number, but 11 others do.*move away"):
+        load_dataset(config("own", "all", image=str(tmp_path / "image"), label=str(tmp_path / "label")))
+
+
 def test_a_full_stack_counts_its_non_empty_slices(own, capsys):
     label = np.zeros_like(MASK)
     label[[2, 5, 11]] = MASK[[2, 5, 11]]
