@@ -205,8 +205,8 @@ def unnumbered(volume: Volume) -> str:
         return ""
     more = f" and {len(without) - 1} more have" if without[1:] else " has"
     return (
-        f"{volume.path}/{without[0]}{more} no number, but {len(volume.names) - len(without)} others do; expected one in "
-        "each name: move away what is no slice, or number it"
+        f"{volume.path}/{without[0]}{more} no number, but {len(volume.names) - len(without)} others do; expected one "
+        "in each name: move away what is no slice, or number it"
     )
 
 

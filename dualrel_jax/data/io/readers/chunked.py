@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dualrel_jax.data.io.pyramid import FINEST, Choice, Level, choose_level, scaled
+from dualrel_jax.data.io.readers.attributes import FILES, Folder, attributes_of, driver_of
 from dualrel_jax.data.io.readers.axes import Axes, find_axes
 from dualrel_jax.data.io.readers.base import Stack, array_stack
 from dualrel_jax.data.io.readers.metadata import Metadata
@@ -18,10 +19,7 @@ from dualrel_jax.data.io.remote import RemotePath, context_spec, kvstore_spec, s
 from dualrel_jax.data.io.voxel import voxel_of
 from dualrel_jax.errors import InputError
 
-Folder = Path | RemotePath
-
 SUFFIXES = (".zarr", ".n5")
-_FILES = {"zarr.json": "zarr3", ".zarray": "zarr", ".zgroup": "zarr", ".zattrs": "zarr", "attributes.json": "n5"}
 _TITLES = {"zarr3": "zarr 3", "zarr": "zarr 2", "n5": "n5"}
 # A chunk of 64 slices is decoded once, not for each of them, in blocks of 2048 x 2048 with their surroundings.
 _CACHE_BYTES, _MOST_CACHE_BYTES, _CACHED_SIDE = 512 << 20, 2 << 30, 2304
@@ -31,7 +29,7 @@ _LEVEL_0 = ("s0", "0", "scale0")
 def is_chunked(folder: Folder) -> bool:
     """Whether a folder is an array or a group of one of these formats."""
     inside = any(part.endswith(SUFFIXES) for part in folder.parts)
-    return inside or any((folder / name).exists() for name in _FILES)
+    return inside or any((folder / name).exists() for name in FILES)
 
 
 def read_chunked(folder: Folder, inner: str | None = None, choice: Choice = FINEST) -> Stack:
@@ -48,11 +46,11 @@ def read_chunked(folder: Folder, inner: str | None = None, choice: Choice = FINE
     if len(arrays) != 1:
         raise _not_one_array(folder, inner, target, arrays)
     array, path = arrays[0], f"{folder}:{inner}" if inner else str(folder)
-    level, reason = (None, "") if _driver(target) else _choose_level(array, choice, path)
+    level, reason = (None, "") if driver_of(target) else _choose_level(array, choice, path)
     if level is not None and level.index:
         array = _level_folders(array)[level.index]
         path = f"{folder}:{array.relative_to(folder).as_posix()}"
-    driver = _driver(array)
+    driver = driver_of(array)
     store, names = _open(array, driver, path)
     metadata = _metadata(array, driver, store.shape, names, path)
     within = array.relative_to(folder).as_posix()
@@ -66,11 +64,11 @@ def read_chunked(folder: Folder, inner: str | None = None, choice: Choice = FINE
 
 def _only_image(folder: Folder) -> Folder:
     """The image in a container of bioformats2raw, which may hold many; any other folder itself."""
-    if "bioformats2raw.layout" not in _attributes(folder):
+    if "bioformats2raw.layout" not in attributes_of(folder):
         return folder
-    listed = _attributes(folder / "OME").get("series") or []
-    images = {str(name): _attributes(folder / str(name)) for name in listed}
-    while not listed and (attributes := _attributes(folder / str(len(images)))).get("multiscales"):
+    listed = attributes_of(folder / "OME").get("series") or []
+    images = {str(name): attributes_of(folder / str(name)) for name in listed}
+    while not listed and (attributes := attributes_of(folder / str(len(images)))).get("multiscales"):
         images[str(len(images))] = attributes
     if len(images) == 1:
         return folder / next(iter(images))
@@ -102,13 +100,13 @@ def _not_one_array(folder: Folder, inner: str | None, target: Folder, arrays: li
 def _level_folders(array: Folder) -> dict[int, Folder]:
     """Number -> level that is there, finest first, of the pyramid whose level 0 is `array`; only itself without one."""
     for group, name in ((array.parent, array.name), (array.parent.parent, f"{array.parent.name}/{array.name}")):
-        for image in _attributes(group).get("multiscales") or []:
-            names = [level.get("path", "").strip("/") for level in image.get("datasets") or []]
+        for image in attributes_of(group).get("multiscales") or []:
+            names = [level["path"] for level in image["datasets"]]
             if names and names[0] == name:
-                return {i: group / inside for i, inside in enumerate(names) if _driver(group / inside)}
+                return {i: group / inside for i, inside in enumerate(names) if driver_of(group / inside)}
     folders = {0: array}
     if array.name in _LEVEL_0:
-        while _driver(following := array.parent / f"{array.name[:-1]}{len(folders)}"):
+        while driver_of(following := array.parent / f"{array.name[:-1]}{len(folders)}"):
             folders[len(folders)] = following
     return folders
 
@@ -133,7 +131,7 @@ class _Layout(NamedTuple):
 
 
 def _layout(array: Folder, path: str) -> _Layout:
-    driver, attributes = _driver(array), _attributes(array)
+    driver, attributes = driver_of(array), attributes_of(array)
     shape = attributes["dimensions"][::-1] if driver == "n5" else attributes["shape"]
     metadata = _metadata(array, driver, tuple(shape), [], path)
     axes = find_axes(shape, metadata.axis_names(), path)
@@ -182,12 +180,12 @@ def _arrays(folder: Folder, levels: bool = False, above: tuple[Path, ...] = ()) 
 
     `above` are the folders that hold it: a link may lead back to one of them.
     """
-    if _driver(folder):
+    if driver_of(folder):
         return [folder]
-    images = _attributes(folder).get("multiscales") or []
-    first = [image["datasets"][0]["path"] for image in images[:1] if image.get("datasets")]
+    images = attributes_of(folder).get("multiscales") or []
+    first = [image["datasets"][0]["path"] for image in images[:1] if image["datasets"]]
     for name in (*first, *_LEVEL_0):
-        if not levels and _driver(folder / name):
+        if not levels and driver_of(folder / name):
             return [folder / name]
     if isinstance(folder, RemotePath):
         return _listed_arrays(folder, levels)
@@ -205,7 +203,7 @@ def _listed_arrays(folder: RemotePath, levels: bool) -> list[RemotePath]:
     files = folder.read_files([".zmetadata", "zarr.json"])
     listed = json.loads(files[".zmetadata"])["metadata"] if ".zmetadata" in files else {}
     names = [key.removesuffix("/.zarray") for key in listed if key.endswith("/.zarray")]
-    inside = (_attributes(folder).get("consolidated_metadata") or {}).get("metadata") or {}
+    inside = (attributes_of(folder).get("consolidated_metadata") or {}).get("metadata") or {}
     names += [key for key, entry in inside.items() if entry.get("node_type") == "array"]
     finest = [name for name in names if not re.fullmatch(r"(s|scale)?[1-9]\d*", name.rpartition("/")[2])]
     return [folder / name for name in sorted(names if levels else finest) if "labels" not in name.split("/")]
@@ -232,8 +230,8 @@ def _open(array: Folder, driver: str, path: str) -> tuple[Any, list[str]]:
                 raise
         if remote:
             raise InputError(
-                f"{path}: no decoder for its compression {_codec(_attributes(array))} is known; expected blosc, zstd, "
-                "gzip or none: copy the store to this machine, where the package zarr can read it, or save it again"
+                f"{path}: no decoder for its compression {_codec(attributes_of(array))} is known; expected blosc, "
+                "zstd, gzip or none: copy the store to this machine, where the package zarr can read it, or save it again"
             ) from error
         return _open_with_zarr(array, driver, path, error)
     store = store.T if driver == "n5" else store  # n5 counts x y z
@@ -251,7 +249,7 @@ def _layer_bytes(store: Any, driver: str) -> int:
 
 def _open_with_zarr(array: Path, driver: str, path: str, error: ValueError) -> tuple[Any, list[str]]:
     """By zarr-python, whose numcodecs knows codecs that tensorstore does not."""
-    codec = _codec(_attributes(array))
+    codec = _codec(attributes_of(array))
     if driver == "n5":
         raise InputError(
             f"{path}: no decoder for its compression {codec} is known; expected raw, gzip, bzip2, xz, blosc or zstd: "
@@ -294,41 +292,13 @@ class _Indexed:
         return self._store[index]
 
 
-def _attributes(folder: Folder) -> dict[str, Any]:
-    """All metadata of a folder, of whichever format, in one dictionary."""
-    merged: dict[str, Any] = {}
-    for text in _files(folder).values():
-        merged |= json.loads(text)
-    merged |= merged.get("attributes", {})
-    return merged | merged.get("ome", {})
-
-
-def _files(folder: Folder) -> dict[str, str | bytes]:
-    """Name -> content of the metadata files of a folder."""
-    if isinstance(folder, RemotePath):  # a web server may answer by a page where there is no file
-        files = folder.read_files(_FILES)
-        return {name: text for name, text in files.items() if text.lstrip().startswith(b"{")}
-    files = (folder / name for name in _FILES)
-    return {file.name: file.read_text(encoding="utf-8") for file in files if file.is_file()}
-
-
-def _driver(folder: Folder) -> str | None:
-    """The tensorstore driver of an array; None where the folder is no array."""
-    if ".zarray" in _files(folder):
-        return "zarr"
-    attributes = _attributes(folder)
-    if attributes.get("node_type") == "array":
-        return "zarr3"
-    return "n5" if "blockSize" in attributes and "dimensions" in attributes else None
-
-
 def _metadata(array: Folder, driver: str, shape: tuple[int, ...], names: list[str], path: str) -> Metadata:
     # A link to a level has another parent than the level.
     places = [array, array.resolve()] if array.resolve() != array.absolute() else [array]
     best = None
     for place in places:
         groups = [place.parent, place.parent.parent]
-        attributes = tuple(_attributes(folder) for folder in (array, *groups))
+        attributes = tuple(attributes_of(folder) for folder in (array, *groups))
         inner = tuple(place.relative_to(group).as_posix() for group in groups)
         full = _level_0_shape(place, driver, len(shape))
         metadata = Metadata(path, tuple(shape), attributes, inner, driver == "n5", names, full)
@@ -343,8 +313,8 @@ def _level_0_shape(array: Folder, driver: str, ndim: int) -> tuple[int, ...] | N
         return None
     for name in _LEVEL_0:
         folder = array.parent / name
-        if re.sub(r"\d+", "", name) == re.sub(r"\d+", "", array.name) and _driver(folder) == driver:
-            attributes = _attributes(folder)
+        if re.sub(r"\d+", "", name) == re.sub(r"\d+", "", array.name) and driver_of(folder) == driver:
+            attributes = attributes_of(folder)
             shape = attributes.get("dimensions", [])[::-1] if driver == "n5" else attributes.get("shape", [])
             return tuple(shape) if len(shape) == ndim else None
     return None

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorstore as ts
 
+from dualrel_jax.data.io.pyramid import Choice
 from dualrel_jax.data.io.readers import chunked
 from dualrel_jax.data.io.volume import open_volume
 from dualrel_jax.errors import InputError
@@ -125,6 +126,55 @@ def test_levels_that_a_link_or_a_container_of_series_leads_to(tmp_path):
     (tmp_path / "gone.zarr").symlink_to(tmp_path / "lost.zarr")
     with pytest.raises(InputError, match=r"gone\.zarr: is a link to .*lost\.zarr, which does not exist"):
         opened(tmp_path / "gone.zarr")
+
+
+def change_scale(scale):
+    def change(images):
+        images[0]["datasets"][0]["coordinateTransformations"][0]["scale"] = scale
+
+    return change
+
+
+@pytest.mark.parametrize("driver", ["zarr", "zarr3"])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (change_scale([5, 5]), r"datasets\[0\].coordinateTransformations\[0\].scale is \[5, 5\]; expected 3 numbers"),
+        (change_scale(["5"] * 3), r'scale is \["5", "5", "5"\]; expected 3 numbers'),
+        (lambda images: images[0]["datasets"][0].pop("path"), r"datasets\[0\].path is nothing; expected a text"),
+        (lambda images: images[0], r' is {"version": .*\.\.\.; expected a list'),
+        (lambda images: ["em"], r'\[0\] is "em"; expected an object'),
+    ],
+)
+def test_multiscales_that_are_not_those_of_ome_zarr(tmp_path, driver, change, said):
+    ome(tmp_path, "zyx", driver)
+    file = tmp_path / (".zattrs" if driver == "zarr" else "zarr.json")
+    content = json.loads(file.read_text())
+    holder = content if driver == "zarr" else content["attributes"]["ome"]
+    changed = change(holder["multiscales"])
+    holder["multiscales"] = changed if isinstance(changed, dict | list) else holder["multiscales"]
+    file.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=f"{file}: multiscales.*{said}"):
+        opened(tmp_path)
+
+
+@pytest.mark.parametrize(("content", "said"), [('{"multiscales": [', "cannot be read as JSON"), ("[]", "the file is")])
+def test_attributes_that_are_no_json_object(tmp_path, content, said):
+    ome(tmp_path, "zyx")
+    (tmp_path / ".zattrs").write_text(content)
+    with pytest.raises(InputError, match=f"{tmp_path}/.zattrs: {said}"):
+        opened(tmp_path)
+
+
+def test_a_byte_order_mark_and_paths_from_here(tmp_path):
+    ome(tmp_path, "zyx")
+    file = tmp_path / ".zattrs"
+    images = json.loads(file.read_text())["multiscales"]
+    for level in images[0]["datasets"]:
+        level["path"] = f"./{level['path']}/"
+    file.write_text(json.dumps({"multiscales": images}), encoding="utf-8-sig")
+    check(tmp_path, (30, 10, 8))
+    assert open_volume(tmp_path, choice=Choice("1")).voxel_nm == (30, 20, 16)
 
 
 @pytest.mark.parametrize("order", ORDERS)
