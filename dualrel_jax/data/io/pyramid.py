@@ -20,14 +20,12 @@ class Choice:
         pixel_nm: pixel size (y, x) of the training, which `auto` compares levels with; None where it is unknown.
         voxel_nm: of level 0, z y x, where the user states it; None: as the file states.
         key: the config field that asks.
-        keeps_z: `auto` takes no level with fewer slices than level 0.
     """
 
     level: str = "0"
     pixel_nm: tuple[float, float] | None = None
     voxel_nm: Voxel | None = None
     key: str = "level"
-    keeps_z: bool = False
 
 
 FINEST = Choice()
@@ -78,7 +76,8 @@ class Level:
 def choose_level(levels: Sequence[Level], choice: Choice, path: str) -> tuple[Level, str]:
     """(the level that is read, why in words).
 
-    `auto` takes the coarsest level whose pixels (y, x) are not larger than those of the training.
+    `auto` takes the coarsest level whose pixels (y, x) are not larger than those of the training. Of levels with fewer
+    slices than level 0 only those count whose slices, too, are no farther apart than these pixels.
 
     Raises:
         InputError: no such level.
@@ -96,18 +95,18 @@ def choose_level(levels: Sequence[Level], choice: Choice, path: str) -> tuple[Le
     sizes = [_voxel(level, choice) for level in levels]
     if sizes[0] is None:
         return levels[0], "its voxel size is unknown"
+    trained_nm = choice.pixel_nm
     fine = [
-        level
+        (level, size[0])
         for level, size in zip(levels, sizes, strict=True)
-        if size is not None
-        and all(own <= _TOLERANCE * nm for own, nm in zip(size[1:], choice.pixel_nm, strict=True))
-        and not (choice.keeps_z and level.shape[0] < level.full_shape[0])
+        if size is not None and all(own <= _TOLERANCE * nm for own, nm in zip(size[1:], trained_nm, strict=True))
     ]
-    trained = f"pixels of the training, {choice.pixel_nm[0]:g} x {choice.pixel_nm[1]:g} nm"
+    trained = f"pixels of the training, {trained_nm[0]:g} x {trained_nm[1]:g} nm"
     if not fine:
         return levels[0], f"even its pixels are larger than the {trained}"
-    level = fine[-1]
-    slices = ", and that has all slices" if choice.keeps_z else ""
+    kept = [level for level, z in fine if level.shape[0] == level.full_shape[0] or not z > _TOLERANCE * max(trained_nm)]
+    level = kept[-1] if kept else levels[0]
+    slices = "" if level is fine[-1][0] else ", and that keeps the slices"
     return level, f"the coarsest whose pixels are not larger than the {trained}{slices}"
 
 

@@ -58,12 +58,43 @@ def test_a_level_lies_where_its_voxels_were(pyramid):
 
 
 def test_a_stated_voxel_size_is_that_of_level_0(pyramid):
-    volume = open_volume(pyramid, (30.0, 2.5, 2.5), choice=choose("auto"))
-    assert volume.level.index == 2 and volume.voxel_nm == (60.0, 10.0, 10.0)
+    volume = open_volume(pyramid, (5.0, 2.5, 2.5), choice=choose("auto"))
+    assert volume.level.index == 2 and volume.voxel_nm == (10.0, 10.0, 10.0)
 
 
-def test_slices_are_kept_where_labels_name_them(pyramid):
-    assert open_volume(pyramid, choice=choose("auto", 20.0, keeps_z=True)).level.index == 1
+def test_slices_farther_apart_than_the_pixels_of_the_training_are_kept(pyramid, capsys):
+    """Level 2 has half of the slices; with slices of 30 nm they would be 60 nm apart."""
+    assert open_volume(pyramid, (30.0, 5.0, 5.0), choice=choose("auto", 20.0)).level.index == 1
+    assert "larger than the pixels of the training, 20 x 20 nm, and that keeps the slices;" in capsys.readouterr().out
+    assert open_volume(pyramid, (30.0, 5.0, 5.0), choice=choose("auto", 60.0)).level.index == 2
+    assert open_volume(pyramid, (30.0, 5.0, 5.0), choice=choose("2")).level.index == 2
+
+
+def altered(pyramid, path, change):
+    """A copy of the pyramid with other `datasets`."""
+    file = shutil.copytree(pyramid, path) / "zarr.json"
+    content = json.loads(file.read_text())
+    change(content["attributes"]["ome"]["multiscales"][0]["datasets"])
+    file.write_text(json.dumps(content))
+    return path
+
+
+def test_levels_that_all_state_one_scale_have_that_of_their_shape(pyramid, tmp_path, capsys):
+    def change(datasets):
+        for level in datasets:
+            level["coordinateTransformations"] = datasets[0]["coordinateTransformations"]
+
+    volume = open_volume(altered(pyramid, tmp_path / "v.zarr", change), choice=choose("auto", 10.0))
+    assert volume.level.index == 1 and volume.voxel_nm == (10.0, 10.0, 10.0)
+    assert "(it states voxels of 10 x 5 x 5 nm, which contradicts its shape)" in capsys.readouterr().out
+
+
+def test_levels_from_coarse_to_fine_are_refused(pyramid, tmp_path):
+    path = altered(pyramid, tmp_path / "v.zarr", lambda datasets: datasets.reverse())
+    with pytest.raises(
+        InputError, match="level 1 has 8 x 300 x 260 voxels, and level 0 4 x 150 x 130; expected levels"
+    ):
+        open_volume(path)
 
 
 def test_a_named_array_stays_what_it_is(pyramid):

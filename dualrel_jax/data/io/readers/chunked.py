@@ -18,6 +18,7 @@ from dualrel_jax.data.io.readers.metadata import Metadata
 from dualrel_jax.data.io.remote import RemotePath, context_spec, kvstore_spec, store_errors
 from dualrel_jax.data.io.voxel import voxel_of
 from dualrel_jax.errors import InputError
+from dualrel_jax.utils.text import format_shape
 
 SUFFIXES = (".zarr", ".n5")
 _TITLES = {"zarr3": "zarr 3", "zarr": "zarr 2", "n5": "n5"}
@@ -117,8 +118,20 @@ def _choose_level(array: Folder, choice: Choice, path: str) -> tuple[Level | Non
     if len(folders) == 1:
         return choose_level([], choice, path) if choice.level not in ("auto", "0") else (None, "")
     layouts = {i: _layout(folder, path) for i, folder in folders.items()}
-    levels = [_level(i, layout, layouts) for i, layout in layouts.items()]
-    return choose_level(levels, choice, path)
+    for i, layout in layouts.items():
+        if any(own > full for own, full in zip(layout.shape, layouts[0].shape, strict=True)):
+            raise InputError(
+                f"{path}: its level {i} has {format_shape(layout.shape)} voxels, and level 0 "
+                f"{format_shape(layouts[0].shape)}; expected levels from fine to coarse: put the datasets of its "
+                f"multiscales in this order, or name one as {path}:NAME"
+            )
+    level, reason = choose_level([_level(i, layout, layouts) for i, layout in layouts.items()], choice, path)
+    stated = voxel_of(layouts[level.index].sizes_nm)
+    if stated and level.voxel_nm and any(a != b for a, b in zip(stated, level.voxel_nm, strict=True) if a == a):
+        reason += (
+            f" (it states voxels of {format_shape(f'{size:g}' for size in stated)} nm, which contradicts its shape)"
+        )
+    return level, reason
 
 
 class _Layout(NamedTuple):
@@ -150,11 +163,14 @@ def _by_axes(values: list[float], axes: Axes) -> tuple[float, float, float]:
 
 def _level(index: int, layout: _Layout, layouts: dict[int, _Layout]) -> Level:
     full = layouts[0]
-    factors, shifts = [], []
+    factors, shifts, contradicts = [], [], False
     for axis in range(3):
         by_shape = float(round(full.shape[axis] / layout.shape[axis]))
         by_size = layout.sizes_nm[axis] / full.sizes_nm[axis]
-        factor = by_size if by_size >= 1 and abs(by_size / by_shape - 1) < 0.5 else by_shape  # never with nan
+        # Short axes are rounded, or padded. Never with nan.
+        agrees = abs(by_size / by_shape - 1) < 0.5 or abs(full.shape[axis] / by_size - layout.shape[axis]) <= 1
+        factor = by_size if by_size >= 1 and agrees else by_shape
+        contradicts |= by_size > 0 and factor != by_size
         whole = float(round(factor))
         factors.append(whole if abs(factor - whole) < 0.01 else factor)
         stated = math.nan
@@ -163,7 +179,7 @@ def _level(index: int, layout: _Layout, layouts: dict[int, _Layout]) -> Level:
         # Where nothing is stated voxels are averages: the field of view is that of level 0.
         shifts.append((factors[-1] - 1) / 2 if math.isnan(stated) else stated)
     voxel_nm = voxel_of(layout.sizes_nm)
-    if voxel_nm is None and (full_nm := voxel_of(full.sizes_nm)) is not None:
+    if (voxel_nm is None or contradicts) and (full_nm := voxel_of(full.sizes_nm)) is not None:
         voxel_nm = scaled(full_nm, factors)
     first = full.origin_nm or (0.0,) * 3
     moved = (at + shift * size for at, shift, size in zip(first, shifts, full.sizes_nm, strict=True))
