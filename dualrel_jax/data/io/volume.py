@@ -12,7 +12,7 @@ import numpy as np
 from dualrel_jax.data.io.padding import tissue_values
 from dualrel_jax.data.io.pyramid import FINEST, Choice, Level, scaled
 from dualrel_jax.data.io.readers import chunked, image_folder
-from dualrel_jax.data.io.readers.base import Stack, array_stack
+from dualrel_jax.data.io.readers.base import Stack, array_stack, unreadable
 from dualrel_jax.data.io.readers.formats import SUPPORTED, advice, format_of
 from dualrel_jax.data.io.remote import RemotePath, as_place, is_remote, split_address, store_errors
 from dualrel_jax.data.io.voxel import Voxel, is_voxel
@@ -131,9 +131,8 @@ class Volume:
             if is_remote(self.path):
                 with store_errors(f"{self.path}, slice {z}"):
                     raise
-            raise InputError(
-                f"{self.path}: slice {z} cannot be read ({_short(error)}); expected a whole file: copy it again"
-            ) from error
+            damaged = f"slice {z} cannot be read ({_short(error)}); expected a whole file: copy it again"
+            raise unreadable(self.path, error, damaged) from error
 
     def describe(self) -> str:
         """One line: where, format, level of a pyramid, axes, shape, type, voxel size."""
@@ -174,10 +173,8 @@ def open_volume(
     except InputError:
         raise
     except Exception as error:  # each library has its own; all mean that the content does not fit the name
-        raise InputError(
-            f"{file}: cannot be opened ({_short(error)}); expected a whole file of the kind that its name states: "
-            "check it, or copy it again"
-        ) from error
+        damaged = f"cannot be opened ({_short(error)}); expected a whole file of the kind that its name states"
+        raise unreadable(file, error, f"{damaged}: check it, or copy it again") from error
     whole = _split_box(path)[0]
     name = str(whole) if isinstance(file, Path) else ":".join(filter(None, (str(file), inner)))
     volume = Volume._from_stack(name, stack)

@@ -270,12 +270,13 @@ def test_threads_read_what_one_reads(tmp_path, kind):
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.9])
 @pytest.mark.parametrize("kind", [kind for kind in TIFFS if not kind.startswith("OME")])
-def test_truncated_tiff(tmp_path, kind, share):
+def test_truncated_tiff(tmp_path, caplog, kind, share):
     path, array = tmp_path / "a.tif", stack(shape=(12, 100, 100))
     TIFFS[kind](path, array)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
-    refused(path, *([] if share == 0 else ["truncated at page"]))
+    refused(path, *([] if share == 0 else ["is truncated (the file has"]))
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("kind", ["OME", "OME, zlib"])
@@ -286,6 +287,28 @@ def test_truncated_ome_tiff_is_refused_or_whole(tmp_path, kind):
     for share in (0.2, 0.5, 0.8):
         path.write_bytes(whole[: int(len(whole) * share)])
         refused(path)
+
+
+DENIED = (PermissionError(13, "Permission denied"), ValueError("PERMISSION_DENIED: Error opening local file"))
+
+
+@pytest.mark.parametrize("error", DENIED)
+@pytest.mark.parametrize("reader", ["read_npy", "read_slices"])
+def test_what_may_not_be_read_is_no_damage(tmp_path, monkeypatch, reader, error):
+    """tensorstore's errors have no type of their own."""
+
+    def denied(*_, **__):
+        raise error
+
+    np.save(tmp_path / "a.npy", stack())
+    Image.fromarray(stack()[0]).save(tmp_path / "a.png")
+    volume = opened(tmp_path / "a.npy")
+    object.__setattr__(volume, "_read", denied)
+    with pytest.raises(InputError, match=r"a.npy: you may not read it; expected permission .*chmod u\+r"):
+        volume[0]
+    monkeypatch.setattr(np, "load", denied)
+    monkeypatch.setattr(Image, "open", denied)
+    refused(tmp_path / ("a.npy" if reader == "read_npy" else "a.png"), "you may not read it")
 
 
 def test_damaged_page_is_named_when_it_is_read(tmp_path):

@@ -62,6 +62,14 @@ def as_grey(image: np.ndarray, name: str) -> np.ndarray:
     )
 
 
+def unreadable(path: object, error: Exception, otherwise: str) -> InputError:
+    """The sentence for a library's error: that reading is not permitted, or else `otherwise`."""
+    if isinstance(error, PermissionError) or "PERMISSION_DENIED" in str(error):
+        file = getattr(error, "filename", None) or path
+        return InputError(f"{file}: you may not read it; expected permission to: ask its owner, or run chmod u+r on it")
+    return InputError(f"{path}: {otherwise}")
+
+
 class ReadOnce:
     """An array that is read whole at its first use, by one thread: where the file allows nothing else."""
 

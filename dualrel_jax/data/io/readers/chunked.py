@@ -127,10 +127,9 @@ def _choose_level(array: Folder, choice: Choice, path: str) -> tuple[Level | Non
             )
     level, reason = choose_level([_level(i, layout, layouts) for i, layout in layouts.items()], choice, path)
     stated = voxel_of(layouts[level.index].sizes_nm)
-    if stated and level.voxel_nm and any(a != b for a, b in zip(stated, level.voxel_nm, strict=True) if a == a):
-        reason += (
-            f" (it states voxels of {format_shape(f'{size:g}' for size in stated)} nm, which contradicts its shape)"
-        )
+    if stated and any(a != b for a, b in zip(stated, level.voxel_nm, strict=True) if not math.isnan(a)):
+        sizes = format_shape(f"{size:g}" for size in stated)
+        reason += f" (it states voxels of {sizes} nm, which contradicts its shape)"
     return level, reason
 
 
@@ -247,7 +246,8 @@ def _open(array: Folder, driver: str, path: str) -> tuple[Any, list[str]]:
         if remote:
             raise InputError(
                 f"{path}: no decoder for its compression {_codec(attributes_of(array))} is known; expected blosc, "
-                "zstd, gzip or none: copy the store to this machine, where the package zarr can read it, or save it again"
+                "zstd, gzip or none: copy the store to this machine, where the package zarr can read it, or save "
+                "it again"
             ) from error
         return _open_with_zarr(array, driver, path, error)
     store = store.T if driver == "n5" else store  # n5 counts x y z

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from dualrel_jax.data.io.readers import tiff
-from dualrel_jax.data.io.readers.base import Stack, as_grey
+from dualrel_jax.data.io.readers.base import Stack, as_grey, unreadable
 from dualrel_jax.data.io.readers.pages import any_size
 from dualrel_jax.data.io.voxel import Voxel
 from dualrel_jax.errors import InputError
@@ -106,7 +106,9 @@ def _header(file: Path) -> tuple[tuple[int, int], np.dtype, Voxel | None]:
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{file}: is not a readable image ({error}); expected a slice: export it again") from error
+        raise unreadable(
+            file, error, f"is not a readable image ({error}); expected a slice: export it again"
+        ) from error
 
 
 def _load(file: Path) -> np.ndarray:
@@ -121,7 +123,8 @@ def _load(file: Path) -> np.ndarray:
             mode = "RGBA" if alpha else {"1": "L", "P": "RGB"}.get(image.mode, image.mode)
             return as_grey(np.asarray(image.convert(mode)), str(file))
     except (OSError, SyntaxError) as error:
-        raise InputError(f"{file}: is damaged ({error}); expected a whole image: copy or export it again") from error
+        damaged = f"is damaged ({error}); expected a whole image: copy or export it again"
+        raise unreadable(file, error, damaged) from error
 
 
 def _natural(file: Path) -> list[str | int]:

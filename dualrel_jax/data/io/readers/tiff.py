@@ -2,7 +2,9 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Collection
+import logging
+import threading
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -29,7 +31,7 @@ def read_tiff(path: Path, expected: Collection[tuple[int, int, int]] = ()) -> St
     Raises:
         InputError: truncated, in colour, more than one stack, or no decoder for its compression.
     """
-    with contextlib.ExitStack() as files:
+    with _without_log(), contextlib.ExitStack() as files:
         tif = files.enter_context(tifffile.TiffFile(path))
         series = _one_stack(tif, path)
         first = series[0].keyframe
@@ -121,17 +123,17 @@ def _check_block(tif: tifffile.TiffFile, shape: tuple[int, int, int], offset: in
     # ImageJ and tifffile write the number of pages into the first; else the list of pages must be whole.
     lost = series.kind not in ("imagej", "shaped") and _link_after_last_page(tif)
     if complete < shape[0] or lost:
-        raise _truncated(path, min(complete, shape[0]))
+        raise _truncated(path)
 
 
 def _check_pages(tif: tifffile.TiffFile, count: int, pages: list, path: Path) -> None:
     size = tif.filehandle.size
-    for z, page in enumerate(pages):
+    for page in pages:
         ends = [] if page is None else [a + n for a, n in zip(page.dataoffsets, page.databytecounts, strict=True)]
         if max(ends, default=size + 1) > size:
-            raise _truncated(path, z)
+            raise _truncated(path)
     if len(pages) < count or _link_after_last_page(tif):
-        raise _truncated(path, len(pages))
+        raise _truncated(path)
 
 
 def _link_after_last_page(tif: tifffile.TiffFile) -> bool:
@@ -140,11 +142,26 @@ def _link_after_last_page(tif: tifffile.TiffFile) -> bool:
     return any(tif.filehandle.read(tif.tiff.offsetsize))
 
 
-def _truncated(path: Path, page: int) -> InputError:
+def _truncated(path: Path) -> InputError:
     return InputError(
-        f"{path}: is truncated at page {page} (the file has {path.stat().st_size} bytes); expected all pages whole: "
-        "copy or download it again"
+        f"{path}: is truncated (the file has {path.stat().st_size} bytes); expected all pages whole: copy or download "
+        "it again"
     )
+
+
+@contextlib.contextmanager
+def _without_log() -> Iterator[None]:
+    """Drops what tifffile logs in this thread: of a damaged file, lines that are no help before our own sentence."""
+    logger, thread = logging.getLogger("tifffile"), threading.get_ident()
+
+    def keep(record: logging.LogRecord) -> bool:
+        return record.thread != thread
+
+    logger.addFilter(keep)
+    try:
+        yield
+    finally:
+        logger.removeFilter(keep)
 
 
 def _voxel_nm(tif: tifffile.TiffFile) -> Voxel | None:
