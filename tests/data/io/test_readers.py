@@ -13,6 +13,7 @@ import tensorstore as ts
 import tifffile
 from PIL import Image
 
+from dualrel_jax.data.io.readers.base import unreadable
 from dualrel_jax.data.io.volume import open_volume
 from dualrel_jax.errors import InputError
 
@@ -309,6 +310,15 @@ def test_what_may_not_be_read_is_no_damage(tmp_path, monkeypatch, reader, error)
     monkeypatch.setattr(np, "load", denied)
     monkeypatch.setattr(Image, "open", denied)
     refused(tmp_path / ("a.npy" if reader == "read_npy" else "a.png"), "you may not read it")
+
+
+def test_the_file_that_may_not_be_read_is_named_also_where_a_library_hides_it(tmp_path, monkeypatch):
+    chunk = ValueError('PERMISSION_DENIED: Error opening local file "/em.zarr/0/3": Error reading "0/3" [os_error=13]')
+    assert str(unreadable("em.zarr", chunk, "")).startswith("/em.zarr/0/3: you may not read it;")
+    (tmp_path / "a.nii").write_bytes(b"")
+    assert str(unreadable(tmp_path / "a.nii", ValueError("file type"), "is damaged")).endswith("a.nii: is damaged")
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert "you may not read it" in str(unreadable(tmp_path / "a.nii", ValueError("file type"), "is damaged"))
 
 
 def test_damaged_page_is_named_when_it_is_read(tmp_path):

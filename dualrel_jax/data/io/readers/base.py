@@ -1,9 +1,12 @@
 """What every reader returns: a lazy stack of grey slices."""
 
 import math
+import os
+import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -64,8 +67,10 @@ def as_grey(image: np.ndarray, name: str) -> np.ndarray:
 
 def unreadable(path: object, error: Exception, otherwise: str) -> InputError:
     """The sentence for a library's error: that reading is not permitted, or else `otherwise`."""
-    if isinstance(error, PermissionError) or "PERMISSION_DENIED" in str(error):
-        file = getattr(error, "filename", None) or path
+    forbidden = isinstance(path, Path) and path.exists() and not os.access(path, os.R_OK)  # nibabel does not say so
+    if forbidden or isinstance(error, PermissionError) or "PERMISSION_DENIED" in str(error):
+        inside = re.search(r'local file "([^"]+)"', str(error))  # a chunk, by tensorstore
+        file = inside[1] if inside else getattr(error, "filename", None) or path
         return InputError(f"{file}: you may not read it; expected permission to: ask its owner, or run chmod u+r on it")
     return InputError(f"{path}: {otherwise}")
 
