@@ -28,7 +28,7 @@ class Bright:
         return image / np.float32(255)
 
 settings = dualrel_jax.get_config("supervised:phantom").predict
-settings.intensity_range, settings.window_px = "0,255", int(sys.argv[2])
+settings.intensity_range, settings.window_px, settings.unsure_margin = "0,255", int(sys.argv[2]), 0.15
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 folder = Path(sys.argv[1])
 predict_volume(Bright(), 0.0, open_volume(folder / "em.zarr"), folder / "mask.zarr", settings, pixel_nm=None)

@@ -30,6 +30,7 @@ def config(seed=0, **data):
     config = dualrel_jax.get_config("dualrel:own,1/3")
     config.seed = seed
     config.train.update({"batch_labelled": 8, "batch_unlabelled": 4, "crop_px": CROP})
+    config.model.update({"stem": 1, "depth": 2})
     config.augment.scale = (1.0, 1.0)
     config.data.update({"foreground_crop_fraction": 1.0, **data})
     return config
