@@ -73,9 +73,7 @@ def _check_overlap(config: ConfigDict) -> None:
         )
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# For the `check` of configs of methods
-# ---------------------------------------------------------------------------------------------------------------------
+# ---- for the `check` of a method's config file
 
 
 def check_cutmix(config: ConfigDict) -> None:
