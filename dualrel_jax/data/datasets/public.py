@@ -163,13 +163,31 @@ _EPFL = "https://documents.epfl.ch/groups/c/cv/cvlab-unit/www/data/%20ElectronMi
 _LUCCHI_FILES = ("training.tif", "training_groundtruth.tif", "testing.tif", "testing_groundtruth.tif")
 _EM30 = "https://huggingface.co/datasets/pytc/EM30/resolve/main/"
 _MITOEM = "https://huggingface.co/datasets/pytc/MitoEM/resolve/main/"
-_MITOEM_LABELS = ("mito-train-v2", "mito-val-v2")
-_MITOEM_FILES = "im/im0000.png ..., mito-train-v2/seg0000.tif ..., mito-val-v2/seg0400.tif ..."
 _EMPIAR = {  # two volumes of MitoNet's benchmark (Conrad and Narayan 2023)
     "reader": _empiar,
     "files": "images.tif, instances.tif (z y x, a number per mitochondrion)",
     "page": "https://www.ebi.ac.uk/empiar/EMPIAR-10982/",
 }
+
+
+def _mitoem_layout(tissue: str, images: str, labels: str) -> Layout:
+    """MitoEM of `tissue`, R (rat) or H (human); `images` and `labels` are the SHA-256 of its two archives."""
+    archives = (
+        Remote(f"{_EM30}EM30-{tissue}-im.zip", sha256=images, folders=("im",)),
+        Remote(
+            f"{_MITOEM}EM30-{tissue}-mito-train-val-v2.zip", sha256=labels, folders=("mito-train-v2", "mito-val-v2")
+        ),
+    )
+    return Layout(
+        f"mitoem_{tissue.lower()}",
+        voxel_nm=(30.0, 8.0, 8.0),
+        train="",
+        validation="none",
+        reader=_mitoem,
+        files="im/im0000.png ..., mito-train-v2/seg0000.tif ..., mito-val-v2/seg0400.tif ...",
+        remotes=archives,
+    )
+
 
 _LAYOUTS = (
     Layout(
@@ -197,45 +215,15 @@ _LAYOUTS = (
             ),
         ),
     ),
-    Layout(
-        "mitoem_r",
-        voxel_nm=(30.0, 8.0, 8.0),
-        train="",
-        validation="none",
-        reader=_mitoem,
-        files=_MITOEM_FILES,
-        remotes=(
-            Remote(
-                _EM30 + "EM30-R-im.zip",
-                sha256="6a2cac68adde5d01984542d3ee1d7753d1fa3e6eb2a042ce15ce297c95885bbe",
-                folders=("im",),
-            ),
-            Remote(
-                _MITOEM + "EM30-R-mito-train-val-v2.zip",
-                sha256="c56380ac575428a818bd293ca3509d1249999846c3702ccbf11d308acdd2ae86",
-                folders=_MITOEM_LABELS,
-            ),
-        ),
+    _mitoem_layout(
+        "R",
+        images="6a2cac68adde5d01984542d3ee1d7753d1fa3e6eb2a042ce15ce297c95885bbe",
+        labels="c56380ac575428a818bd293ca3509d1249999846c3702ccbf11d308acdd2ae86",
     ),
-    Layout(
-        "mitoem_h",
-        voxel_nm=(30.0, 8.0, 8.0),
-        train="",
-        validation="none",
-        reader=_mitoem,
-        files=_MITOEM_FILES,
-        remotes=(
-            Remote(
-                _EM30 + "EM30-H-im.zip",
-                sha256="98fe259f36a7d8d43f99981b7a0ef8cdeba2ce2615ff91595f428ae57207a041",
-                folders=("im",),
-            ),
-            Remote(
-                _MITOEM + "EM30-H-mito-train-val-v2.zip",
-                sha256="0e8ed292cfcd0c58701d9f4299244a1b66d6aeb506c85754c34f98a4eda0ef1b",
-                folders=_MITOEM_LABELS,
-            ),
-        ),
+    _mitoem_layout(
+        "H",
+        images="98fe259f36a7d8d43f99981b7a0ef8cdeba2ce2615ff91595f428ae57207a041",
+        labels="0e8ed292cfcd0c58701d9f4299244a1b66d6aeb506c85754c34f98a4eda0ef1b",
     ),
     Layout(
         "vnc",
