@@ -52,7 +52,8 @@ def check_volume(image: Volume, zs: Sequence[int], labelled: bool = False) -> It
 
 def check_prediction_input(image: Volume) -> Iterator[Finding]:
     """`check_volume`, and whether the volume looks like labels or a probability instead of an image."""
-    if is_probability(image):
+    windows = _windows(image)
+    if _is_probability(windows):
         yield Finding(
             f"{image.path} looks like a probability that was predicted, not like an image (it is smooth, and mostly "
             "near its lowest and highest value): name the image as predict.input; to number this one, run dualrel "
@@ -61,7 +62,7 @@ def check_prediction_input(image: Volume) -> Iterator[Finding]:
         )
         return
     yield from check_volume(image, range(len(image)))
-    equal = flatness(image)
+    equal = _flatness(windows)
     if equal > LABELS:
         yield Finding(
             f"{image.path} looks like labels, not like an image (neighbouring pixels are equal in {equal:.0%} of "
@@ -72,15 +73,15 @@ def check_prediction_input(image: Volume) -> Iterator[Finding]:
 
 def check_probability(volume: Volume) -> Iterator[Finding]:
     """Whether the volume looks like an image instead of a probability, or like one in percent."""
-    highest = max(int(central_slice(volume, z).max()) for z in evenly_spaced(range(len(volume)), 8))
-    if volume.dtype == np.uint8 and highest == 100:
+    windows = _windows(volume)
+    if volume.dtype == np.uint8 and max(window.max() for window in windows) == 100:
         yield Finding(
             f"{volume.path} has 100 as its highest value: if that is percent, scale it to 0..255 (uint8) or 0..1 "
             "(float), as probabilities are read.",
             look=True,
         )
-    ends, rough = _texture(volume)
-    if ends < _ENDS and rough > _ROUGH and flatness(volume) < LABELS:
+    ends, rough = _texture(windows)
+    if ends < _ENDS and rough > _ROUGH and _flatness(windows) < LABELS:
         yield Finding(
             f"{volume.path} looks like an image, not like a probability (it is rough, and only {ends:.0%} of it near "
             "its lowest or highest value): give the file that ends in _probability, or predict this one first.",
@@ -88,20 +89,21 @@ def check_probability(volume: Volume) -> Iterator[Finding]:
         )
 
 
-def is_probability(image: Volume) -> bool:
-    """Whether a volume is smooth and mostly near the ends of its range, as what a network predicts."""
-    ends, rough = _texture(image)
-    return ends > _ENDS and rough < _ROUGH and flatness(image) > _FLAT
+def _is_probability(windows: Sequence[np.ndarray]) -> bool:
+    """Whether slices are smooth and mostly near the ends of their range, as what a network predicts."""
+    ends, rough = _texture(windows)
+    return ends > _ENDS and rough < _ROUGH and _flatness(windows) > _FLAT
 
 
-def _texture(volume: Volume) -> tuple[float, float]:
+def _texture(windows: Sequence[np.ndarray]) -> tuple[float, float]:
     """Of pixels that differ from their right neighbour: how many are near the ends of the range, and how rough.
 
     nan where there are none, as in constant slices, or where the range of the type is not that of probabilities.
     """
-    windows = [central_slice(volume, z).astype(np.float32) for z in evenly_spaced(range(len(volume)), 8)]
+    dtype = windows[0].dtype
+    windows = [window.astype(np.float32) for window in windows]
     windows = [window for window in windows if (window[:, 1:] != window[:, :-1]).any()]
-    top = float(np.iinfo(volume.dtype).max) if volume.dtype.kind == "u" else 1.0
+    top = float(np.iinfo(dtype).max) if dtype.kind == "u" else 1.0
     if not windows or not all(np.min(window) >= 0 and np.max(window) <= top for window in windows):
         return math.nan, math.nan
     ends, rough = [], []
@@ -182,8 +184,16 @@ def _check_axes(image: Volume, zs: Sequence[int]) -> Iterator[Finding]:
 
 def flatness(volume: Volume) -> float:
     """Fraction of pixels that equal their right neighbour."""
-    windows = [central_slice(volume, z) for z in evenly_spaced(range(len(volume)), 8)]
+    return _flatness(_windows(volume))
+
+
+def _flatness(windows: Sequence[np.ndarray]) -> float:
     return float(np.mean([(window[:, 1:] == window[:, :-1]).mean() for window in windows]))
+
+
+def _windows(volume: Volume) -> list[np.ndarray]:
+    """The middle of 8 slices, which one reading gives to several checks."""
+    return [central_slice(volume, z) for z in evenly_spaced(range(len(volume)), 8)]
 
 
 def central_slice(volume: Volume, z: int, side: int = _WINDOW) -> np.ndarray:
