@@ -200,6 +200,23 @@ def test_smoothing_is_a_gaussian_mean_of_the_slices_there_are(predict, volume):
     np.testing.assert_allclose(probability, expected * 255, atol=1)
 
 
+class Slanted(Dark):
+    """A network that sees less towards the left and the top of what it is shown."""
+
+    def __call__(self, variables, image):
+        ramp = np.linspace(0, 1, image.shape[-1]) * np.linspace(0, 1, image.shape[-2])[:, None]
+        return super().__call__(variables, image) * ramp.astype(np.float32)
+
+
+def test_a_mean_along_z_is_one_over_mirrored_slices_too(predict):
+    alike = Volume.from_array(np.full(SHAPE, 55, np.uint8) + np.arange(70, dtype=np.uint8), VOXEL_NM, "alike")
+    slanted = {"network": Slanted(), "volume": alike, "window_px": 0}
+    seen, mean = (predict(f"{nm}/mask.tif", z_smoothing_nm=nm, **slanted)[1] / 255 for nm in (0.0, 15.0))
+    dark = section_means(alike, 0)[0]
+    assert not seen[0, 0].any() and not seen[0, :, 0].any()
+    np.testing.assert_allclose(mean[5], dark / 4, atol=0.02)  # the mean of the ramp and its three mirror images
+
+
 @pytest.mark.parametrize("how", [{}, {"planes": "xyz"}, {"z_smoothing_nm": 9.0}, {"region": "2:9,5:45,20:"}])
 @pytest.mark.parametrize("share", [0.1, 0.7])
 def test_masks_cover_a_known_share(predict, tmp_path, how, share):

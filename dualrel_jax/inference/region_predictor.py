@@ -89,7 +89,12 @@ class RegionPredictor:
         reach = z_smoothing.reach(self.sigma)
         read = range(max(zs.start - reach, known.start), min(zs.stop + reach, known.stop))
         seen = self.volume.crop(slice(read.start, read.stop), *window.outer)
-        slices = (None if p is None else p[window.kept] for p in self.model.probability_slices(seen))
+        if self.sigma:
+            seen = seen.changed(lambda slice_yx, at: z_smoothing.mirrored(slice_yx, read[at]))
+        slices = self.model.probability_slices(seen)
+        if self.sigma:
+            slices = map(z_smoothing.mirrored, slices, read)
+        slices = (None if p is None else p[window.kept] for p in slices)
         if self.planes is not None:
             planes = self.planes[:, *within((read, *window.inner), self.region)]
             slices = orthogonal_planes.averaged(slices, planes)

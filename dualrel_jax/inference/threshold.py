@@ -14,7 +14,7 @@ from dualrel_jax.constants import IGNORE
 from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.data.datasets.registry import Part
 from dualrel_jax.inference.slice_predictor import Predictor
-from dualrel_jax.inference.z_smoothing import knows_z, reach, smoothed
+from dualrel_jax.inference.z_smoothing import knows_z, mirrored, reach, smoothed
 from dualrel_jax.methods.base import Variables
 from dualrel_jax.metrics.segmentation import BINS, probability_histogram
 from dualrel_jax.utils.ranges import central_window, evenly_spaced
@@ -52,8 +52,13 @@ def calibrate(
         sigma = smoothing_nm / part.image.voxel_nm[0] if smoothing_nm and knows_z(part.image) else 0.0
         radius = reach(sigma)
         predicted = range(max(near[0] - radius, 0), min(near[-1] + radius + 1, len(part.image))) if sigma else near
-        probabilities = predictor.each(variables, (part.image_at(other)[window] for other in predicted))
-        for probability in smoothed(probabilities, predicted, near, sigma) if sigma else probabilities:
+        images = (part.image_at(other)[window] for other in predicted)
+        if sigma:
+            found = map(mirrored, predictor.each(variables, map(mirrored, images, predicted)), predicted)
+            probabilities = smoothed(found, predicted, near, sigma)
+        else:
+            probabilities = predictor.each(variables, images)
+        for probability in probabilities:
             counts += probability_histogram(probability[label != IGNORE])
             wanted += np.count_nonzero(label == 1)
     return of_coverage(counts, wanted)

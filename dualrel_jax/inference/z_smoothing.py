@@ -10,6 +10,7 @@ from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference.volume_predictor import ProbabilitySlice
 
+_MIRRORED = (1, 1), (-1, -1), (-1, 1), (1, -1)  # steps along y, x: every fourth slice is seen as it is
 _FULL = 65535  # a probability of 1 among the slices that are held
 _ROWS = 16  # of the slices, summed at once: they fit into the cache
 
@@ -35,6 +36,17 @@ def smoothing_slices(volume: Volume, smoothing_nm: float) -> float:
 def reach(sigma: float) -> int:
     """Slices on either side that a Gaussian is summed over."""
     return math.ceil(3 * sigma)
+
+
+def mirrored(slice_yx: ProbabilitySlice, z: int) -> ProbabilitySlice:
+    """Slice z, or its probabilities, mirrored otherwise than its neighbours; twice gives what it was. None stays None.
+
+    A mean along z of slices that the network saw so is also one over mirrored views, at no cost.
+    """
+    if slice_yx is None:
+        return None
+    y, x = _MIRRORED[z % len(_MIRRORED)]
+    return slice_yx[::y, ::x]
 
 
 def smoothed(

@@ -11,7 +11,7 @@ from dualrel_jax.data.datasets.registry import load_dataset
 from dualrel_jax.inference import threshold
 from dualrel_jax.inference.choice import choose_for_parts
 from dualrel_jax.inference.run import load_run
-from dualrel_jax.inference.z_smoothing import smoothed
+from dualrel_jax.inference.z_smoothing import mirrored, smoothed
 from dualrel_jax.train import train
 
 
@@ -81,7 +81,7 @@ def test_the_threshold_of_an_average_along_z_is_that_of_the_averaged_probabiliti
     volume = part(step_nm=10.0, true=label)
     predictor = Fake(lambda image: of_slice[int(image[0, 0])])
     near = threshold.neighbours([volume], partition([20], range(40)))[0][2]
-    averaged = list(smoothed(iter(of_slice), range(40), near, sigma=2.0))
+    averaged = list(smoothed(map(mirrored, of_slice, range(40)), range(40), near, sigma=2.0))
     chosen = partition([20], range(40))
     single, average = (
         threshold.calibrate(predictor, None, [volume], chosen, smoothing_nm=smoothing_nm)
