@@ -34,9 +34,9 @@ def check_whole(truth: Volume, probability: Volume, threshold: float) -> str:
     )
 
 
-def open_like(probability: Volume, path: str, key: str) -> Volume:
+def open_like(probability: Volume, path: str, key: str, labels: bool = False) -> Volume:
     """The volume at `path`, which the field `key` names; InputError unless it has the shape of the probability."""
-    volume = open_volume(path, probability.voxel_nm)
+    volume = open_volume(path, probability.voxel_nm, labels=labels)
     if volume.shape != probability.shape:
         raise InputError(
             f"{key}={path} has {format_shape(volume.shape)} voxels (z y x), but {probability.path} has "
@@ -49,7 +49,7 @@ def open_truth(probability: Volume, settings: ConfigDict) -> Volume:
     """The truth of `config.instances.label`; InputError unless its shape and its values can be compared."""
     if settings.label_kind not in LABEL_KINDS:
         raise InputError(f"instances.label_kind={settings.label_kind}; expected one of {', '.join(LABEL_KINDS)}.")
-    label = open_like(probability, settings.label, "instances.label")
+    label = open_like(probability, settings.label, "instances.label", labels=True)
     sample = (label[z] for z in evenly_spaced(range(len(label)), _CHECKED))
     check_values(sample, "instances", -1, label.path)  # above 0 is mitochondrion, whatever the kind
     if settings.label_kind == "instances" and label.dtype.kind not in "iu":

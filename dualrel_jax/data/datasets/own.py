@@ -179,7 +179,7 @@ def open_label(path: str, image: Volume, listed: str = "", verbose: bool = True,
     """The labels of `image`: of each of its slices, or of those `listed` in data.labelled_slices."""
     counts = (len(image), listed.count(",") + 1)
     shapes = [(count, *image.shape[1:]) for count in counts]
-    return open_volume(path, verbose=verbose, expected=shapes, choice=choice)
+    return open_volume(path, verbose=verbose, expected=shapes, choice=choice, labels=True)
 
 
 FILES = ("image", "label", "unlabelled", "test_image", "test_label", "points")  # fields of `config.data` with paths

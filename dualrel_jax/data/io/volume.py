@@ -13,7 +13,7 @@ from dualrel_jax.data.io.padding import tissue_values
 from dualrel_jax.data.io.pyramid import FINEST, Choice, Level, scaled
 from dualrel_jax.data.io.readers import chunked, image_folder
 from dualrel_jax.data.io.readers.base import Stack, array_stack, unreadable
-from dualrel_jax.data.io.readers.formats import SUPPORTED, advice, format_of
+from dualrel_jax.data.io.readers.formats import SUPPORTED, Expected, advice, format_of
 from dualrel_jax.data.io.remote import RemotePath, as_place, is_remote, split_address, store_errors
 from dualrel_jax.data.io.voxel import Voxel, is_voxel
 from dualrel_jax.errors import InputError
@@ -152,6 +152,8 @@ def open_volume(
     verbose: bool = True,
     expected: Collection[tuple[int, int, int]] = (),
     choice: Choice = FINEST,
+    *,
+    labels: bool = False,
 ) -> Volume:
     """Opens a file, a folder or an address (see `SUPPORTED`) without reading its pixels.
 
@@ -162,6 +164,7 @@ def open_volume(
         verbose: print what was understood.
         expected: shapes that would fit; they distinguish slices from colours, and the odd file of a folder.
         choice: the level of a pyramid that is read, unless `path` names an array inside.
+        labels: of PNG with a palette of colours, read the indices instead of refusing it.
 
     Raises:
         InputError: no such path, unsupported, damaged, in colour, not one stack, no such level, or a store that does
@@ -173,7 +176,7 @@ def open_volume(
     if voxel_nm is not None:
         choice = dataclasses.replace(choice, voxel_nm=_checked_voxel(voxel_nm))
     try:
-        stack = _read_stack(file, inner, expected, choice)
+        stack = _read_stack(file, inner, Expected(expected, labels), choice)
     except InputError:
         raise
     except Exception as error:  # each library has its own; all mean that the content does not fit the name
@@ -254,15 +257,13 @@ def _is_container(file: Path) -> bool:
     return file.suffix.lower() in chunked.SUFFIXES or (kind is not None and kind.holds_arrays)
 
 
-def _read_stack(
-    file: Path | RemotePath, inner: str | None, expected: Collection[tuple[int, int, int]], choice: Choice
-) -> Stack:
+def _read_stack(file: Path | RemotePath, inner: str | None, expected: Expected, choice: Choice) -> Stack:
     if isinstance(file, RemotePath):
         return chunked.read_chunked(file, inner, choice)
     if file.is_dir():
         if inner is not None or chunked.is_chunked(file):
             return chunked.read_chunked(file, inner, choice)
-        return image_folder.read_folder(file, {shape[1:] for shape in expected})
+        return image_folder.read_folder(file, {shape[1:] for shape in expected.shapes}, expected.labels)
     if kind := format_of(file):
         return kind.read(file, inner, expected)
     raise InputError(

@@ -8,6 +8,7 @@ from PIL import Image
 from tiny import config, volume
 
 from dualrel_jax.data.datasets.registry import load_dataset
+from dualrel_jax.data.io.volume import open_volume
 from dualrel_jax.errors import InputError
 
 MASK = volume(24)[1].astype(np.uint8)
@@ -94,6 +95,38 @@ def test_kinds_of_png_masks(own, tmp_path, convert):
     data = own({"m8.png": MASK[8]})
     convert(MASK[8]).save(tmp_path / "labels" / "m8.png")
     assert np.array_equal(load_dataset(data).train[0].native_label_at(8), MASK[8])
+
+
+VOC = [0, 0, 0, 128, 0, 0, 0, 128, 0]  # black, red, green
+
+
+def palette_png(path, indices, colours, **options):
+    image = Image.fromarray(indices)
+    image.putpalette(colours)
+    image.save(path, **options)
+
+
+@pytest.mark.parametrize("options", [{}, {"transparency": 0}], ids=["opaque", "transparent background"])
+def test_indices_of_a_palette_of_colours_are_the_labels(own, tmp_path, options):
+    data = own({"m8.png": MASK[8], "m9.png": MASK[9]}, ignore_value=2)
+    partly = MASK[8].copy()
+    partly[:4] = 2
+    palette_png(tmp_path / "labels" / "m8.png", partly, VOC, **options)
+    label = load_dataset(data).train[0].native_label_at(8)
+    assert np.array_equal(label[4:], MASK[8][4:]) and (label[:4] == 255).all()
+    with pytest.raises(InputError, match="m8.png: (is a colour image; expected grey|is transparent in places)"):
+        open_volume(tmp_path / "labels" / "m8.png")  # as an image
+
+
+def test_palettes_of_greys_are_applied_to_labels_in_whatever_order(own, tmp_path):
+    data = own({"m8.png": MASK[8]})
+    palette_png(tmp_path / "labels" / "m8.png", 1 - MASK[8], [255, 255, 255, 0, 0, 0])
+    assert np.array_equal(load_dataset(data).train[0].native_label_at(8), MASK[8])
+    classes = MASK[8].copy()
+    classes[0, 0] = 2
+    palette_png(tmp_path / "labels" / "m8.png", classes, [0, 0, 0, 255, 255, 255, 0, 0, 0])
+    with pytest.raises(InputError, match="m8.png: has a palette that shows several of its labels in one grey"):
+        load_dataset(data)
 
 
 def test_masks_of_1_bit_and_in_colour_in_tiff(own, tmp_path):

@@ -7,7 +7,17 @@ from typing import NamedTuple
 from dualrel_jax.data.io.readers import arrays, image_folder, imaris, mrc, nifti, nrrd, tiff
 from dualrel_jax.data.io.readers.base import Stack
 
-Shapes = Collection[tuple[int, int, int]]
+
+class Expected(NamedTuple):
+    """What is known of a file before it is read.
+
+    Attributes:
+        shapes: z y x that would fit.
+        labels: it holds labels, not an image.
+    """
+
+    shapes: Collection[tuple[int, int, int]] = ()
+    labels: bool = False
 
 
 class Format(NamedTuple):
@@ -16,25 +26,29 @@ class Format(NamedTuple):
     Attributes:
         name: for people.
         suffixes: ends of file names, in small letters.
-        read: (path, name of an array inside or None, shapes that would fit) -> stack.
+        read: (path, name of an array inside or None, what is expected) -> stack.
         holds_arrays: FILE:NAME names an array inside.
     """
 
     name: str
     suffixes: tuple[str, ...]
-    read: Callable[[Path, str | None, Shapes], Stack]
+    read: Callable[[Path, str | None, Expected], Stack]
     holds_arrays: bool = False
 
 
 FORMATS = (
-    Format("TIFF", tiff.SUFFIXES, lambda path, inner, shapes: tiff.read_tiff(path, shapes)),
-    Format("one image", tuple(image_folder.FLAT), lambda path, inner, shapes: image_folder.read_slices([path])),
-    Format("HDF5", arrays.HDF5_SUFFIXES, lambda path, inner, shapes: arrays.read_hdf5(path, inner), True),
-    Format("NumPy", (".npy",), lambda path, inner, shapes: arrays.read_npy(path)),
-    Format("NIfTI", nifti.SUFFIXES, lambda path, inner, shapes: nifti.read_nifti(path)),
-    Format("NRRD", nrrd.SUFFIXES, lambda path, inner, shapes: nrrd.read_nrrd(path)),
-    Format("MRC", mrc.SUFFIXES, lambda path, inner, shapes: mrc.read_mrc(path)),
-    Format("Imaris", imaris.SUFFIXES, lambda path, inner, shapes: imaris.read_imaris(path, inner), True),
+    Format("TIFF", tiff.SUFFIXES, lambda path, inner, expected: tiff.read_tiff(path, expected.shapes)),
+    Format(
+        "one image",
+        tuple(image_folder.FLAT),
+        lambda path, inner, expected: image_folder.read_slices([path], labels=expected.labels),
+    ),
+    Format("HDF5", arrays.HDF5_SUFFIXES, lambda path, inner, expected: arrays.read_hdf5(path, inner), True),
+    Format("NumPy", (".npy",), lambda path, inner, expected: arrays.read_npy(path)),
+    Format("NIfTI", nifti.SUFFIXES, lambda path, inner, expected: nifti.read_nifti(path)),
+    Format("NRRD", nrrd.SUFFIXES, lambda path, inner, expected: nrrd.read_nrrd(path)),
+    Format("MRC", mrc.SUFFIXES, lambda path, inner, expected: mrc.read_mrc(path)),
+    Format("Imaris", imaris.SUFFIXES, lambda path, inner, expected: imaris.read_imaris(path, inner), True),
 )
 SUPPORTED = (
     "a folder of slices (TIFF, PNG, JPEG); zarr 2 or 3 (.zarr) and n5 (.n5), also at s3://, gs:// or https://; "

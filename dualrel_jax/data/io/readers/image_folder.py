@@ -26,7 +26,7 @@ _COPY = re.compile(
 )
 
 
-def read_folder(folder: Path, sizes_yx: Collection[tuple[int, int]] = ()) -> Stack:
+def read_folder(folder: Path, sizes_yx: Collection[tuple[int, int]] = (), labels: bool = False) -> Stack:
     """The slices in natural order (2 before 10); hidden files and those of other types are ignored."""
     files = [file for file in folder.iterdir() if file.suffix.lower() in KINDS and not file.name.startswith(".")]
     kinds = sorted({_kind(file) for file in files})
@@ -38,13 +38,14 @@ def read_folder(folder: Path, sizes_yx: Collection[tuple[int, int]] = ()) -> Sta
     if len(kinds) > 1:
         raise InputError(f"{folder}: holds {' and '.join(kinds)} files; expected one kind: move the others away")
     _check_copies(files)
-    return read_slices(sorted(files, key=_natural), sizes_yx)
+    return read_slices(sorted(files, key=_natural), sizes_yx, labels)
 
 
-def read_slices(files: list[Path], sizes_yx: Collection[tuple[int, int]] = ()) -> Stack:
+def read_slices(files: list[Path], sizes_yx: Collection[tuple[int, int]] = (), labels: bool = False) -> Stack:
     """Images of one shape and type. Their headers are read now, their pixels when asked for.
 
-    Of several shapes and types that of most files is right, among those of `sizes_yx` where there are any.
+    Of several shapes and types that of most files is right, among those of `sizes_yx` where there are any. With
+    `labels`, the indices of a palette of colours are the values; palettes of greys are applied, as in TIFF.
     """
     headers = [_header(file) for file in files]
     kinds = [header[:2] for header in headers]
@@ -58,10 +59,10 @@ def read_slices(files: list[Path], sizes_yx: Collection[tuple[int, int]] = ()) -
                 "away"
             )
     (shape, dtype), voxel_nm = right, headers[0][2]
-    _load(files[0])  # refuses colour now rather than at the first use
+    _load(files[0], labels)  # refuses colour now rather than at the first use
     title = f"{_kind(files[0])} image" if len(files) == 1 else f"folder of {_kind(files[0])} slices"
     names = tuple(file.name for file in files)
-    return Stack((len(files), *shape), dtype, voxel_nm, title, lambda z, y, x: _load(files[z])[y, x], names)
+    return Stack((len(files), *shape), dtype, voxel_nm, title, lambda z, y, x: _load(files[z], labels)[y, x], names)
 
 
 def _kind(file: Path) -> str:
@@ -111,20 +112,40 @@ def _header(file: Path) -> tuple[tuple[int, int], np.dtype, Voxel | None]:
         ) from error
 
 
-def _load(file: Path) -> np.ndarray:
+def _load(file: Path, labels: bool) -> np.ndarray:
     if file.suffix.lower() in tiff.SUFFIXES:
         return tiff.read_tiff(file).read(0, _WHOLE, _WHOLE)
     try:
         with any_size(), Image.open(file) as image:
             if image.mode.startswith("I"):
                 return np.asarray(image).astype(np.uint16)
-            # One bit becomes 0 and 255: some tools shrink an all-black mask to that, among others of 8 bit.
-            alpha = "A" in image.getbands() or "transparency" in image.info
-            mode = "RGBA" if alpha else {"1": "L", "P": "RGB"}.get(image.mode, image.mode)
-            return as_grey(np.asarray(image.convert(mode)), str(file))
+            if labels and image.mode == "P":
+                return _labels_of_palette(image, file)
+            return _displayed(image, file)
     except (OSError, SyntaxError) as error:
         damaged = f"is damaged ({error}); expected a whole image: copy or export it again"
         raise unreadable(file, error, damaged) from error
+
+
+def _displayed(image: Image.Image, file: Path) -> np.ndarray:
+    # One bit becomes 0 and 255: some tools shrink an all-black mask to that, among others of 8 bit.
+    alpha = "A" in image.getbands() or "transparency" in image.info
+    mode = "RGBA" if alpha else {"1": "L", "P": "RGB"}.get(image.mode, image.mode)
+    return as_grey(np.asarray(image.convert(mode)), str(file))
+
+
+def _labels_of_palette(image: Image.Image, file: Path) -> np.ndarray:
+    """Greys where the palette has nothing else, as its order may be any; of colours the indices, as annotators do."""
+    indices, palette = np.asarray(image), np.reshape(image.getpalette(), (-1, 3))
+    if (palette != palette[:, :1]).any():
+        return indices
+    greys = _displayed(image, file)
+    if len(np.unique(greys)) < len(np.unique(indices)):
+        raise InputError(
+            f"{file}: has a palette that shows several of its labels in one grey; expected a grey or colour for each: "
+            "save it without a palette"
+        )
+    return greys
 
 
 def _natural(file: Path) -> list[str | int]:
