@@ -370,7 +370,7 @@ def test_colour_is_refused_unless_its_channels_are_equal(tmp_path):
     np.save(tmp_path / "rgb.npy", colour[0])
     refused(tmp_path / "rgb.npy", "colour")
     tifffile.imwrite(tmp_path / "channels.tif", colour[..., 0], imagej=True, metadata={"axes": "CYX"})
-    refused(tmp_path / "channels.tif", "CYX", "one channel")
+    refused(tmp_path / "channels.tif", "CYX", "channels.tif:Channel 0")
     colour[:] = colour[..., :1]
     tifffile.imwrite(tmp_path / "grey.tif", colour, photometric="rgb", compression="zlib")
     np.testing.assert_array_equal(opened(tmp_path / "grey.tif")[:], colour[..., 0])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dualrel_jax.data.io.readers.axes import letters
+from dualrel_jax.data.io.readers.axes import fixed_channel, letters, split_channel
 from dualrel_jax.data.io.readers.base import Stack, array_stack
 from dualrel_jax.data.io.readers.metadata import Metadata
 from dualrel_jax.data.io.voxel import unit_nm
@@ -25,18 +25,19 @@ def read_npy(path: Path) -> Stack:
 
 
 def read_hdf5(path: Path, inner: str | None) -> Stack:
-    """The data set `inner`, or the only one with three axes or more; links are followed.
+    """The data set `inner`, or the only one with three axes or more, and of it one channel; links are followed.
 
     Axes by dimension labels or scales, or by vigra's axistags (ilastik). Voxel size by the attribute `element_size_um`
     (z y x; ilastik, Fiji), axistags, `resolution` (nm; CREMI) or what N5 programs write.
 
     Raises:
-        InputError: no such data set, several, a broken link, an unknown filter, or not one stack.
+        InputError: no such data set or channel, several, a broken link, an unknown filter, or not one stack.
     """
     import h5py
 
     # The default cache of 1 MiB would decode a chunk again for each of its slices, and its 521 slots are too few.
     file = h5py.File(path, "r", rdcc_nbytes=512 << 20, rdcc_nslots=100_003)
+    inner, channel = (inner, None) if inner and inner in file else split_channel(inner)
     name = inner.strip("/") if inner else ""
     _check_link(file, name, path)
     target = file.get(name) if name else file
@@ -60,7 +61,8 @@ def read_hdf5(path: Path, inner: str | None) -> Stack:
         names=_axis_names(dataset, label),
     )
     names = metadata.axis_names()
-    return array_stack(dataset, label, f"HDF5, {stacks[0]}", names, _sizes_nm(dataset, names) or metadata.sizes_nm())
+    sizes, fixed = _sizes_nm(dataset, names) or metadata.sizes_nm(), fixed_channel(dataset.shape, names, channel, label)
+    return array_stack(dataset, label, f"HDF5, {stacks[0]}", names, sizes, fixed=fixed)
 
 
 def _datasets(item: Any, name: str, above: tuple = ()) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Which axes of an array are z, y and x, by the names that a file gives them or else by their lengths."""
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ _NAMES = {
     "t": ("t", "time", "timepoint", "frame"),
     "c": ("c", "channel", "ch", "sample", "s", "rgb"),
 }
+_CHANNEL = re.compile(r"(?:(.+):)?channel ?(\d+)", re.IGNORECASE)  # named as Imaris does
 _LETTER = {name: letter for letter, names in _NAMES.items() for name in names}
 
 
@@ -28,6 +30,42 @@ def letters(names: Sequence[object]) -> str:
     """One letter an axis: ("Depth", "y", "channel^", None) -> "zyc?"."""
     clean = (str(name).strip().lower().rstrip("^").split("/")[-1] for name in names)
     return "".join(_LETTER.get(name) or _LETTER.get(name.removesuffix("s"), "?") for name in clean)
+
+
+def split_channel(inner: str | None) -> tuple[str | None, int | None]:
+    """Array and channel of a name inside a file: "raw:Channel 1" -> ("raw", 1), "raw" -> ("raw", None)."""
+    match = _CHANNEL.fullmatch(inner or "")
+    return (match[1], int(match[2])) if match else (inner, None)
+
+
+def name_channel(path: object, count: int) -> str:
+    """How to name one of `count` channels."""
+    return f"name its channel as {path}:Channel 0, up to Channel {count - 1} (in Fiji these count from 1)"
+
+
+def fixed_channel(
+    shape: Sequence[int], names: Sequence[object] | None, channel: int | None, path: str
+) -> dict[int, int]:
+    """{axis of channels: the one to read}; {} where there are none. `shape` and `names` as for `find_axes`.
+
+    Raises:
+        InputError: several channels of which none is named, or no such channel.
+    """
+    named = letters(names) if names is not None and len(names) == len(shape) else ""
+    at = named.find("c")
+    count = shape[at] if at >= 0 else 0
+    if channel is None and count <= 1:
+        return {}
+    if channel is None:
+        raise InputError(f"{path}: has {count} channels; expected one: {name_channel(path, count)}")
+    if channel >= count:
+        stated = " ".join(map(str, names or ())) or "no names"
+        remedy = name_channel(path, count) if count > 1 else "leave the name of a channel out"
+        raise InputError(
+            f"{path}: has no Channel {channel}; expected one of its {count} ({format_shape(shape)}, axes {stated}): "
+            f"{remedy}"
+        )
+    return {at: channel}
 
 
 def find_axes(shape: Sequence[int], names: Sequence[object] | None, path: str) -> Axes:

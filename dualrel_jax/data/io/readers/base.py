@@ -4,7 +4,7 @@ import math
 import os
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,7 @@ def array_stack(
     sizes_nm: Sequence[float] | None = None,
     *,
     origin_nm: Sequence[float] | None = None,
+    fixed: Mapping[int, int] | None = None,
 ) -> Stack:
     """The stack in a lazily indexed array.
 
@@ -108,17 +109,19 @@ def array_stack(
         names: of the axes, as the file states them; None where it does not.
         sizes_nm: of a voxel along each axis of the array, nan where unknown.
         origin_nm: of the centre of the first voxel along each axis; nan where it has no unit.
+        fixed: axis -> the place on it that is read, of channels.
 
     Raises:
         InputError: more axes, colour, or not numbers.
     """
     shape, dtype = tuple(array.shape), np.dtype(getattr(array.dtype, "numpy_dtype", array.dtype))
-    axes = find_axes(shape, names, path)
+    fixed = fixed or {}
+    axes = find_axes([1 if axis in fixed else length for axis, length in enumerate(shape)], names, path)
     if dtype.kind not in "biuf":
         raise InputError(f"{path}: holds values of type {dtype}; expected whole or real numbers: convert it")
 
     def read(z: int, y: slice, x: slice) -> np.ndarray:
-        index: list[int | slice] = [0] * len(shape)
+        index: list[int | slice] = [fixed.get(axis, 0) for axis in range(len(shape))]
         if axes.z is not None:
             index[axes.z] = z
         index[axes.y], index[axes.x] = y, x

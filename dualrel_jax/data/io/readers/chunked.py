@@ -12,7 +12,7 @@ import numpy as np
 
 from dualrel_jax.data.io.pyramid import FINEST, Choice, Level, choose_level, scaled
 from dualrel_jax.data.io.readers.attributes import FILES, Folder, attributes_of, driver_of
-from dualrel_jax.data.io.readers.axes import Axes, find_axes
+from dualrel_jax.data.io.readers.axes import Axes, find_axes, fixed_channel, split_channel
 from dualrel_jax.data.io.readers.base import Stack, array_stack
 from dualrel_jax.data.io.readers.metadata import Metadata
 from dualrel_jax.data.io.remote import RemotePath, context_spec, kvstore_spec, store_errors
@@ -34,20 +34,27 @@ def is_chunked(folder: Folder) -> bool:
 
 
 def read_chunked(folder: Folder, inner: str | None = None, choice: Choice = FINEST) -> Stack:
-    """An array, or a group with one array or with a pyramid, of which `choice` picks a level; `inner` is a path inside.
+    """An array, or a group with one array or with a pyramid, of which `choice` picks a level.
+
+    `inner` is a path inside, or a channel, or both: "0:Channel 1".
 
     An array that is named itself is read whatever `choice` asks for.
 
     Raises:
-        InputError: no array or several, no such level, an unknown codec, or not one stack.
+        InputError: no array or several, no such level or channel, an unknown codec, or not one stack.
     """
+    array_name, channel = split_channel(inner)
+    if channel is not None and (folder / inner).exists():
+        channel = None  # a group or an array of that name
+    else:
+        inner = array_name
     target = folder / inner.strip("/") if inner else folder
     target = _only_image(target)
     arrays = _arrays(target) if target.is_dir() else []
     if len(arrays) != 1:
         raise _not_one_array(folder, inner, target, arrays)
     array, path = arrays[0], f"{folder}:{inner}" if inner else str(folder)
-    level, reason = (None, "") if driver_of(target) else _choose_level(array, choice, path)
+    level, reason = (None, "") if driver_of(target) else _choose_level(array, choice, path, channel)
     if level is not None and level.index:
         array = _level_folders(array)[level.index]
         path = f"{folder}:{array.relative_to(folder).as_posix()}"
@@ -57,7 +64,10 @@ def read_chunked(folder: Folder, inner: str | None = None, choice: Choice = FINE
     within = array.relative_to(folder).as_posix()
     title = _TITLES[driver] + (f", {within}" if within != "." else "")
     origin_nm = metadata.offsets_nm()
-    stack = array_stack(store, path, title, metadata.axis_names(), metadata.sizes_nm(), origin_nm=origin_nm)
+    names = metadata.axis_names()
+    fixed = fixed_channel(store.shape, names, channel, path)
+    stack = array_stack(store, path, title, names, metadata.sizes_nm(), origin_nm=origin_nm, fixed=fixed)
+    path += f":Channel {channel}" if fixed else ""
     if level is not None:
         stack = dataclasses.replace(stack, voxel_nm=level.voxel_nm, origin_nm=level.origin_nm)
     return dataclasses.replace(stack, path=path, level=level, level_reason=reason)
@@ -112,12 +122,12 @@ def _level_folders(array: Folder) -> dict[int, Folder]:
     return folders
 
 
-def _choose_level(array: Folder, choice: Choice, path: str) -> tuple[Level | None, str]:
+def _choose_level(array: Folder, choice: Choice, path: str, channel: int | None) -> tuple[Level | None, str]:
     """(level, reason) in the pyramid whose level 0 is `array`; (None, "") where it has only one."""
     folders = _level_folders(array)
     if len(folders) == 1:
         return choose_level([], choice, path) if choice.level not in ("auto", "0") else (None, "")
-    layouts = {i: _layout(folder, path) for i, folder in folders.items()}
+    layouts = {i: _layout(folder, path, channel) for i, folder in folders.items()}
     for i, layout in layouts.items():
         if any(own > full for own, full in zip(layout.shape, layouts[0].shape, strict=True)):
             raise InputError(
@@ -142,11 +152,14 @@ class _Layout(NamedTuple):
     strided: bool  # made by leaving out voxels instead of averaging them
 
 
-def _layout(array: Folder, path: str) -> _Layout:
+def _layout(array: Folder, path: str, channel: int | None) -> _Layout:
     driver, attributes = driver_of(array), attributes_of(array)
     shape = attributes["dimensions"][::-1] if driver == "n5" else attributes["shape"]
     metadata = _metadata(array, driver, tuple(shape), [], path)
-    axes = find_axes(shape, metadata.axis_names(), path)
+    names = metadata.axis_names()
+    fixed = fixed_channel(shape, names, channel, path)
+    shape = [1 if axis in fixed else length for axis, length in enumerate(shape)]
+    axes = find_axes(shape, names, path)
     sizes, origin = metadata.sizes_nm(), metadata.offsets_nm()
     return _Layout(
         tuple(1 if axis is None else shape[axis] for axis in axes),

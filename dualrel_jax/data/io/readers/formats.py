@@ -27,7 +27,7 @@ class Format(NamedTuple):
         name: for people.
         suffixes: ends of file names, in small letters.
         read: (path, name of an array inside or None, what is expected) -> stack.
-        holds_arrays: FILE:NAME names an array inside.
+        holds_arrays: FILE:NAME names an array or a channel inside.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Format(NamedTuple):
 
 
 FORMATS = (
-    Format("TIFF", tiff.SUFFIXES, lambda path, inner, expected: tiff.read_tiff(path, expected.shapes)),
+    Format("TIFF", tiff.SUFFIXES, lambda path, inner, expected: tiff.read_tiff(path, expected.shapes, inner), True),
     Format(
         "one image",
         tuple(image_folder.FLAT),

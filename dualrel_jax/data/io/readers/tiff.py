@@ -3,8 +3,9 @@
 import contextlib
 import dataclasses
 import logging
+import math
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -12,6 +13,7 @@ from xml.etree import ElementTree
 import numpy as np
 import tifffile
 
+from dualrel_jax.data.io.readers.axes import name_channel, split_channel
 from dualrel_jax.data.io.readers.base import Stack, array_stack
 from dualrel_jax.data.io.readers.pages import Pages, compression, displayed, is_inverted
 from dualrel_jax.data.io.voxel import Voxel, unit_nm, voxel_of
@@ -21,15 +23,17 @@ from dualrel_jax.utils.text import format_shape
 SUFFIXES = (".tif", ".tiff")
 
 
-def read_tiff(path: Path, expected: Collection[tuple[int, int, int]] = ()) -> Stack:
+def read_tiff(path: Path, expected: Collection[tuple[int, int, int]] = (), inner: str | None = None) -> Stack:
     """A stack of grey values as displayed: inverted where the file stores white as 0, whatever the compression.
 
     Args:
         path: one file.
         expected: shapes z y x that planes of colours or channels would have as slices.
+        inner: "Channel 1", counted from 0; None where there is only one.
 
     Raises:
-        InputError: truncated, in colour, more than one stack, or no decoder for its compression.
+        InputError: truncated, in colour, several channels or stacks, no such channel, or no decoder for its
+            compression.
     """
     with _without_log(), contextlib.ExitStack() as files:
         tif = files.enter_context(tifffile.TiffFile(path))
@@ -37,21 +41,29 @@ def read_tiff(path: Path, expected: Collection[tuple[int, int, int]] = ()) -> St
         first = series[0].keyframe
         title = {"imagej": "ImageJ TIFF", "ome": "OME-TIFF"}.get(series[0].kind, "TIFF")
         title += ", inverted, as its 0 is white" if is_inverted(first) else ""
-        if set(series[0].axes) <= set("XYZ") and not series[0].axes.endswith("YX"):
+        if inner is None and set(series[0].axes) <= set("XYZ") and not series[0].axes.endswith("YX"):
             return _transposed(tif, series[0], path, title)
-        shape, grey = _stack_shape(series, path, expected)
+        if inner is None:
+            shape, grey = _stack_shape(series, path, expected)
+            places = range(shape[0])
+        else:
+            shape, places = _channel(series, path, inner)
+            grey, title = True, f"{title}, {inner}"
         title += ", its frames as slices" if "T" in series[0].axes else ""
         dtype, offset = series[0].dtype.newbyteorder("="), series[0].dataoffset
         voxel_nm, display = _voxel_nm(tif), displayed(first, path)
         if offset is not None and len(series) == 1 and grey:
-            _check_block(tif, shape, offset, path)
-            block = np.memmap(path, dtype.newbyteorder(tif.byteorder), "r", offset, shape)
-            return Stack(shape, dtype, voxel_nm, f"{title}, memory-mapped", lambda z, y, x: display(block[z, y, x]))
+            stored = (math.prod(series[0].shape) // math.prod(shape[1:]), *shape[1:])
+            _check_block(tif, stored, offset, path)
+            block = np.memmap(path, dtype.newbyteorder(tif.byteorder), "r", offset, stored)
+            read = lambda z, y, x: display(block[places[z], y, x])  # noqa: E731
+            return Stack(shape, dtype, voxel_nm, f"{title}, memory-mapped", read)
         if series[0].axes == "SYX":
             planes = display(series[0].asarray())  # one page holds them all
             return Stack(shape, dtype, voxel_nm, title, lambda z, y, x: planes[z, y, x])
         pages = [page for part in series for page in part.pages]
-        _check_pages(tif, shape[0], pages, path)
+        _check_pages(tif, places[-1] + 1, pages, path)
+        pages = [pages[place] for place in places]
         files.pop_all()  # stays open, for the pages
         stack = Pages(tif, pages, path)
     if not grey:
@@ -106,6 +118,8 @@ def _stack_shape(
     # A stack that tifffile wrote for ImageJ or OME without naming axes has "channels"; two to four are true colours.
     if len(axes) != 3 or axes[1:] != "YX" or axes[0] == "S" or (axes[0] == "C" and zyx[0] <= 4):
         remedy = "save one channel and time point alone (Fiji: Image > Duplicate)"
+        if "C" in axes and grey and len(axes) <= 4:
+            remedy = f"{name_channel(path.name, zyx[axes.index('C')])}, or {remedy}"
         if planar:
             remedy += (
                 "; if these are slices, tifffile saved them as colours: write them with photometric='minisblack', "
@@ -115,6 +129,26 @@ def _stack_shape(
             f"{path}: has axes {series[0].axes} ({format_shape(shape)}); expected one grey stack (z, y, x): {remedy}"
         )
     return tuple(zyx), grey
+
+
+def _channel(
+    series: list[tifffile.TiffPageSeries], path: Path, inner: str
+) -> tuple[tuple[int, int, int], Sequence[int]]:
+    """-> (z, y, x) of the channel that `inner` names, and the places of its slices among all planes of the file."""
+    shape, axes = series[0].shape, series[0].axes
+    rest, number = axes.replace("C", "", 1), split_channel(inner)[1]
+    if len(series) > 1 or rest[-2:] != "YX" or len(rest) > 3 or len(rest) == len(axes):
+        raise InputError(
+            f"{path}: has axes {axes} ({format_shape(shape)}), of which no {inner} can be taken; expected channels of "
+            "one stack (C, z, y, x): leave the name of a channel out, or save one channel alone (Fiji: Image > "
+            "Duplicate)"
+        )
+    at = axes.index("C")
+    if number is None or number >= shape[at]:
+        raise InputError(f"{path}: has no {inner}; expected one of its channels: {name_channel(path.name, shape[at])}")
+    planes = np.arange(math.prod(shape[:-2])).reshape(shape[:-2])
+    places = planes.take(number, axis=at).ravel().tolist()
+    return (len(places), *shape[-2:]), places
 
 
 def _check_block(tif: tifffile.TiffFile, shape: tuple[int, int, int], offset: int, path: Path) -> None:
