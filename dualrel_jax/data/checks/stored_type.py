@@ -14,15 +14,28 @@ from dualrel_jax.data.io.volume import RANGE_QUANTILES
 # wrapped, 1.0 % or more are jumps, all are gone in the right reading, and the correlation gains 0.18 or more.
 _JUMPS, _GONE, _GAIN = 0.01, 0.1, 0.1  # jumps: fraction of right neighbours apart by more than half of the type's range
 _UNRELATED = 0.1  # correlation; with the bytes in the wrong order up to 0.04
+# Correlation of every second column with its next one minus that with the column between. Measured on these and four
+# masks in 19 ways, 209 in all: at most 0.004. Of 16 bits read as 8, in 32 ways a tissue, 0.12 or more; but where both
+# bytes are equal (8 bits times 257) it is below 0.
+_APART = 0.1
 
 
 def check_stored_type(path: str, windows: Sequence[np.ndarray]) -> Iterator[Finding]:
-    """Whether neighbouring pixels are unrelated, or clearly more alike with another sign or byte order.
+    """Whether neighbours are unrelated, belong to two images, or are more alike with another sign or byte order.
 
     Args:
         path: for messages.
         windows: parts `y x` of slices, none of them constant.
     """
+    if windows[0].dtype.kind in "iu" and _columns_apart(windows) > _APART:
+        bits = 8 * windows[0].dtype.itemsize
+        yield Finding(
+            f"Every second column of {path} shows another image: it seems to hold values of {2 * bits} bits, and is "
+            f"read as {windows[0].dtype}, so that each pixel becomes two. Correct type and width in its header, or "
+            f"export it again (Fiji: File > Import > Raw, {2 * bits}-bit, then File > Save As > Tiff).",
+            look=True,
+        )
+        return
     stored, jumps = _likeness(windows), _jumps(windows) if windows[0].dtype.kind in "iu" else 0.0
     readings = {}
     for change, read in _readings(windows[0].dtype):
@@ -63,6 +76,19 @@ def _jumps(windows: Sequence[np.ndarray]) -> float:
     return float(np.median([(np.abs(step) > half).mean() if step.size else 0 for step in steps]))
 
 
+def _columns_apart(windows: Sequence[np.ndarray]) -> float:
+    """Median over windows: how much better a column correlates with the one after the next than with the next.
+
+    Low and high bytes of wider values lie in columns by turns; one of the two is an image, with the other between.
+    """
+    apart = []
+    for window in windows:
+        even, odd = (_clipped(window[:, first : window.shape[1] // 2 * 2 : 2]) for first in (0, 1))
+        within = max(_correlation(columns[:, 1:], columns[:, :-1]) for columns in (even, odd))
+        apart.append(within - _correlation(even, odd))
+    return float(np.median(apart))
+
+
 def _likeness(windows: Sequence[np.ndarray]) -> float:
     """Median over windows of the correlation with the next row or column, whichever is higher; 0 where undefined."""
     with np.errstate(all="ignore"):  # real numbers in the wrong byte order are huge, or none
@@ -70,10 +96,22 @@ def _likeness(windows: Sequence[np.ndarray]) -> float:
 
 
 def _correlations(window: np.ndarray) -> Iterator[float]:
+    values = _clipped(window)
+    yield _correlation(values[:, 1:], values[:, :-1])
+    yield _correlation(values[1:], values[:-1])
+
+
+def _clipped(window: np.ndarray) -> np.ndarray:
+    """Finite and within the usual range, or else a few hot pixels decide."""
     values = np.nan_to_num(window.astype(float), nan=0, posinf=0, neginf=0)
-    values = values.clip(*np.quantile(values, RANGE_QUANTILES))  # or else a few hot pixels decide
-    for a, b in ((values[:, 1:], values[:, :-1]), (values[1:], values[:-1])):
-        if a.size:
-            a, b = a - a.mean(), b - b.mean()
-            correlation = (a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum())
-            yield correlation if np.isfinite(correlation) else 0.0
+    return values.clip(*np.quantile(values, RANGE_QUANTILES)) if values.size else values
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """0 where it is undefined."""
+    if not a.size:
+        return 0.0
+    a, b = a - a.mean(), b - b.mean()
+    with np.errstate(all="ignore"):
+        correlation = (a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum())
+    return float(correlation) if np.isfinite(correlation) else 0.0

@@ -77,6 +77,29 @@ def test_neighbours_that_are_unrelated(greys, kind):
     assert said(values).startswith("Neighbouring pixels of em are unrelated (they correlate by ")
 
 
+@pytest.mark.parametrize("shape", ["twice as wide", "twice as high"])
+@pytest.mark.parametrize("factor", [1, 16, 250])  # 8 bits in 16, 12 and 16 bits
+@pytest.mark.parametrize("read", ["<u2 u1", ">u2 u1", "<i2 i1", "<u4 u2"])
+def test_values_read_as_twice_as_many_of_half_the_bits(greys, read, factor, shape):
+    written, stored = read.split()
+    fine = greys + np.random.default_rng(0).random(greys.shape)
+    values = (fine * factor * (256 ** (np.dtype(stored).itemsize - 1)) * (1 if written[1] == "u" else 0.5)).astype(
+        written
+    )
+    pixels = values.view(stored)
+    if shape == "twice as high":
+        pixels = pixels.reshape(len(pixels), 2 * pixels.shape[1], -1)
+    (finding,) = check_stored_type("em", list(pixels))
+    assert finding.look and f"hold values of {8 * values.dtype.itemsize} bits, and is read as" in finding.text
+    assert list(check_stored_type("em", list(values.astype(values.dtype.newbyteorder("="))))) == []
+
+
+def test_columns_of_another_gain_are_no_wrong_type(greys):
+    greys = greys.copy()
+    greys[..., ::2] = greys[..., ::2] // 2 + 40
+    assert list(check_stored_type("em", list(greys))) == []
+
+
 @pytest.mark.parametrize(("dtype", "extreme"), [("uint16", 65535), ("int16", -32768), ("float32", np.nan)])
 def test_a_few_extreme_pixels_are_no_wrong_type(greys, dtype, extreme):
     few = np.random.default_rng(6).random(greys.shape) < 1e-4
