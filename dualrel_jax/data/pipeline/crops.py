@@ -11,6 +11,7 @@ import numpy as np
 
 from dualrel_jax.constants import IGNORE
 from dualrel_jax.data.datasets.registry import Part
+from dualrel_jax.data.io.padding import padding
 from dualrel_jax.errors import InputError
 
 DRAWS = 5  # uniform numbers in [0, 1) a crop needs
@@ -112,6 +113,11 @@ def known_box(label: np.ndarray) -> np.ndarray:
     return np.array([[rows[0], columns[0]], [rows[-1] + 1, columns[-1] + 1]], np.int32)
 
 
+def tissue_box(image: np.ndarray, label: np.ndarray | None = None) -> np.ndarray:
+    """`known_box` of a slice y x, of which padding teaches nothing, with or without a label y x."""
+    return known_box(np.where(padding(image), IGNORE, 0 if label is None else label))
+
+
 def whole_box(size_yx: Sequence[int]) -> np.ndarray:
     """The box of a whole slice: 2 2 int32."""
     return np.stack([np.zeros(2, np.int32), np.asarray(size_yx, np.int32)])
@@ -121,7 +127,7 @@ class Content(NamedTuple):
     """What `place_crop` knows of a slice, as NumPy or JAX values."""
 
     size: Any  # 2 (y, x), pixels
-    known: Any  # 2 2, the box around its labelled pixels: first pixel and end
+    known: Any  # 2 2, `tissue_box`: first pixel and end
     points: Any  # n 2 (y, x), mitochondrion pixels, of which the first `num_points` count
     num_points: Any
 

@@ -20,7 +20,7 @@ class Slices(NamedTuple):
     ends: jax.Array  # n float32, see crops.slice_ends
     sizes: jax.Array  # n 2 int32, size of each slice without its margin
     labels: jax.Array  # n y x uint8; n 0 0 where there are none
-    known: jax.Array  # n 2 2 int32, the box around the labelled pixels; all of a slice without labels
+    known: jax.Array  # n 2 2 int32, see crops.tissue_box
     points: jax.Array  # n POINTS 2 int32, mitochondrion pixels
     num_points: jax.Array  # n int32
 
@@ -86,16 +86,15 @@ def _load(slices: list[SliceOf], margin: int, with_labels: bool, seed: int) -> S
     ends = crops.slice_ends(slices, volumes_equal=not with_labels)
     images = np.zeros((len(slices), height, width), np.uint8)
     labels = np.zeros_like(images) if with_labels else np.zeros((len(slices), 0, 0), np.uint8)
-    known = np.array([crops.whole_box(size) for size in sizes], np.int32).reshape(-1, 2, 2)
+    known = np.zeros((len(slices), 2, 2), np.int32)
     points = np.zeros((len(slices), crops.POINTS if with_labels else 1, 2), np.int32)
     num_points = np.zeros(len(slices), np.int32)
     for i, (part, z) in enumerate(slices):
         window = np.s_[i, : sizes[i, 0] + 2 * margin, : sizes[i, 1] + 2 * margin]
-        images[window] = crops.mirror(part.image_at(z), margin)
+        image, label = part.image_at(z), part.label_at(z) if with_labels else None
+        images[window], known[i] = crops.mirror(image, margin), crops.tissue_box(image, label)
         if with_labels:
-            label = part.label_at(z)
             labels[window] = crops.mirror(label, margin)
-            known[i] = crops.known_box(label)
             foreground = crops.foreground_points(label, seed)
             points[i, : len(foreground)], num_points[i] = foreground, len(foreground)
     return Slices(images, ends, sizes, labels, known, points, num_points)

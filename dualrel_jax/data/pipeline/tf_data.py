@@ -83,7 +83,7 @@ class TfDataFeed:
 class _Reader:
     """Decoded slices with the mirrored margin of crops, the least recently used forgotten first.
 
-    Of unlabelled slices above `WHOLE_PX` pixels only the crops are read.
+    Of unlabelled slices above `WHOLE_PX` pixels only the crops are read, so padding is not looked for.
     """
 
     def __init__(self, cache_mib: int, labelled: list[SliceOf], unlabelled: list[SliceOf], margin: int, seed: int):
@@ -94,8 +94,11 @@ class _Reader:
         parts = {part.name: part for part, _ in labelled + unlabelled}
         self.image = cached(lambda name, z: crops.mirror(parts[name].image_at(z), margin))
         self.label = cached(lambda name, z: crops.mirror(parts[name].label_at(z), margin))
-        self.known = cached(lambda name, z: crops.known_box(self._inner_label(name, z)))
-        self.points = cached(lambda name, z: crops.foreground_points(self._inner_label(name, z), seed))
+        inner_image = lambda name, z: self._inner(self.image(name, z))  # noqa: E731
+        inner_label = lambda name, z: self._inner(self.label(name, z))  # noqa: E731
+        self.tissue = cached(lambda name, z: crops.tissue_box(inner_image(name, z)))
+        self.known = cached(lambda name, z: crops.tissue_box(inner_image(name, z), inner_label(name, z)))
+        self.points = cached(lambda name, z: crops.foreground_points(inner_label(name, z), seed))
 
     def unlabelled_crop(self, part: Part, z: int, corner: tuple[int, int], side: int) -> np.ndarray:
         """Side x side pixels of an image from a corner (y, x) of the slice with its margin on."""
@@ -105,9 +108,8 @@ class _Reader:
         y, x = corner
         return self.image(part.name, z)[y : y + side, x : x + side]
 
-    def _inner_label(self, name: str, z: int) -> np.ndarray:
-        label = self.label(name, z)
-        return label[self.margin : label.shape[0] - self.margin, self.margin : label.shape[1] - self.margin]
+    def _inner(self, mirrored: np.ndarray) -> np.ndarray:
+        return mirrored[self.margin : mirrored.shape[0] - self.margin, self.margin : mirrored.shape[1] - self.margin]
 
 
 def _is_large(part: Part) -> bool:
@@ -144,7 +146,8 @@ class _Cutter:
     def _content(self, part: Part, z: int) -> crops.Content:
         size = np.array(part.shape_at_training, np.int32)
         if not self._with_label:
-            return crops.Content(size, crops.whole_box(size), _NO_POINTS, 0)
+            box = crops.whole_box(size) if _is_large(part) else self._reader.tissue(part.name, z)
+            return crops.Content(size, box, _NO_POINTS, 0)
         points = self._reader.points(part.name, z) if self._foreground_crop_fraction > 0 else _NO_POINTS[:0]
         return crops.Content(size, self._reader.known(part.name, z), points if len(points) else _NO_POINTS, len(points))
 

@@ -94,6 +94,17 @@ def test_crops_of_a_partly_labelled_slice_are_cut_around_what_is_labelled():
     assert crops.known_box(label).tolist() == known.tolist()
 
 
+def test_crops_are_cut_from_tissue_not_from_padding():
+    tissue = np.random.default_rng(0).integers(0, 255, (80, 90), np.uint8)
+    assert crops.tissue_box(tissue).tolist() == [[0, 0], [80, 90]]  # as without looking for padding
+    framed = np.pad(tissue, [(30, 0), (0, 40)], constant_values=7)
+    assert crops.tissue_box(framed).tolist() == [[30, 0], [110, 90]]
+    label = np.zeros(framed.shape, np.uint8)
+    label[60:] = 255
+    assert crops.tissue_box(framed, label).tolist() == [[30, 0], [60, 90]]
+    assert crops.tissue_box(np.full((80, 90), 7, np.uint8)).tolist() == [[0, 0], [80, 90]]
+
+
 def test_the_foreground_pixel_may_lie_anywhere_in_the_crop():
     places = ((np.arange(5) + 0.5) / 5).tolist()
     corners = Counter(place((0.9, 0, y, x), (30, 30), 5, np.array([[14, 9]]), 1.0) for y in places for x in places)

@@ -170,6 +170,33 @@ def test_unlabelled_slices_are_left_alone_by_a_method_that_reads_none(pipeline):
     assert jax.jit(made.crops)(next(made), jax.random.key(0)).unlabelled.shape == (0, CROP, CROP)
 
 
+def all_crops(pipeline, part):
+    """The crops of two steps, cut from slice 0, with its labels, and from slice 1."""
+    fields = config(pipeline=pipeline, foreground_crop_fraction=0.0)
+    partition = Partition(((part.name, 0),), ((part.name, 1),))
+    made = create_lib.create_feed(fields, Dataset("tiny", (part,), (), ()), partition, **feed_of(True))
+    return [jax.tree.map(np.asarray, jax.jit(made.crops)(next(made), jax.random.key(step))) for step in range(2)]
+
+
+@pytest.mark.parametrize("pipeline", ["resident", "tf"])
+def test_the_centres_of_crops_lie_in_tissue(pipeline):
+    """Each slice is padding below and on the right."""
+    part = tiny.part("padded", 2, (64, 64))
+    padded = np.array(part.image[:])
+    padded[:, 24:] = padded[:, :, 24:] = 7
+    for raw in all_crops(pipeline, dataclasses.replace(part, image=Volume.from_array(padded))):
+        for crop in [*raw.image, *raw.unlabelled]:
+            assert (crop[: CROP // 2, : CROP // 2] != 7).mean() > 0.9
+
+
+@pytest.mark.parametrize("pipeline", ["resident", "tf"])
+def test_crops_of_slices_without_padding_are_those_of_before(pipeline, monkeypatch):
+    made = all_crops(pipeline, tiny.part("whole", 2, (64, 64)))
+    monkeypatch.setattr(tf_data.crops, "padding", lambda image: np.zeros(image.shape, bool))
+    for now, before in zip(made, all_crops(pipeline, tiny.part("whole", 2, (64, 64))), strict=True):
+        assert same(now, before)
+
+
 def test_crops_of_large_slices_are_those_of_whole_ones(monkeypatch):
     """Only what a crop needs is read: of no slice all rows and columns."""
     coarse = dataclasses.replace(tiny.part("large", 2, (60, 90)), pixel_nm=(10.0, 10.0))
