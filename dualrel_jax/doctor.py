@@ -7,7 +7,7 @@ import io
 import os
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -19,7 +19,7 @@ from dualrel_jax.data.checks.finding import Finding, list_words, places
 from dualrel_jax.data.checks.labels import check_blank, check_labels, check_numbering
 from dualrel_jax.data.checks.rules import check_image, check_kinds, check_view
 from dualrel_jax.data.datasets.partition import make_partition
-from dualrel_jax.data.datasets.registry import Dataset, load_dataset
+from dualrel_jax.data.datasets.registry import Dataset, Part, load_dataset
 from dualrel_jax.data.pipeline import create, crops, resident
 from dualrel_jax.methods import create_method
 from dualrel_jax.training import memory as memory_lib
@@ -59,20 +59,24 @@ def _findings(config: ConfigDict, workdir: Path) -> Iterator[Finding]:
             return
     with contextlib.redirect_stdout(io.StringIO()):  # the findings have what it prints of the files
         dataset = load_dataset(config.data)
+    suspicious = []
     for part in (*dataset.train, *dataset.test):
         yield from check_image(part, config.data)
         if part.labelled_zs:
-            yield from check_labels(part)
+            for finding in check_labels(part):
+                suspicious += [(part, z) for z in finding.slices]
+                yield finding
             yield from check_numbering(part, config.data)
     for part in dataset.validation:
         yield from check_blank(part)
     path = overlays.mask_sheet(
-        _panels(dataset),
+        _panels(dataset, suspicious),
         workdir / "pictures" / "doctor.png",
         dataset.train[0].pixel_nm,
         label_meanings=("your labels", "not labelled"),
+        fill=True,
     )
-    yield Finding(f"{path} shows labelled slices: see whether the outlines follow the mitochondria.")
+    yield Finding(f"{path} shows labelled slices: see whether the coloured areas are the mitochondria.")
     yield from _training(config, dataset)
 
 
@@ -151,13 +155,13 @@ def _kept_back(dataset: Dataset) -> Iterator[Finding]:
         )
 
 
-def _panels(dataset: Dataset) -> list[tuple]:
-    """Four labelled slices for `overlays.mask_sheet`; nothing is predicted yet."""
-    slices = [(part, z) for part in dataset.train for z in part.labelled_zs]
-    panels = []
-    for part, z in evenly_spaced(slices, 4):
-        panels.append((part.image_at(z), None, part.label_at(z), f"{part.name}, z = {z}"))
-    return panels
+def _panels(dataset: Dataset, suspicious: Sequence[tuple[Part, int]]) -> list[tuple]:
+    """Four labelled slices for `overlays.mask_sheet`, `suspicious` ones first; nothing is predicted yet."""
+    doubtful = {(part.name, z): (part, z) for part, z in suspicious}
+    labelled = [(part, z) for part in dataset.train for z in part.labelled_zs if (part.name, z) not in doubtful]
+    chosen = evenly_spaced([*doubtful.values()], 4)
+    chosen += evenly_spaced(labelled, 4 - len(chosen))
+    return [(part.image_at(z), None, part.label_at(z), f"{part.name}, z = {z}") for part, z in chosen]
 
 
 def _gib(size: float) -> str:

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from dualrel_jax import config as config_lib
 from dualrel_jax.data.checks.labels import check_numbering
 from dualrel_jax.data.checks.rules import check_view, check_voxel
+from dualrel_jax.data.checks.single_masks import check_single_masks
 from dualrel_jax.data.datasets.partition import Partition, make_partition
 from dualrel_jax.data.datasets.registry import Dataset, load_dataset
 from dualrel_jax.data.pipeline import augment
@@ -189,8 +190,11 @@ def print_start(
     """How many slices there are, what of the volume looks unusual, and what weights the training starts from."""
     print(f"{dataset.name}: {partition.describe(create_method(config).strong_views > 0)}.")
     first = dataset.train[0]
-    of_labels = [finding for part in dataset.train for finding in check_numbering(part, config.data)]
-    for finding in (*check_voxel(first.image, first.name), *check_view(first, config.train.crop_px), *of_labels):
+    findings = [*check_voxel(first.image, first.name), *check_view(first, config.train.crop_px)]
+    for part in dataset.train:
+        if part.labelled_zs:
+            findings += [*check_numbering(part, config.data), *check_single_masks(part)]
+    for finding in findings:
         print(finding)
     if initial is not None:
         print(initial.describe(first.pixel_nm))

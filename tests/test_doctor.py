@@ -250,6 +250,25 @@ def test_the_picture_speaks_of_your_labels(small_config, volume_files, tmp_path,
     assert written == ["your labels", "not labelled"]
 
 
+def test_suspicious_masks_come_first_in_the_picture(tissue, tmp_path, monkeypatch):
+    """Also those that are kept to validate on."""
+    image, label = (np.tile(array, (5, 1, 1)) for array in tissue)
+    label = (label > 0).astype(np.uint8)
+    label[37] = 1 - label[37]
+    drawn, shown = [1, 6, 11, 20, 27, 37], []
+    np.save(tmp_path / "image.npy", image)
+    config = dualrel_jax.get_config("supervised:own,all")
+    folder = write_pngs(tmp_path / "masks", label[drawn], [f"{z}.png" for z in drawn])
+    config.data.update({"image": str(tmp_path / "image.npy"), "label": folder, "voxel_nm": "30,10,10"})
+    config.data.validation_region, config.data.train_region = "32:40", "0:28"
+    monkeypatch.setattr(
+        "dualrel_jax.visualization.overlays.mask_sheet", lambda panels, path, *_, **__: shown.extend(panels)
+    )
+    look = [finding.text for finding in examine(config, tmp_path / "run") if finding.look]
+    assert re.search(r"37.png of \S+masks marks 9\d% of the pixels .* invert it alone", " ".join(look))
+    assert [title for *_, title in shown][0] == "own/train, z = 37" and len(shown) == 4
+
+
 @pytest.mark.parametrize(
     ("names", "fields", "said"),
     [
@@ -268,15 +287,18 @@ def test_masks_that_may_only_be_counted(tissue, looks, tmp_path, names, fields, 
     assert ("or only a count?" in text) == bool(said) and re.search(said, text)
 
 
-def test_a_training_asks_too_whether_masks_are_only_counted(tissue, tmp_path, capsys):
+def test_a_training_warns_too_of_masks_that_are_counted_or_inverted(tissue, tmp_path, capsys):
     config = dualrel_jax.get_config("supervised:own,all")
     np.save(tmp_path / "image.npy", tissue[0])
-    folder = write_pngs(tmp_path / "masks", tissue[1][[1, 5]], ["mask_1.png", "mask_2.png"])
+    masks = (tissue[1][[1, 5]] > 0).astype(np.uint8)
+    masks[1] = 1 - masks[1]
+    folder = write_pngs(tmp_path / "masks", masks, ["mask_1.png", "mask_2.png"])
     config.data.update({"image": str(tmp_path / "image.npy"), "label": folder, "voxel_nm": "30,10,10"})
     config = config_lib.resolve(config)
     dataset = load_dataset(config.data)
     print_start(dataset, make_partition(dataset.train, config.data), config)
-    assert "look: The 2 masks of " in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "look: The 2 masks of " in printed and "look: mask_2.png of " in printed
 
 
 def test_blank_slices_around_the_only_labelled_one_break_nothing(tissue, looks):
@@ -289,17 +311,17 @@ def test_blank_slices_around_the_only_labelled_one_break_nothing(tissue, looks):
 
 def test_a_labelled_slice_without_an_image_is_named(tissue, looks):
     image, label = (np.tile(array, (5, 1, 1)) for array in tissue)
-    drawn = [3, 9, 17, 30]  # of 40 slices, of which 24 are sampled
+    drawn = [3, 9, 18, 30]  # of 40 slices, of which 24 are sampled
     image[9] = 90
-    fields = {"labelled_slices": "3,9,17,30", "voxel_nm": "30,10,10"}
+    fields = {"labelled_slices": "3,9,18,30", "voxel_nm": "30,10,10"}
     wanted = r"z = 9 of \S+image.npy is labelled, but its image holds one grey value only: check that the labels"
     assert re.search(wanted, looks(image, label[drawn], **fields))
     image[9, -1, -1] = 91
     assert "labelled" not in looks(image, label[drawn], **fields)
-    image[[3, 17]] = 0
-    assert re.search(r"z = 3, 17 of \S+ are labelled, but their images hold", looks(image, label[drawn], **fields))
+    image[[3, 18]] = 0
+    assert re.search(r"z = 3, 18 of \S+ are labelled, but their images hold", looks(image, label[drawn], **fields))
     image[[4, 5]] = 0
-    assert "z = 3, 4, 5, 17 of" in looks(image, label, voxel_nm="30,10,10")
+    assert "z = 3, 4, 5, 18 of" in looks(image, label, voxel_nm="30,10,10")
     many = np.where(np.arange(40)[:, None, None] < 9, 0, image)
     assert "z = 0, 1, 2, 3, 4, 5 and 4 more of" in looks(many, label, voxel_nm="30,10,10")
 

@@ -42,12 +42,14 @@ def mask_sheet(
     *,
     meaning: str = "predicted",
     label_meanings: tuple[str, str] = ("true", "not scored"),
+    fill: bool = False,
 ) -> Path:
     """Draws several slices in one picture, each `(image, mask, label, title)`; the first three as in `mask_outlines`.
 
     Args:
         meaning: of the outlines of the masks, for the legend.
         label_meanings: of the outlines of the labels, and of what they leave out.
+        fill: tints the labels inside, so that inverted ones are seen.
     """
     if not panels:
         raise ValueError("expected at least one slice to draw")
@@ -63,20 +65,23 @@ def mask_sheet(
         corner = left + i % columns * (panel_width + GAP), GAP + i // columns * (panel_height + CAPTION + GAP) + CAPTION
         axes = canvas.panel(figure, corner, size, title)
         canvas.grey(axes, image)
-        _draw_outlines(axes, mask, label)
+        _draw_outlines(axes, mask, label, fill)
         if pixel_nm is not None:
             canvas.scale_bar(axes, image.shape, float(np.ravel(pixel_nm)[-1]))
     _mask_legend(figure, panels, (meaning, *label_meanings))
     return canvas.save(figure, path)
 
 
-def _draw_outlines(axes, mask: np.ndarray | None, label: np.ndarray | None) -> None:
+def _draw_outlines(axes, mask: np.ndarray | None, label: np.ndarray | None, fill: bool) -> None:
     """Truth as a broad line under the thin one of the prediction: where both agree, both are seen."""
     from matplotlib.collections import LineCollection
+    from matplotlib.colors import to_rgba
 
     if label is not None:
         pale = np.zeros((*label.shape, 4), np.float32)
         pale[label == IGNORE] = 1, 1, 1, 0.45
+        if fill:
+            pale[label == 1] = to_rgba(TRUE, 0.3)
         canvas.overlay(axes, pale, "nearest")
         axes.add_collection(LineCollection(canvas.borders(label == 1), colors=TRUE, linewidths=3.4))
     if mask is not None:

@@ -88,6 +88,16 @@ def test_ignored_pixels_are_veiled(picture):
     assert (row[left + 5] == GREY).all() and (row[right + 50] > GREY + 40).all()
 
 
+def test_labels_are_tinted_inside_where_asked(picture):
+    image, label = np.full((64, 64), GREY, np.uint8), square(value=np.uint8(1))
+    for fill in (False, True):
+        pixels = read(mask_sheet([(image, None, label, "")], picture, fill=fill)).astype(int)
+        top, bottom, left, right = slice_area(pixels)
+        inside = pixels[(top + bottom) // 2, left + (right - left) * 24 // 64]
+        beside = pixels[(top + bottom) // 2, right - 20]
+        assert (beside == GREY).all() and (inside[2] - inside[0] > 30) == fill
+
+
 @pytest.mark.parametrize(
     ("pixel_nm", "fraction"),
     [(5.0, 50 / 320), ((9.0, 5.0), 50 / 320), (1000.0, 10 / 64), (np.nextafter(62.5, 0), 1 / 8)],

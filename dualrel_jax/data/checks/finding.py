@@ -7,10 +7,11 @@ from itertools import islice
 
 @dataclass(frozen=True)
 class Finding:
-    """One sentence for the user; with `look`, something that seems wrong, and its remedy."""
+    """One sentence for the user; with `look`, something that seems wrong, and its remedy; `slices`: the z it names."""
 
     text: str
     look: bool = False
+    slices: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         return f"{'look:' if self.look else 'ok:  '} {self.text}"

@@ -1,4 +1,4 @@
-"""Checks of labels: the foreground fraction, empty masks, and whether they lie where the image shows outlines."""
+"""Checks of labels: single masks, the foreground fraction, empty masks, and whether outlines are those of the image."""
 
 from collections.abc import Iterator
 
@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from dualrel_jax.constants import IGNORE
 from dualrel_jax.data.checks.alignment import misplacement
 from dualrel_jax.data.checks.finding import Finding, list_some, places
+from dualrel_jax.data.checks.single_masks import check_single_masks
 from dualrel_jax.data.checks.volume import central_slice
 from dualrel_jax.data.datasets.labels import slice_numbers
 from dualrel_jax.data.datasets.registry import Part
@@ -19,8 +20,10 @@ _FOREGROUND = (0.002, 0.6)  # fraction of labelled pixels: 0.05 to 0.07, of a si
 
 
 def check_labels(part: Part) -> Iterator[Finding]:
-    """Their foreground fraction, whether their slices show anything, and whether they lie where these show outlines."""
-    zs = evenly_spaced(part.labelled_zs, _SLICES)
+    """Single masks, the foreground fraction of the others, blank slices, and whether masks lie where outlines are."""
+    yield from (single := list(check_single_masks(part)))
+    named = {z for finding in single for z in finding.slices}
+    zs = evenly_spaced([z for z in part.labelled_zs if z not in named] or part.labelled_zs, _SLICES)
     labels = {z: part.native_label_at(z) for z in zs}
     foreground = {z: int((label == 1).sum()) for z, label in labels.items()}
     known = sum(int((label != IGNORE).sum()) for label in labels.values())
