@@ -125,6 +125,19 @@ def test_each_mistake_is_found(specimen, looks, mistake):
     assert re.search(said, looks(image, label.astype(np.uint8), voxel_nm="30,8,8"))
 
 
+@pytest.mark.parametrize(
+    ("change", "said"), [("shift", "moved by -2[3-7] pixels in y and -?[0-2] in x"), ("flip", "mirrored in x")]
+)
+def test_one_misplaced_mask_among_good_ones_is_named(specimen, looks, change, said):
+    name, image, label = specimen
+    if name == "vnc":
+        pytest.skip("these quarters of slices hold too few mitochondria; whole ones are found")
+    label = label.astype(np.uint8)
+    label[5] = np.roll(label[5], 25, 0) if change == "shift" else label[5, :, ::-1]
+    text = looks(image, label, voxel_nm=SPECIMENS[name])
+    assert re.search(rf"^z = 5 of \S+label.npy does not follow the outlines .* better if {said}\): check", text)
+
+
 def test_true_data_gives_no_alarm(specimen, looks):
     name, image, label = specimen
     label = label.astype(np.uint8)

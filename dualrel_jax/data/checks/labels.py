@@ -6,15 +6,16 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dualrel_jax.constants import IGNORE
-from dualrel_jax.data.checks.alignment import misplacement
+from dualrel_jax.data.checks.alignment import misplaced_masks, misplacement
 from dualrel_jax.data.checks.finding import Finding, list_some, places
-from dualrel_jax.data.checks.single_masks import check_single_masks
+from dualrel_jax.data.checks.single_masks import check_single_masks, list_masks
 from dualrel_jax.data.checks.volume import central_slice
 from dualrel_jax.data.datasets.labels import slice_numbers
 from dualrel_jax.data.datasets.registry import Part
 from dualrel_jax.utils.ranges import evenly_spaced
 
 _SLICES = 24  # looked at in a volume, evenly spaced over z
+_ALIGNED = 16  # masks whose place is looked at, about half a second of CPU each
 _FEW = 4  # times as many slices as masks: masks of every slice, or of most, are numbered one after the other too
 _FOREGROUND = (0.002, 0.6)  # fraction of labelled pixels: 0.05 to 0.07, of a single slice 0.015 to 0.15
 
@@ -49,8 +50,11 @@ def check_labels(part: Part) -> Iterator[Finding]:
         )
     yield from _check_empty(part)
     yield from check_blank(part)
+    every = [z for z in sorted(part.rule.index) if z not in named]
+    yield from (alone := list(_check_single_places(part, evenly_spaced(every, _ALIGNED))))
+    named = {z for finding in alone for z in finding.slices}
     # The four with most to see, whose neighbours in z can be compared with.
-    inner = [z for z in zs if 0 < z < len(part.image) - 1] or zs
+    inner = [z for z in zs if 0 < z < len(part.image) - 1 and z not in named] or zs
     wrong = misplacement(part, sorted(inner, key=lambda z: -foreground[z])[:4])
     if wrong:
         yield Finding(
@@ -58,6 +62,21 @@ def check_labels(part: Part) -> Iterator[Finding]:
             "that slices count from 0, and that they belong together.",
             look=True,
         )
+
+
+def _check_single_places(part: Part, zs: list[int]) -> Iterator[Finding]:
+    """Masks among well placed ones that would fit better elsewhere; an error of most of them is not for this check."""
+    misplaced = misplaced_masks(part, zs)
+    if not misplaced or len(misplaced) > len(zs) / 2:
+        return
+    z, problem = next(iter(misplaced.items()))
+    do = "does not follow" if len(misplaced) == 1 else "do not follow"
+    yield Finding(
+        f"{list_masks(part, [*misplaced])} of {part.label.path} {do} the outlines in {part.image.path} (that of "
+        f"slice {z} {problem}): check that each mask is of its slice, and exported as the others.",
+        look=True,
+        slices=tuple(misplaced),
+    )
 
 
 def check_numbering(part: Part, data: ConfigDict) -> Iterator[Finding]:

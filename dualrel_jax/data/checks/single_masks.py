@@ -34,7 +34,7 @@ def check_single_masks(part: Part) -> Iterator[Finding]:
         least = f"{min(fractions[z] for z in inverted):.0%}"
         marks, them = (f"marks {least}", "it") if len(inverted) == 1 else (f"mark {least} or more", "these")
         yield Finding(
-            f"{_list_masks(part, inverted)} of {part.label.path} {marks} of the pixels as mitochondrion, but the "
+            f"{list_masks(part, inverted)} of {part.label.path} {marks} of the pixels as mitochondrion, but the "
             f"others {usual:.0%}; expected about as much: invert {them} alone (Fiji: Edit > Invert) if background and "
             "mitochondria are exchanged.",
             look=True,
@@ -42,7 +42,7 @@ def check_single_masks(part: Part) -> Iterator[Finding]:
         )
     same = [zs for zs in hashes.values() if len(zs) > 1]
     if same:
-        groups = "; ".join(_list_masks(part, zs) for zs in same[:3]) + ("; and others" if same[3:] else "")
+        groups = "; ".join(list_masks(part, zs) for zs in same[:3]) + ("; and others" if same[3:] else "")
         yield Finding(
             f"Masks of {part.label.path} are the same in several slices ({groups}); expected one for each: save the "
             "mask that belongs to each slice, and remove copies.",
@@ -51,7 +51,7 @@ def check_single_masks(part: Part) -> Iterator[Finding]:
         )
 
 
-def _list_masks(part: Part, zs: Sequence[int]) -> str:
+def list_masks(part: Part, zs: Sequence[int]) -> str:
     """Files of a folder, or places in a stack: "0012.png, 0047.png", "z = 12, 47"."""
     names = part.label.names
     listed = list_some([names[part.rule.index[z]] for z in zs] if names else zs, len(zs))
