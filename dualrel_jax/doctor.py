@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from dualrel_jax import config as config_lib
 from dualrel_jax.config.rules import side_multiple
 from dualrel_jax.data.checks.finding import Finding, list_words, places
-from dualrel_jax.data.checks.labels import check_blank, check_labels, check_numbering
+from dualrel_jax.data.checks.labels import check_blank, check_labels, check_numbering, check_wholly_labelled
 from dualrel_jax.data.checks.rules import check_image, check_kinds, check_view
 from dualrel_jax.data.datasets.partition import make_partition
 from dualrel_jax.data.datasets.registry import Dataset, Part, load_dataset
@@ -67,6 +67,7 @@ def _findings(config: ConfigDict, workdir: Path) -> Iterator[Finding]:
                 suspicious += [(part, z) for z in finding.slices]
                 yield finding
             yield from check_numbering(part, config.data)
+            yield from check_wholly_labelled(part, config.data)
     for part in dataset.validation:
         yield from check_blank(part)
     path = overlays.mask_sheet(

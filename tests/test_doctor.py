@@ -387,6 +387,17 @@ def test_the_packages_of_this_machine_are_told_as_they_are():
         assert module in (installed if importlib.util.find_spec(module) else absent)
 
 
+def test_a_stack_labelled_throughout_may_be_a_corrected_prediction(tissue, looks):
+    image, label = (np.tile(array, (3, 1, 1)) for array in tissue)
+    label = np.stack([np.roll(one, 4 * (z // 8), 0) for z, one in enumerate(label)])
+    asked = "count as labelled: if only some were drawn or corrected by hand, name these"
+    assert re.search(rf"24 of the 24 slices of \S+label.npy {asked}", looks(image, label, voxel_nm="30,10,10"))
+    assert asked not in looks(image, label, voxel_nm="30,10,10", labelled_slices="3,12,20")
+    assert asked not in looks(image[:16], label[:16], voxel_nm="30,10,10")
+    label[20:] = 0
+    assert asked not in looks(image, label, voxel_nm="30,10,10")
+
+
 def test_what_is_told_and_what_training_refuses(volume_files, small_config, tmp_path, capsys):
     config = small_config()
     config.data.update({"voxel_nm": "30,8,8", "test_voxel_nm": "30,8,8"})

@@ -17,6 +17,7 @@ from dualrel_jax.utils.ranges import evenly_spaced
 _SLICES = 24  # looked at in a volume, evenly spaced over z
 _ALIGNED = 16  # masks whose place is looked at, about half a second of CPU each
 _FEW = 4  # times as many slices as masks: masks of every slice, or of most, are numbered one after the other too
+_WHOLE = (16, 0.9)  # more slices than anyone draws for a start, and most of the volume: perhaps a prediction, corrected
 _FOREGROUND = (0.002, 0.6)  # fraction of labelled pixels: 0.05 to 0.07, of a single slice 0.015 to 0.15
 
 
@@ -92,6 +93,19 @@ def check_numbering(part: Part, data: ConfigDict) -> Iterator[Finding]:
             f"The {count} masks of {label.path} are numbered {numbers[0]} to {numbers[-1]} and are taken for "
             f"{places(sorted(part.rule.index))} of the {len(part.image)} slices of {part.image.path}: are these the "
             f"slices, or only a count? If a count, {remedy}.",
+            look=True,
+        )
+
+
+def check_wholly_labelled(part: Part, data: ConfigDict) -> Iterator[Finding]:
+    """Whether labels of nearly every slice may be a prediction of which only some slices were corrected."""
+    if not part.name.startswith("own/") or part.name.endswith("/test") or data.labelled_slices:
+        return
+    count, total = len(part.rule.index), len(part.image)
+    if len(part.label) == total and count > max(_WHOLE[0], _WHOLE[1] * total):
+        yield Finding(
+            f"{count} of the {total} slices of {part.label.path} count as labelled: if only some were drawn or "
+            "corrected by hand, name these, such as data.labelled_slices=3,40,77.",
             look=True,
         )
 
