@@ -237,7 +237,8 @@ def _rule(config: ConfigDict, label: Volume, index: dict[int, int]) -> LabelRule
     if not index:
         raise InputError(f"{label.path} holds no labelled slice; label some slices of the volume, a handful is enough.")
     slices = (label[i] for i in index.values())
-    foreground = check_values(slices, config.label_kind, config.ignore_value, label.path)
+    names = [label.names[i] if label.names else f"slice {i}" for i in index.values()]
+    foreground = check_values(slices, config.label_kind, config.ignore_value, label.path, names)
     return LabelRule(config.label_kind, config.ignore_value, index, foreground)
 
 

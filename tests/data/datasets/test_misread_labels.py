@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from tiny import volume, write_slices
 
 from dualrel_jax.data.datasets.registry import load_dataset
@@ -74,4 +75,37 @@ def test_the_first_advice_for_three_values_is_the_likely_one(own, values, advice
     labels = np.array(values, np.uint8)[MASK.astype(int)]
     labels[:, 0, 0] = values[2]
     with pytest.raises(InputError, match=f"set {advice}"):
+        load_dataset(own(labels))
+
+
+def test_masks_of_different_foreground_are_named(own):
+    masks = {"m5.png": MASK[5], "m7.png": 255 * MASK[7], "m9.png": MASK[9]}
+    with pytest.raises(InputError) as error:
+        load_dataset(own(masks))
+    said = str(error.value)
+    assert "by different values, 1 in m5.png and 1 more, 255 in m7.png; expected the same in all" in said
+    assert "grey" not in said and "ignore_value" not in said
+    part = load_dataset(own(masks, label_kind="instances")).train[0]
+    for z in (5, 7, 9):
+        assert np.array_equal(part.native_label_at(z), MASK[z])
+    stack = np.where(np.arange(24)[:, None, None] == 11, 255 * MASK, MASK)
+    with pytest.raises(InputError, match=", 255 in slice 11; expected"):
+        load_dataset(own(stack))
+
+
+def test_a_probability_is_neither_masks_nor_instances(own):
+    field = ndimage.gaussian_filter(np.where(MASK > 0, 255.0, 0), (0, 3, 3))
+    for labels, grey in ((field.astype(np.uint8), True), ((field / 255).astype(np.float32), False)):
+        with pytest.raises(InputError) as error:
+            load_dataset(own(labels))
+        said = str(error.value)
+        assert "as in a probability or a grey image" in said and "name the mask instead" in said
+        assert ("label_kind=grey" in said) == grey and "instances" not in said
+
+
+def test_instances_that_touch_are_no_probability(own):
+    y, x = np.mgrid[: MASK.shape[1], : MASK.shape[2]]
+    cells = (1 + y // 20 * 10 + x // 20).astype(np.uint8) + 40
+    labels = np.where(y < 2, 0, cells) * np.ones_like(MASK)
+    with pytest.raises(InputError, match="data.label_kind=instances if each value above 0 is a mitochondrion"):
         load_dataset(own(labels))
