@@ -13,7 +13,7 @@ from dualrel_jax.data.io.pyramid import Choice as LevelChoice
 from dualrel_jax.data.io.remote import RemotePath, as_place
 from dualrel_jax.data.io.volume import Volume, open_volume
 from dualrel_jax.errors import InputError
-from dualrel_jax.inference.choice import choose
+from dualrel_jax.inference.choice import choose, is_replaced
 from dualrel_jax.inference.cluster import check_cluster, open_cluster
 from dualrel_jax.inference.edges import check_edge, move_edges_on_disk
 from dualrel_jax.inference.full_size import output_volume
@@ -65,13 +65,17 @@ def _predict(run: Run, output: Path, tasks: Tasks | None) -> dict[str, Path]:
     if settings.input:
         named = "0" if settings.points and settings.level == "auto" else settings.level  # points count its voxels
         level = LevelChoice(named, run.pixel_nm, key="predict.level")
-        volume = open_volume(settings.input, parse_voxel(settings.voxel_nm, "predict.voxel_nm"), choice=level)
+        with contextlib.redirect_stdout(io.StringIO()) as lines:  # of the volume and its level, printed below
+            volume = open_volume(settings.input, parse_voxel(settings.voxel_nm, "predict.voxel_nm"), choice=level)
     else:
-        volume = _test_volume(run)
-    trained = _in_training(run, volume.container or volume.path)
+        volume, lines = _test_volume(run), io.StringIO()
+    trained = None if is_replaced(run, volume) else _in_training(run, volume.container or volume.path)
     if trained and not settings.voxel_nm:
         volume = volume.at_level(trained.full_voxel_nm)
         print(f"{volume.describe()}, as in the training")
+    else:
+        print(volume.describe())
+    print("".join(lines.getvalue().splitlines(keepends=True)[1:]), end="")
     if volume.voxel_nm is None and run.pixel_nm is not None:
         print(
             f"{volume.path} does not say its voxel size: its pixels are taken to be those of the training, "

@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+import zlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -247,9 +248,11 @@ def test_the_voxel_size_of_a_file_of_the_training_is_the_one_it_had_there(tmp_pa
     config.data.image, settings = str(tmp_path / "trained.tif"), config.predict
     settings.update({"input": str(tmp_path / "trained.tif"), "tile": 16, "overlap": 4})
     tifffile.imwrite(tmp_path / "trained.tif", image, imagej=True, metadata={"spacing": 5, "unit": "nm"})
-    part = SimpleNamespace(image=Volume.from_array(image, (30.0, 8.0, 8.0), str(tmp_path / "trained.tif")))
+    trained = Volume.from_array(image, (30.0, 8.0, 8.0), str(tmp_path / "trained.tif"))
+    part = SimpleNamespace(image=trained, view=trained)
     seen = {"path": str(tmp_path / "trained.tif"), "voxel_nm": [30, 8, 8], "greys": [0.5] * 25, "detail": 1.0}
-    (tmp_path / "run.json").write_text(json.dumps({"labelled_volumes": [seen]}))
+    checksums = {"own/train": {"3": [zlib.crc32(image[3].tobytes()), 0]}}
+    (tmp_path / "run.json").write_text(json.dumps({"labelled_volumes": [seen], "slice_checksums": checksums}))
     run = SimpleNamespace(
         workdir=tmp_path,
         config=config,
@@ -266,7 +269,9 @@ def test_the_voxel_size_of_a_file_of_the_training_is_the_one_it_had_there(tmp_pa
     assert open_volume(paths["mask"]).voxel_nm == (30, 8, 8)
     record = json.loads(paths["about"].read_text())
     assert (record["config.predict.prediction_head"], record["config.predict.threshold"]) == ("default", 0.7)
-    assert "its labels were learned" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "its labels were learned" in printed and len(re.findall("trained.tif: .*axes", printed)) == 1
+    assert "voxel 30 x 8 x 8 nm, as in the training" in printed
     settings.input = str(tmp_path / "another.tif")
     with pytest.raises(InputError, match="mask.tif, which is made from .*trained.tif; name another output"):
         dualrel_jax.predict(tmp_path, config)
@@ -293,6 +298,13 @@ def test_the_voxel_size_of_a_file_of_the_training_is_the_one_it_had_there(tmp_pa
         with pytest.raises(InputError, match=problem):
             dualrel_jax.predict(tmp_path, config)
         assert "chooses otherwise" not in capsys.readouterr().out  # nothing was computed
+
+    tifffile.imwrite(tmp_path / "trained.tif", image[:, ::-1])  # in its place
+    settings.update({"input": str(tmp_path / "trained.tif"), "output": str(tmp_path / "replaced" / "mask.tif")})
+    part.view = open_volume(settings.input)
+    paths = dualrel_jax.predict(tmp_path, config)
+    assert open_volume(paths["mask"]).voxel_nm is None
+    assert "trained.tif is segmented as a volume of another kind: the file at" in capsys.readouterr().out
     settings.update({"output": "", "voxel_nm": "30000,10000,10000"})
     with pytest.raises(InputError, match="predict.voxel_nm=30000.* 0.5 to 100 nm"):
         dualrel_jax.predict(tmp_path, config)

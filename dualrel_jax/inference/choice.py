@@ -12,9 +12,14 @@ single slices keep. Planes along all three axes are segmented where `orthogonal_
 `planes` set the rest.
 """
 
+import contextlib
 import dataclasses
+import io
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from dualrel_jax.data.datasets.appearance import Appearance, appearance
 from dualrel_jax.data.datasets.registry import Part
@@ -135,40 +140,70 @@ def is_known(run: Run, volumes: Sequence[Volume]) -> tuple[bool, str]:
     learned = _learned_from(run)
     if not learned:
         return True, "what the training's volumes looked like is not recorded"
-    for volume in volumes:
-        if any(_same_path(volume.container or volume.path, known.path) for known in learned):
-            continue
+    others = [volume for volume in volumes if not _at_path_of(volume, learned) or is_replaced(run, volume)]
+    if not others:
+        return True, "its labels were learned"
+    replaced = any(_at_path_of(volume, learned) for volume in others)
+    before = "the file at this path is not that of the training, and " if replaced else ""
+    for volume in others:
         finest = appearance(volume, run.pixel_nm)
         if all(map(finest.is_inverse_of, learned)):
             its, theirs = ("bright", "dark") if finest.dark_lines < 0 else ("dark", "bright")
             return False, (
-                f"it seems inverted against the volumes of the training (its thin lines, the membranes, are {its}, "
-                f"theirs {theirs}); invert it (255 - value; Fiji: Edit > Invert) and predict again, unless it is meant "
-                "to be so"
+                f"{before}it seems inverted against the volumes of the training (its thin lines, the membranes, are "
+                f"{its}, theirs {theirs}); invert it (255 - value; Fiji: Edit > Invert) and predict again, unless it "
+                "is meant to be so"
             )
         seen = dataclasses.replace(finest, voxel_nm=volume.voxel_nm)  # of a pyramid, the level that is read
         differences = [finest.difference(known) and seen.difference(known) for known in learned]
         if all(differences):
-            return False, differences[0]
-    if all(any(_same_path(volume.container or volume.path, known.path) for known in learned) for volume in volumes):
-        return True, "its labels were learned"
+            return False, before + differences[0]
     compared = "grey values and fine detail are like those of a volume whose labels were learned"
     if any(volume.voxel_nm is None for volume in volumes):
-        return True, f"its voxel size is unknown, its {compared}"
-    return True, f"voxel size, {compared}"
+        return True, f"{before}its voxel size is unknown, its {compared}"
+    return True, f"{before}its voxel size, {compared}"
+
+
+def is_replaced(run: Run, volume: Volume) -> bool:
+    """Whether the file of `volume` lies where a labelled volume of the training lay, and is another.
+
+    The labelled slices decide, by their checksums in run.json; without these, or without the labels, its looks.
+    """
+    here = _at_path_of(volume, _learned_from(run))
+    if not here:
+        return False
+    views = [volume]
+    with contextlib.suppress(InputError), contextlib.redirect_stdout(io.StringIO()):
+        parts = [part for part in run.dataset.train if _at_path_of(part.image, here)]
+        views += [part.view for part in parts]  # what the training read of it, such as a region
+    recorded = read_json(run.workdir / "run.json", {}, _ADVICE).get("slice_checksums", {})
+    slices = [(int(z), image) for of_part in recorded.values() for z, (image, _) in of_part.items()]
+    for view in views:
+        if any(z < len(view) and zlib.crc32(np.ascontiguousarray(view[z])) == image for z, image in slices):
+            return False
+    if slices and views[1:]:
+        return True
+    looks = dataclasses.replace(appearance(volume, run.pixel_nm), voxel_nm=None)
+    return all(looks.difference(known) or looks.is_inverse_of(known) for known in here)
+
+
+def _at_path_of(volume: Volume, learned: Sequence[Appearance]) -> list[Appearance]:
+    return [known for known in learned if _same_path(volume.container or volume.path, known.path)]
+
+
+_ADVICE = "copy it from where the run was trained, or repeat the training command, which writes it again"
 
 
 def _learned_from(run: Run) -> list[Appearance]:
     """The volumes with labels in the training, as run.json records them; of an older run, as its files look."""
-    advice = "copy it from where the run was trained, or repeat the training command, which writes it again"
     path = run.workdir / "run.json"
-    record = read_json(path, {}, advice)
+    record = read_json(path, {}, _ADVICE)
     if "labelled_volumes" in record:
         try:
             seen = [Appearance.from_json(volume) for volume in record["labelled_volumes"]]
             return [dataclasses.replace(one, path=path_of_training(one.path, record.get("folder"))) for one in seen]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"{path} has labelled_volumes that cannot be used ({error!r}); {advice}.") from error
+            raise InputError(f"{path} has labelled_volumes that cannot be used ({error!r}); {_ADVICE}.") from error
     try:
         return run.appearances()
     except InputError:

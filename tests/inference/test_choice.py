@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import re
+import zlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -50,6 +51,7 @@ def run(tmp_path):
             calibrated_threshold=lambda head, smoothing_nm: 0.62,
             appearances=lambda: [appearance(TRAINED, (8.0, 8.0))],
             variables={},
+            dataset=SimpleNamespace(train=[]),  # its files are gone
         )
 
     return make
@@ -133,6 +135,32 @@ def test_an_inverted_volume_is_of_another_kind_and_named(run):
     del seen["dark_lines"]  # as an older run wrote it
     (made.workdir / "run.json").write_text(json.dumps({"labelled_volumes": [seen]}))
     assert "seems inverted" not in choose(made, [inverted]).explanation
+
+
+def test_another_volume_at_the_path_of_the_training_is_judged_by_its_looks(run):
+    alike = Volume.from_array(IMAGE[:4, ::-1], VOXEL_NM, "trained.tif")
+    assert "its labels were learned" in choose(run(), [alike]).explanation
+    replaced = Volume.from_array((40 + IMAGE // 2)[:, ::2, ::2], None, "trained.tif")
+    replaced = dataclasses.replace(replaced, voxel_nm=(50.0, 4.0, 4.0))
+    choice = choose(run(), [replaced])
+    assert (choice.prediction_head, choice.threshold) == ("prototypes", 0.5)
+    assert "the file at this path is not that of the training, and its voxels are 50 x 4 x 4" in choice.explanation
+
+
+@pytest.mark.parametrize("labels_are_there", [True, False])
+def test_labelled_slices_tell_the_volume_of_the_training_from_another_at_its_path(run, labels_are_there):
+    made = run()
+    record = json.loads((made.workdir / "run.json").read_text())
+    record["slice_checksums"] = {"own/train": {"2": [zlib.crc32(IMAGE[2, 10:].tobytes()), 0]}}
+    (made.workdir / "run.json").write_text(json.dumps(record))
+    for image, why in ((IMAGE, "its labels were learned"), (IMAGE[:, ::-1], "is not that of the training, and its")):
+        volume = Volume.from_array(image, VOXEL_NM, "trained.tif")
+        view = volume.crop(slice(0, 6), slice(10, 40), slice(0, 40))  # where the training looked
+        made.dataset.train = [SimpleNamespace(image=volume, view=view)] if labels_are_there else []
+        if not labels_are_there:
+            why = "its labels were learned"  # it looks alike, and nothing else is known
+        choice = choose(made, [volume])
+        assert why in choice.explanation and choice.prediction_head == "default"
 
 
 def test_one_unlike_volume_among_several_makes_all_of_another_kind(run):
