@@ -67,6 +67,16 @@ def test_random_points_are_counted_too():
     assert f"{result.threshold:.2f}" in result.describe() and "counting" in result.describe()
 
 
+@pytest.mark.parametrize("exchanged", [False, True])
+def test_exchanged_classes_are_named(exchanged):
+    probability, truth = tissue(0)
+    rng = np.random.default_rng(3)
+    chosen = np.concatenate([rng.choice(np.flatnonzero(truth == kind), 7) for kind in (False, True)])
+    points = points_of(truth ^ exchanged, chosen)
+    text = threshold_of_points(probability[chosen], probability_histogram(probability), points).describe()
+    assert ("The classes seem exchanged: points on mitochondria have a mean probability of 0." in text) == exchanged
+
+
 def test_clicks_in_micrometres_are_not_taken_for_voxels(tmp_path):
     path = tmp_path / "fiji.csv"
     path.write_text("z,y,x,class\n1,0.32,0.4,1\n1,0.4,0.5,0\n2,0.1,0.7,1\n")
