@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +25,15 @@ SLICES = 6  # that the places lie in: few to look at, and to predict again
 # Between them places are drawn equally often; of random places nearly all would lie in the first level, and be
 # background. None in that one would leave open how much it hides: 2 points of JAC less, from Lucchi to VNC.
 LEVELS = (0.0, 0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.01)
+# Fields of the record of a prediction: what its places are of.
+_OF = {"volume": "volume", "config.predict.region": "region", "model": "model"}
 _SHOWN_NM, _UNKNOWN_NM = 1000.0, 8.0  # side of a picture around a place, and the pixel size where that is unknown
 
 
 def write_places(workdir: Path, config: ConfigDict) -> dict[str, Path]:
     """Draws `config.suggest.points` places of the last prediction; writes points.csv and a picture of each place.
+
+    points.json beside them has what they are of, for `explain_other_places`.
 
     Returns:
         table and picture -> path.
@@ -57,6 +62,7 @@ def write_places(workdir: Path, config: ConfigDict) -> dict[str, Path]:
     folder = workdir / "points"
     paths = {"table": folder / "points.csv", "picture": folder / "points.png"}
     write_text(paths["table"], table_of_places(places, "probability"))
+    write_text(folder / "points.json", json.dumps({key: made_from.get(key) for key in _OF}, indent=2) + "\n")
     draw_pictures(image, places, paths["picture"])
     print(
         f"{len(places)} places of {image.path}, each in a picture. Write 1 (mitochondrion) or 0 (background) into the "
@@ -66,6 +72,25 @@ def write_places(workdir: Path, config: ConfigDict) -> dict[str, Path]:
     for name, written in paths.items():
         print(f"  {name}: {written}")
     return paths
+
+
+def explain_other_places(points: Path, job: Mapping[str, object]) -> str:
+    """A sentence where `write_places` drew the table `points` from another volume, region or model; else empty.
+
+    Args:
+        job: the prediction that uses it, as `describe_job` gives it.
+    """
+    path = points.with_suffix(".json")
+    if points.name != "points.csv" or not path.is_file():
+        return ""
+    record = read_json(path, dict.fromkeys(_OF, (str, type(None))), "remove it")
+    different = [f"{name} {record[key] or 'whole'}" for key, name in _OF.items() if record[key] != job[key]]
+    if not different:
+        return ""
+    return (
+        f"{points} was drawn from another prediction ({', '.join(different)}), so that the threshold may not suit this "
+        f"one; draw places of this one: dualrel suggest {quoted(points.parent.parent)} --points N"
+    )
 
 
 def _next_command(workdir: Path, path: Path, probability: Volume, record: dict, points: Path) -> str:
@@ -84,22 +109,34 @@ def note_last_prediction(workdir: Path, probability: Path | RemotePath | None) -
     if place and not is_remote(place) and Path(place).is_relative_to(workdir.resolve()):
         place = str(Path(place).relative_to(workdir.resolve()))  # a run may be moved
     with contextlib.suppress(OSError):  # a shared run may be read-only
-        write_text(workdir / "prediction" / "last.json", json.dumps({"probability": place}) + "\n")
+        note = {"probability": place, "run": str(workdir.resolve())}
+        write_text(workdir / "prediction" / "last.json", json.dumps(note) + "\n")
 
 
 def last_prediction(workdir: Path) -> Path | str:
-    """The probability volume of the last prediction of the run; InputError where that left it out."""
+    """The probability volume of the last prediction of the run; InputError where that left it out.
+
+    Of a run that was copied or moved since, the one inside it, if there is one.
+    """
+    paths = [workdir / "prediction" / f"mask_probability{suffix}" for suffix in (".tif", ".zarr")]
+    inside = max((path for path in paths if path.exists()), key=lambda path: path.stat().st_mtime, default=paths[0])
     note = workdir / "prediction" / "last.json"
     if note.exists():
-        place = read_json(note, {"probability": (str, type(None))}, "predict again")["probability"]
+        content = read_json(note, {"probability": (str, type(None))}, "predict again")
+        place, moved = content["probability"], content.get("run", str(workdir.resolve())) != str(workdir.resolve())
         if place is None:
             raise InputError(
                 f"The last prediction of {workdir} left out its probability (predict.probability=False); predict again "
                 "with it, or name a probability volume."
             )
+        if moved and inside.exists() and (is_remote(place) or Path(place).is_absolute()):
+            print(
+                f"{workdir} was copied or moved since its last prediction, {place}; {inside}, inside it, is read "
+                "instead: name the other to read that."
+            )
+            return inside
         return place if is_remote(place) else workdir / place
-    paths = [workdir / "prediction" / f"mask_probability{suffix}" for suffix in (".tif", ".zarr")]
-    return max((path for path in paths if path.exists()), key=lambda path: path.stat().st_mtime, default=paths[0])
+    return inside
 
 
 def draw_places(probability: Volume, count: int, seed: int) -> np.ndarray:

@@ -20,6 +20,7 @@ from dualrel_jax.errors import InputError
 from dualrel_jax.inference import full_size, orthogonal_planes, z_smoothing
 from dualrel_jax.inference import threshold as threshold_lib
 from dualrel_jax.inference.box_progress import BoxProgress
+from dualrel_jax.inference.places import explain_other_places
 from dualrel_jax.inference.point_threshold import threshold_of_points
 from dualrel_jax.inference.prediction_record import (
     FRACTION,
@@ -80,6 +81,8 @@ def _predict_volume(
     planes_path = beside(output).with_name(f"{output.name}.planes.part")
     parts = [writer.part for writer in writers.values()] + [planes_path] * (settings.planes == "xyz")
     job = describe_job(model, volume, shown, settings, output)
+    if settings.points and (note := explain_other_places(Path(settings.points), job)):
+        print(note)
     check_no_other(progress_path(output, in_tasks=True), "with --cluster")
     if done := predicted_before(output, job, settings):
         return done

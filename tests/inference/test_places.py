@@ -12,7 +12,7 @@ from dualrel_jax.data.datasets.registry import load_dataset
 from dualrel_jax.data.io.points import read_points
 from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.errors import InputError
-from dualrel_jax.inference.places import draw_places, last_prediction, note_last_prediction
+from dualrel_jax.inference.places import draw_places, explain_other_places, last_prediction, note_last_prediction
 from dualrel_jax.suggest import suggest
 
 
@@ -32,13 +32,17 @@ def test_suggest_writes_a_table_and_a_picture_of_places_in_the_volume(volume_fil
     folder = tmp_path / "prediction"
     folder.mkdir()
     tifffile.imwrite(folder / "mask_probability.tif", 255 - image[2:, 8:])
-    record = {"volume": str(volume_files["test_image"]), "config.predict.region": "2:,8:,"}
+    record = {"volume": str(volume_files["test_image"]), "config.predict.region": "2:,8:,", "model": "a1"}
     (folder / "mask.json").write_text(json.dumps(record))
     config = dualrel_jax.get_config("dualrel:own")
     config.suggest.points = 10
     paths = suggest(tmp_path, config)
     printed = capsys.readouterr().out
     assert f"--points {paths['table']} -o {folder / 'mask.tif'} --region 2:,8:," in printed
+    assert explain_other_places(paths["table"], record) == ""
+    whole = explain_other_places(paths["table"], record | {"config.predict.region": "", "model": "b2"})
+    assert "points.csv was drawn from another prediction (region 2:,8:,, model a1)" in whole
+    assert explain_other_places(tmp_path / "clicks.csv", record) == ""  # of a person's own places
     assert Path(paths["picture"]).stat().st_size > 0
     table = Path(paths["table"])
     lines = table.read_text().splitlines()
@@ -61,7 +65,7 @@ def test_a_training_learns_from_points_alone(volume_files, tmp_path):
         load_dataset(data)
 
 
-def test_the_last_prediction_is_known_wherever_it_was_written(tmp_path):
+def test_the_last_prediction_is_known_wherever_it_was_written(tmp_path, capsys):
     run = tmp_path / "run"
     (run / "prediction").mkdir(parents=True)
     assert last_prediction(run) == run / "prediction" / "mask_probability.tif"
@@ -70,6 +74,14 @@ def test_the_last_prediction_is_known_wherever_it_was_written(tmp_path):
     note_last_prediction(run, run / "prediction" / "mask_probability.zarr")
     run = run.rename(tmp_path / "moved")
     assert last_prediction(run) == run / "prediction" / "mask_probability.zarr"
+    note_last_prediction(run, tmp_path / "elsewhere_probability.zarr")
+    run = run.rename(tmp_path / "again")
+    assert last_prediction(run) == tmp_path / "elsewhere_probability.zarr"  # there is none inside
+    (run / "prediction" / "mask_probability.tif").touch()
+    assert last_prediction(run) == run / "prediction" / "mask_probability.tif"
+    assert "was copied or moved since its last prediction" in capsys.readouterr().out
+    note_last_prediction(run, tmp_path / "elsewhere_probability.zarr")
+    assert last_prediction(run) == tmp_path / "elsewhere_probability.zarr"
     note_last_prediction(run, None)
     with pytest.raises(InputError, match="left out its probability"):
         last_prediction(run)
