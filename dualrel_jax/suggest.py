@@ -1,5 +1,6 @@
 """Which slices or boxes to label next: those with the most disagreement between the predictions of a trained model."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from dualrel_jax.utils import lock, sharding
 from dualrel_jax.utils.atomic import write_text
 from dualrel_jax.utils.ranges import evenly_spaced
 from dualrel_jax.utils.tables import csv_table
+from dualrel_jax.utils.text import quoted
 from dualrel_jax.visualization import overlays
 
 
@@ -86,16 +88,13 @@ def _suggest(run: Run, folder: Path) -> dict[str, Path]:
     mesh = sharding.available_mesh(run.config.train.devices)
     method = DisagreementMethod(run.method, run.config.augment)
     predictor = Predictor(method, _with_default_head(run.config), mesh)
-    candidates = _candidates(run.dataset.train, partition, settings.candidates)
+    candidates, labelled = candidates_of(run, partition)
     regions = []
     maps = predictor.each(run.variables, (part.image_at(z) for part, z in candidates))
     bar = tqdm(maps, "suggest", len(candidates), unit="slice", mininterval=2)
     for (part, z), disagreement in zip(candidates, bar, strict=True):
         regions.extend(regions_of(part, z, disagreement, settings.box_px))
-    labelled = [
-        _labelled_region(part, z) for part in run.dataset.train for z in part.zs if (part.name, z) in partition.labelled
-    ]
-    picks = choose(regions, labelled, settings.count)
+    picks = choose(regions, [_labelled_region(part, z) for part, z in labelled], settings.count)
     slices = {(pick.region.part.name, pick.region.z): pick.region.part.image_at(pick.region.z) for pick in picks}
     maps_of_picks = dict(zip(slices, predictor.each(run.variables, slices.values()), strict=True))
 
@@ -185,15 +184,30 @@ def draw_picks(picks: Sequence[Pick], maps: dict[tuple[str, int], np.ndarray], p
     return overlays.heat_sheet(panels, "disagreement between predictions, bits", path)
 
 
-def _candidates(parts: Sequence[Part], partition: Partition, count: int) -> list[tuple[Part, int]]:
-    """At most `count` (0: all) unlabelled training slices, evenly spaced."""
-    slices = [(part, z) for part in parts for z in part.zs if (part.name, z) not in partition.labelled]
+def candidates_of(run: Run, partition: Partition) -> tuple[list[tuple[Part, int]], list[tuple[Part, int]]]:
+    """(at most `config.suggest.candidates` (0: all) unlabelled training slices, evenly spaced; the labelled ones).
+
+    Slices labelled since the training count as labelled, in a run that learned from all labels there were.
+    """
+    slices = [(part, z) for part in run.dataset.train for z in part.zs]
+    trained = [(part, z) for part, z in slices if (part.name, z) in partition.labelled]
+    data, new = run.config.data, []
+    if data.labelled == "all" and not data.partition_file:
+        new = [(part, z) for part, z in slices if z in part.labelled_zs and (part.name, z) not in partition.labelled]
+    if new:
+        start = shlex.join(["dualrel", "train", f"{run.workdir}_2", "--config", str(run.workdir)])
+        print(
+            f"Labelled since the training and left out: z = {', '.join(str(z) for _, z in new)}. To learn from "
+            f"them: {start} --init {quoted(run.workdir)}"
+        )
+    known = {(part.name, z) for part, z in trained + new}
+    slices = [(part, z) for part, z in slices if (part.name, z) not in known]
     if not slices:
         raise InputError(
             "Every training slice of this run is labelled already; suggest needs unlabelled ones: add volumes with "
             "--config.data.unlabelled in a new training."
         )
-    return evenly_spaced(slices, count or len(slices))
+    return evenly_spaced(slices, run.config.suggest.candidates or len(slices)), trained + new
 
 
 def _labelled_region(part: Part, z: int) -> Candidate:

@@ -1,10 +1,13 @@
 """Which slices to label next: the choice by disagreement and novelty, and the command on a run."""
 
 import csv
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+import dualrel_jax
 from dualrel_jax import suggest
 from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.data.datasets.registry import Part
@@ -63,6 +66,22 @@ def test_boxes_cover_a_slice_once_and_find_the_disagreement_in_it():
     assert most.y == (20, 40) and most.x == (0, 20)
     (slice_,) = regions_of(part(), 3, disagreement, 0)
     assert slice_.disagreement == pytest.approx(disagreement.mean())
+
+
+def test_slices_labelled_since_the_training_are_not_asked_for_again(capsys):
+    volume = Volume.from_array(np.zeros((6, 8, 8), np.uint8), None, "a")
+    parts = (Part("own/train", volume, None, tuple(range(6)), (1, 3, 4), None, None, (0, 255)),)
+    config = dualrel_jax.get_config("supervised:own,all")
+    run = SimpleNamespace(config=config, dataset=SimpleNamespace(train=parts), workdir=Path("runs/mine"))
+    partition = Partition((("own/train", 1),), tuple(("own/train", z) for z in range(6)))
+    asked, labelled = suggest.candidates_of(run, partition)
+    assert [z for _, z in asked] == [0, 2, 5] and [z for _, z in labelled] == [1, 3, 4]
+    assert (
+        "Labelled since the training and left out: z = 3, 4. To learn from them: dualrel train runs/mine_2 --config "
+        "runs/mine --init runs/mine\n"
+    ) in capsys.readouterr().out
+    config.data.labelled = "1/3"  # it left them out on purpose
+    assert [z for _, z in suggest.candidates_of(run, partition)[0]] == [0, 2, 3, 4, 5]
 
 
 def test_a_run_suggests_slices_that_a_training_takes_in(small_config, tmp_path):
