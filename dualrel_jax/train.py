@@ -42,7 +42,7 @@ from dualrel_jax.training.state import (
     update_teacher,
     with_params,
 )
-from dualrel_jax.training.workdir import claim_workdir, describe_run
+from dualrel_jax.training.workdir import claim_workdir, describe_run, explain_other_folder
 from dualrel_jax.utils import interrupt, lock, sharding
 from dualrel_jax.utils.text import quoted
 from dualrel_jax.visualization import overlays, plots
@@ -66,17 +66,19 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
         InputError: a file or a field cannot be used, or `workdir` holds another run.
     """
     config = config_lib.resolve(config)
-    dataset = load_dataset(config.data)
+    with explain_other_folder(Path(workdir)):
+        dataset = load_dataset(config.data)
     train(config, workdir, dataset)
     interrupt.describe("Stopped after the training, while scoring; the same command continues.")
     trained = run.load_run(workdir, config)
     trained.dataset = dataset
     if trained.dataset.test or trained.dataset.validation:
         return evaluate_run(trained)
-    threshold = config.predict.threshold or trained.calibrated_threshold(config.predict.prediction_head)
+    if not config.predict.threshold:
+        trained.calibrated_threshold(config.predict.prediction_head)  # kept for when the files are gone
     print(
-        f"Trained, for masks above a probability of {threshold:.2f}. No labelled slice was spared to score on; "
-        f"see what it finds: dualrel predict {quoted(workdir)} YOUR_VOLUME"
+        "Trained. No labelled slice was spared to score on; see what it finds: "
+        f"dualrel predict {quoted(workdir)} YOUR_VOLUME"
     )
     return {}
 

@@ -93,7 +93,7 @@ class Run:
         except InputError as error:
             print(f"The threshold is {threshold.UNCALIBRATED}, not calibrated: {error}")
             return threshold.UNCALIBRATED
-        print(threshold.explain(calibrated))
+        print(threshold.explain(calibrated, smoothing_nm))
         value = calibrated or threshold.UNCALIBRATED
         if sharding_lib.is_first_host() and os.access(self.workdir, os.W_OK):  # a shared run may be read-only
             write_text(path, json.dumps({"threshold": value, "of": of}) + "\n")

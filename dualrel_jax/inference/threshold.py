@@ -69,14 +69,17 @@ def of_coverage(counts: np.ndarray, wanted: int) -> float | None:
     return float(np.clip(_covering(counts, wanted), *LIMITS)) if wanted else None
 
 
-def explain(threshold: float | None) -> str:
-    """A sentence about what `calibrate` found."""
+def explain(threshold: float | None, smoothing_nm: float = 0.0) -> str:
+    """A sentence about what `calibrate` found of slices averaged along z by `smoothing_nm`; 0: of single slices."""
     if threshold is None:
         return f"The threshold is {UNCALIBRATED:.2f}, not calibrated: no slice without labels lies near a labelled one."
+    of = "slices averaged along z" if smoothing_nm else "single slices"
     if threshold in LIMITS:
         cover = f"still cover {'more' if threshold == LIMITS[1] else 'less'} than"
-        return f"The threshold is {threshold:.2f}, its limit: there masks beside labelled slices {cover} the labels do."
-    return f"The threshold is {threshold:.2f}: there masks beside labelled slices cover as much as the labels do."
+        begin = f"The threshold of {of} is {threshold:.2f}, its limit"
+        return f"{begin}: there masks beside labelled slices {cover} the labels do."
+    begin = f"The threshold of {of} is {threshold:.2f}"
+    return f"{begin}: there masks beside labelled slices cover as much as the labels do."
 
 
 def of_share(probabilities: Iterable[np.ndarray], share: float) -> float:

@@ -8,7 +8,7 @@ import platform
 import re
 import subprocess
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import jax
@@ -123,6 +123,23 @@ def path_of_training(path: str, folder: str | None) -> str:
         return path
     file = Path(folder) / re.split(r"[\[:]", path)[0]  # without a box or the name of an array inside
     return str(Path(folder) / path) if file.exists() else path
+
+
+@contextlib.contextmanager
+def explain_other_folder(workdir: Path) -> Iterator[None]:
+    """Adds to an InputError about files of a continued training the folder that their relative paths begin in."""
+    try:
+        yield
+    except InputError as error:
+        folder = None
+        with contextlib.suppress(InputError):
+            folder = read_json(workdir / "run.json", {"folder": str}, "")["folder"]
+        if folder is None or Path(folder) == Path.cwd():
+            raise
+        raise InputError(
+            f"{error} The training in {workdir} began in the folder {folder}, where its relative paths start; to "
+            "continue it, give the command there, with the path of this run."
+        ) from error
 
 
 def _earlier_init(path: Path) -> dict | None:

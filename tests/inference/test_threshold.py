@@ -97,7 +97,8 @@ def test_a_threshold_stays_near_the_middle_and_there_without_evidence():
     assert threshold.calibrate(sure, None, [part(true=label)], partition([20], range(40))) is None
     label[0] = 1
     limit = threshold.calibrate(sure, None, [part(true=label)], partition([20], range(40)))
-    assert limit == 0.75 and "0.75, its limit: there masks" in threshold.explain(limit)
+    assert limit == 0.75 and "of single slices is 0.75, its limit: there masks" in threshold.explain(limit)
+    assert "of slices averaged along z is 0.60:" in threshold.explain(0.6, smoothing_nm=20.0)
     without = threshold.calibrate(sure, None, [part(true=label)], partition(range(40), range(40)))
     assert without is None and "0.50, not calibrated" in threshold.explain(without)
     exact = Fake(lambda image: label.astype(np.float32))  # any threshold would do

@@ -8,7 +8,7 @@ import tifffile
 from dualrel_jax.data.datasets.partition import Partition, make_partition
 from dualrel_jax.data.datasets.registry import load_dataset
 from dualrel_jax.errors import InputError
-from dualrel_jax.training.workdir import claim_workdir, describe_run
+from dualrel_jax.training.workdir import claim_workdir, describe_run, explain_other_folder
 from dualrel_jax.utils import sharding
 
 
@@ -24,6 +24,17 @@ def test_a_run_is_not_continued_on_other_slices(small_config, tmp_path):
     with pytest.raises(InputError, match="slice 0 of own/train is now labelled.*another --workdir"):
         describe_run(tmp_path, dataset, more, sharding.create_mesh(1))
     assert Partition.load(tmp_path / "partition.json") == partition
+
+
+def test_a_training_continued_from_another_folder_names_the_one_of_its_files(tmp_path):
+    (tmp_path / "run.json").write_text(json.dumps({"folder": "/data/project"}))
+    with (
+        pytest.raises(InputError, match="^a.tif does not exist. The training in .* began in the folder /data/project"),
+        explain_other_folder(tmp_path),
+    ):
+        raise InputError("a.tif does not exist.")
+    with pytest.raises(InputError, match="^a.tif does not exist.$"), explain_other_folder(tmp_path / "new"):
+        raise InputError("a.tif does not exist.")
 
 
 @pytest.mark.parametrize("kind", ["image", "label"])
