@@ -104,6 +104,13 @@ def _explained(command: Callable[[], None]) -> int:
         if error.errno in _FULL:
             where = f" of {error.filename}" if error.filename else ""
             print(f"dualrel: The disk{where} is full; make room and run the same command again.", file=sys.stderr)
+        elif error.errno == errno.EFBIG:
+            file = error.filename or "A file"
+            print(
+                f"dualrel: {file} grew larger than the limit on this machine (ulimit -f, or that of the disk); raise "
+                "it or choose another disk, and run the same command again.",
+                file=sys.stderr,
+            )
         elif error.errno in _BARRED and error.filename:
             reason = f"{error.filename} cannot be opened or made ({error.strerror})"
             print(f"dualrel: {reason}; choose another path, or ask for the right to use this one.", file=sys.stderr)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 
+import dualrel_jax
 from dualrel_jax import open_volume
 from dualrel_jax.main import main, parse
 from dualrel_jax.train import train
@@ -228,6 +229,15 @@ def test_work_folder_of_another_config_and_use_of_a_finished_run(small_config, t
     path.write_text(json.dumps(older))
     sentence = refused(capsys, [run, "--mode=predict", f"--config.predict.input={volume}"])
     assert "another version" in sentence and "train.optimizer" in sentence
+
+
+def test_a_file_above_the_limit_of_the_machine_is_explained(monkeypatch, tmp_path, capsys):
+    def limited(*args):
+        raise OSError(errno.EFBIG, "File too large", "report.html")
+
+    monkeypatch.setattr("dualrel_jax.report.write_report", limited)
+    (tmp_path / "config.json").write_text(dualrel_jax.get_config("supervised:phantom").to_json())
+    assert "report.html grew larger than the limit" in refused(capsys, [f"--workdir={tmp_path}", "--mode=report"])
 
 
 @pytest.mark.parametrize("how", ["while saving", "while logging"])
