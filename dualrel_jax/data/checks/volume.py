@@ -28,11 +28,14 @@ _ENDS, _ROUGH = 0.15, 0.2
 _FLAT = 0.2  # fraction of pixels equal to their right neighbour, in probabilities 0.39 or more, in EM up to 0.04
 
 
+_QUIET = np.errstate(all="ignore")  # what is not finite, or huge, gets a sentence where it is read
+
+
 def check_volume(image: Volume, zs: Sequence[int], labelled: bool = False) -> Iterator[Finding]:
     """What seems wrong with the slices `zs` of an image; `labelled`: for a training with labels of it."""
     yield from _check_numbers(image, labelled)
     zs = evenly_spaced(zs, _SLICES)
-    constant = [z for z in zs if np.ptp(central_slice(image, z).astype(float)) == 0]
+    constant = [z for z in zs if _extent(central_slice(image, z)) == 0]
     if constant:
         remedy = "data.train_region=a:b" if labelled else "predict.region=a:b"
         yield Finding(
@@ -95,6 +98,7 @@ def _is_probability(windows: Sequence[np.ndarray]) -> bool:
     return ends > _ENDS and rough < _ROUGH and _flatness(windows) > _FLAT
 
 
+@_QUIET
 def _texture(windows: Sequence[np.ndarray]) -> tuple[float, float]:
     """Of pixels that differ from their right neighbour: how many are near the ends of the range, and how rough.
 
@@ -162,7 +166,7 @@ def _check_numbers(image: Volume, labelled: bool) -> Iterator[Finding]:
 def _check_axes(image: Volume, zs: Sequence[int]) -> Iterator[Finding]:
     """Neighbours along z are farther apart, or as far, as along y and x; so they are no more alike."""
     windows = [(central_slice(image, z), central_slice(image, z + 1)) for z in zs if z + 1 < len(image)]
-    shifted = [(a, b, a[1:], a[:-1], a[:, 1:], a[:, :-1]) for a, b in windows if np.ptp(b.astype(float)) > 0]
+    shifted = [(a, b, a[1:], a[:-1], a[:, 1:], a[:, :-1]) for a, b in windows if _extent(b) > 0]
     if shifted:
         alike = [np.median([_correlation(*pair[i : i + 2]) for pair in shifted]) for i in (0, 2, 4)]
         if alike[0] > min(alike[1:]) + _CORRELATION_GAP:
@@ -201,5 +205,11 @@ def central_slice(volume: Volume, z: int, side: int = _WINDOW) -> np.ndarray:
     return volume[z, *central_window(volume.shape[1:], side)]
 
 
+@_QUIET
 def _correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.corrcoef(a.ravel(), b.ravel())[0, 1])
+
+
+@_QUIET
+def _extent(window: np.ndarray) -> float:
+    return float(np.ptp(window.astype(float)))

@@ -14,6 +14,7 @@ CLEAR = 0.06
 _SIGMA, _TRUNCATE = 1.5, 4.0  # pixels; standard deviations that the filters see
 
 
+@np.errstate(all="ignore")  # of values that another check refuses
 def dark_lines(images: Iterable[np.ndarray]) -> float | None:
     """Slices y x -> how far dark lines are stronger than bright ones, median of the slices: -1 (all bright) to 1.
 

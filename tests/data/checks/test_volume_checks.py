@@ -106,6 +106,14 @@ def test_a_few_extreme_pixels_are_no_wrong_type(greys, dtype, extreme):
     assert list(check_stored_type("em", list(np.where(few, extreme, greys).astype(dtype)))) == []
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("extreme", [np.nan, np.inf, -1e32])
+def test_extreme_pixels_lead_to_no_warning_of_numpy(tissue, extreme):
+    array = tissue.astype(np.float32)
+    array[:, ::7, ::5] = extreme
+    said(array)
+
+
 def test_a_probability_is_named_as_what_it_is(tissue):
     field = ndimage.gaussian_filter(np.random.default_rng(2).normal(size=tissue.shape), (0, 8, 8))
     probability = 1 / (1 + np.exp(6 - 6 * field / field.std()))
