@@ -82,6 +82,8 @@ class Progress:
         """Shows `text` at most every `every_s` seconds, and at the last step."""
         if self._bar is None:  # its clock starts here: what lies before the first update went into compiling
             self._bar = self._start(step, text)
+        if step == self._steps:  # which it does not know: no step was timed since the first update
+            self._bar.bar_format = self._bar.bar_format.removesuffix(", {remaining} left")
         self._bar.set_description_str(text, refresh=False)
         self._bar.update(step - self._bar.n)
         if step == self._steps:

@@ -40,6 +40,7 @@ def test_progress_is_a_line_for_each_state_where_there_is_no_terminal(capsys):
     progress.update(6, "loss 0.100")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("step 2/6: loss 0.900") and lines[-1].startswith("step 6/6: loss 0.100")
+    assert "left" in lines[0] and "left" not in lines[-1]
     assert lines.count("step 2/6: JAC 0.500 on validation slices") == 1
     assert len(lines) == 3
 
