@@ -15,6 +15,8 @@ from dualrel_jax.utils.atomic import write_text
 from dualrel_jax.utils.jsonl import read_records
 from dualrel_jax.utils.sharding import is_first_host
 
+_LEFT = ", {remaining} left"
+
 
 class MetricLogger:
     """Appends records {"step": n, name: value, ...} to `metrics.jsonl` and TensorBoard; the first host only.
@@ -83,7 +85,7 @@ class Progress:
         if self._bar is None:  # its clock starts here: what lies before the first update went into compiling
             self._bar = self._start(step, text)
         if step == self._steps:  # which it does not know: no step was timed since the first update
-            self._bar.bar_format = self._bar.bar_format.removesuffix(", {remaining} left")
+            self._bar.bar_format = self._bar.bar_format.removesuffix(_LEFT)
         self._bar.set_description_str(text, refresh=False)
         self._bar.update(step - self._bar.n)
         if step == self._steps:
@@ -102,14 +104,14 @@ class Progress:
 
     def _start(self, step: int, text: str) -> tqdm:
         on_terminal = sys.stdout.isatty()
-        bar = " {bar}" if on_terminal else ":"
+        bar, left = " {bar}" if on_terminal else ":", "" if step == self._steps else _LEFT
         return tqdm(
             desc=text,
             total=self._steps,
             initial=step,
             mininterval=self._every_s,
             file=sys.stdout if on_terminal else _Lines(sys.stdout),
-            bar_format=f"step {{n_fmt}}/{{total_fmt}}{bar} {{desc}}, {{remaining}} left",
+            bar_format=f"step {{n_fmt}}/{{total_fmt}}{bar} {{desc}}{left}",
             dynamic_ncols=on_terminal,
             disable=not is_first_host(),
         )

@@ -136,9 +136,10 @@ def explain_other_folder(workdir: Path) -> Iterator[None]:
             folder = read_json(workdir / "run.json", {"folder": str}, "")["folder"]
         if folder is None or Path(folder) == Path.cwd():
             raise
+        sentence = str(error).rstrip(".")
         raise InputError(
-            f"{error} The training in {workdir} began in the folder {folder}, where its relative paths start; to "
-            "continue it, give the command there, with the path of this run."
+            f"{sentence}. The training in {workdir} began in the folder {folder}, where its relative paths "
+            "start; to continue it, give the command there, with the path of this run."
         ) from error
 
 

@@ -45,6 +45,11 @@ def test_progress_is_a_line_for_each_state_where_there_is_no_terminal(capsys):
     assert len(lines) == 3
 
 
+def test_a_training_of_one_report_has_one_line_without_the_time_left(capsys):
+    Progress(steps=2).update(2, "loss 0.100")
+    assert capsys.readouterr().out.splitlines() == ["step 2/2: loss 0.100"]
+
+
 def test_progress_is_rare_but_for_its_last_line(capsys):
     progress = Progress(steps=100, every_s=60.0)
     for step in range(1, 101):
