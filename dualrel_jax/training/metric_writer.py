@@ -84,7 +84,7 @@ class Progress:
         """Shows `text` at most every `every_s` seconds, and at the last step."""
         if self._bar is None:  # its clock starts here: what lies before the first update went into compiling
             self._bar = self._start(step, text)
-        if step == self._steps:  # which it does not know: no step was timed since the first update
+        if step == self._steps and not self._bar.disable:  # which it may not know: no time passed since its start
             self._bar.bar_format = self._bar.bar_format.removesuffix(_LEFT)
         self._bar.set_description_str(text, refresh=False)
         self._bar.update(step - self._bar.n)

@@ -50,6 +50,14 @@ def test_a_training_of_one_report_has_one_line_without_the_time_left(capsys):
     assert capsys.readouterr().out.splitlines() == ["step 2/2: loss 0.100"]
 
 
+def test_other_hosts_than_the_first_show_no_progress(monkeypatch, capsys):
+    monkeypatch.setattr("dualrel_jax.training.metric_writer.is_first_host", lambda: False)
+    progress = Progress(steps=2)
+    for step in (1, 2):
+        progress.update(step, "loss 0.100")
+    assert capsys.readouterr().out == ""
+
+
 def test_progress_is_rare_but_for_its_last_line(capsys):
     progress = Progress(steps=100, every_s=60.0)
     for step in range(1, 101):
