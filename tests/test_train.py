@@ -81,7 +81,7 @@ def test_the_progress_shows_the_loss_on_labels(method, small_config, tmp_path, c
     train(config, tmp_path)
     (record,) = (record for record in read_records(tmp_path / "metrics.jsonl") if "train/loss" in record)
     wanted = record["train/loss_supervised" if method == "dualrel" else "train/loss"]
-    assert f"step 2/2: loss on labels {wanted:.3f}," in capsys.readouterr().out
+    assert f"step 2/2: loss on labels {wanted:.3f}\n" in capsys.readouterr().out
     assert method == "supervised" or wanted != record["train/loss"]
 
 
