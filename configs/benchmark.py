@@ -39,7 +39,6 @@ def shared(arg: str) -> ConfigDict:
     config.to = options.get("to", "")  # further data sets to score on, joined by +
     config.score_on = "test"  # of the training data set: test (validation where there is none) or validation
     config.processes = 0  # trials at a time; 0: one per GPU, on CPU one per core
-    config.bootstrap = 2000  # resamples behind an interval
     return config
 
 

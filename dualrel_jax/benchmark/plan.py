@@ -139,7 +139,7 @@ def _check(config: ConfigDict) -> None:
             f"config.base.data.partition_file is {config.base.data.partition_file}; expected none: config.labelled "
             "says which slices keep their labels."
         )
-    for key, least in {"seeds": 1, "bootstrap": 1, "first_seed": 0, "processes": 0, "foreign_slices": 0}.items():
+    for key, least in {"seeds": 1, "first_seed": 0, "processes": 0, "foreign_slices": 0}.items():
         if config.get(key, least) < least:
             raise InputError(f"config.{key} is {config[key]}; expected {least} or more.")
 

@@ -12,10 +12,10 @@ from dualrel_jax.benchmark.published import published
 
 REFERENCE, BASELINE = "dualrel", "supervised"  # rows: differences are to the first, the second gives both bounds
 SCORED = ("teacher", "student", "masks")  # of a data set: single slices by either weights, and masks of `predict`
-BLOCK = 8  # neighbouring slices that a bootstrap draws together
 METRICS = ("jac_pooled", "dsc_pooled", "jac_per_slice_mean", "dsc_per_slice_mean")
 
 MeanDeviation = tuple[float, float | None]  # mean and standard deviation over seeds (None for one seed)
+Difference = tuple[float, float | None, float | None]  # mean and its 95 % interval (None for one seed)
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Entry:
 
     Attributes:
       scores: metric -> mean and sample standard deviation over seeds; a metric that is undefined (0/0) is missing.
-      difference: pooled JAC of DualRel minus this row's, and its 95 % interval; None where one of the two is missing.
+      difference: pooled JAC of DualRel minus this row's; None where one of the two is missing.
       gap_closed: percent of the way from the supervised baseline with these labels to that with every label.
       gap_note: why `gap_closed` is None.
       seconds_per_step: median over seeds. minutes: of training, all seeds together.
@@ -38,7 +38,7 @@ class Entry:
     labelled_slices: int
     seeds: int
     scores: Mapping[str, MeanDeviation] = field(default_factory=dict)
-    difference: tuple[float, float, float] | None = None
+    difference: Difference | None = None
     gap_closed: float | None = None
     gap_note: str = ""
     seconds_per_step: float | None = None
@@ -96,7 +96,7 @@ def _entries(config: Mapping, target: str, groups: Mapping[tuple[str, str], list
                 labelled_slices=group[0]["labelled_slices"],
                 seeds=len(by_seed),
                 scores=scores[labelled, row],
-                difference=_difference(summaries.get((labelled, REFERENCE), {}), by_seed, config["bootstrap"]),
+                difference=_difference(summaries.get((labelled, REFERENCE), {}), by_seed),
                 gap_closed=gap,
                 gap_note=note,
                 seconds_per_step=seconds_per_step(group),
@@ -125,53 +125,30 @@ def mean_and_deviation(values: Sequence[float]) -> MeanDeviation:
     return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
-def paired_difference(
-    a: np.ndarray, b: np.ndarray, resamples: int = 2000, seed: int = 0
-) -> tuple[float, float, float] | None:
-    """Pooled JAC of method a minus that of b on one test set, mean over seeds, with a 95 % bootstrap interval.
+def paired_difference(a: np.ndarray, b: np.ndarray) -> Difference | None:
+    """Pooled JAC of method a minus that of b on one test set: mean over seeds, and its interval by Student's t.
 
-    Seeds and blocks of neighbouring slices are drawn with replacement, the same for `a` and `b`, so what makes a seed
-    or a slice hard for both cancels. Blocks, because neighbouring slices show the same mitochondria (circular block
-    bootstrap, Politis and Romano 1992).
+    What makes a seed hard for both cancels. One seed has no interval: its slices say nothing of other trainings.
 
     Args:
         a, b: counts `seed z 3`: true positive, false positive and false negative pixels.
-        resamples: number of draws.
-        seed: of the draws.
 
     Returns:
         (difference, low, high) as fractions; None where a pooled JAC is 0/0.
     """
     if a.shape != b.shape:
         raise ValueError(f"expected counts of the same seeds and slices, got {a.shape} and {b.shape}")
-    rng = np.random.default_rng(seed)
-    seeds, slices, _ = a.shape
-    weights = _draws_of_blocks(slices, resamples, rng)
-    seed_weights = rng.multinomial(seeds, np.full(seeds, 1 / seeds), resamples)
-    with np.errstate(invalid="ignore"):
-        once = (_jac(a.sum(axis=1)) - _jac(b.sum(axis=1))).mean()
-        drawn = _jac(np.einsum("rz,szc->rsc", weights, a)) - _jac(np.einsum("rz,szc->rsc", weights, b))
-    differences = (seed_weights / seeds * drawn).sum(axis=1)
-    differences = differences[np.isfinite(differences)]  # a draw of slices without foreground has no score
-    if not np.isfinite(once) or not len(differences):
+    differences = _jac(a.sum(axis=1)) - _jac(b.sum(axis=1))
+    if not np.isfinite(differences).all():
         return None
-    return float(once), *map(float, np.percentile(differences, (2.5, 97.5)))
-
-
-def _draws_of_blocks(slices: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """How often each slice is drawn, `draw z`: blocks of BLOCK neighbours, at most half of all, the ends joined."""
-    block = min(BLOCK, max(slices // 2, 1))
-    first = rng.integers(0, slices, (resamples, math.ceil(slices / block), 1))
-    drawn = ((first + np.arange(block)) % slices).reshape(resamples, -1)[:, :slices]
-    counts = np.bincount((drawn + slices * np.arange(resamples)[:, None]).ravel(), minlength=resamples * slices)
-    return counts.reshape(resamples, slices)
+    return mean_difference(differences.tolist()) or (float(differences[0]), None, None)
 
 
 def mean_difference(differences: Sequence[float]) -> tuple[float, float, float] | None:
-    """Mean of the differences of two methods over domains with its 95 % interval; None for fewer than two domains.
+    """Mean of the differences of two methods over domains, or seeds, with its 95 % interval; None for fewer than two.
 
-    By Student's t, which takes the domains as a sample of all there are. Over 4 domains it holds the true mean 95 times
-    of 100, a bootstrap of the domains 80 times (simulated with normal differences).
+    By Student's t, which takes them as a sample of all there are. Over 4 domains it holds the true mean 95 times of
+    100, a bootstrap of the domains 80 times (simulated with normal differences).
     """
     count = len(differences)
     if count < 2:
@@ -209,7 +186,7 @@ def _scores(summaries: list[Mapping]) -> dict[str, MeanDeviation]:
     return {metric: mean_and_deviation(values) for metric, values in known.items() if values}
 
 
-def _difference(reference: Mapping, other: Mapping, resamples: int) -> tuple[float, float, float] | None:
+def _difference(reference: Mapping, other: Mapping) -> Difference | None:
     """`reference` and `other`: seed -> summary with counts. In percent, over the seeds both have."""
     seeds = sorted(set(reference) & set(other))
     if not seeds:
@@ -217,8 +194,8 @@ def _difference(reference: Mapping, other: Mapping, resamples: int) -> tuple[flo
     a, b = (np.array([side[seed]["counts"] for seed in seeds]) for side in (reference, other))
     if not np.array_equal(a[..., 0], b[..., 0]):
         raise ValueError("expected the same slices of both methods, got different ones")
-    difference = paired_difference(a[..., 1:4], b[..., 1:4], resamples)
-    return difference and tuple(100 * value for value in difference)
+    difference = paired_difference(a[..., 1:4], b[..., 1:4])
+    return difference and tuple(value if value is None else 100 * value for value in difference)
 
 
 def _jac(counts: np.ndarray) -> np.ndarray:

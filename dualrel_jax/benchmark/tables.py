@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dualrel_jax.benchmark.published import source
-from dualrel_jax.benchmark.statistics import BASELINE, BLOCK, METRICS, REFERENCE, Entry, MeanDeviation
+from dualrel_jax.benchmark.statistics import BASELINE, METRICS, REFERENCE, Difference, Entry, MeanDeviation
 from dualrel_jax.utils.tables import csv_table, markdown_table
 
 AVERAGES = {  # in the title of a table -> its metrics
@@ -37,7 +37,7 @@ def make_tables(config: Mapping, trials: Sequence[Mapping], entries: Sequence[En
             tables.append(score_table(f"{tested}: {average}", own, metrics, config["seeds"], notes))
             if average == "mean of slices" and any(entry.published for entry in own):
                 tables[-1].notes.append(f"Published: {source(data, target)}.")
-        tables.append(difference_table(f"{tested}: against DualRel", own, config["bootstrap"]))
+        tables.append(difference_table(f"{tested}: against DualRel", own))
     return tables
 
 
@@ -77,7 +77,7 @@ def score_table(
     return table
 
 
-def difference_table(title: str, entries: Sequence[Entry], resamples: int) -> Table:
+def difference_table(title: str, entries: Sequence[Entry]) -> Table:
     """DualRel minus each method in pooled JAC with its interval, and how much of the gap is closed."""
     columns, rows, _ = _layout(entries)
     groups = [("", ["Method"]), *((heading, ["DualRel − method", "gap closed"]) for heading in columns.values())]
@@ -96,8 +96,8 @@ def difference_table(title: str, entries: Sequence[Entry], resamples: int) -> Ta
             texts += ["" if row == REFERENCE else interval_text(entry and entry.difference), gap]
         table.rows.append(texts)
     table.notes = [
-        "Percentage points of pooled JAC, positive where DualRel is better, with a 95 % interval from "
-        f"{resamples} paired bootstrap draws over seeds and blocks of {BLOCK} neighbouring slices.",
+        "Percentage points of pooled JAC, positive where DualRel is better, with a 95 % interval by Student's t over "
+        "the seeds that both have; of one seed there is none.",
         "Gap closed: (method - supervised) / (supervised with all labels - supervised).",
         *(f"[{i}] {reason}." for i, reason in enumerate(reasons, 1)),
     ]
@@ -137,12 +137,12 @@ def _cost(entries: Sequence[Entry]) -> list[str]:
     return [middle, f"{sum(entry.minutes for entry in entries):.3g}"]
 
 
-def interval_text(difference: tuple[float, float, float] | None) -> str:
-    """A difference and its interval, with signs."""
+def interval_text(difference: Difference | None) -> str:
+    """A difference and, if it has one, its interval, with signs."""
     if difference is None:
         return NOTHING
-    value, low, high = (f"{number:+.1f}".replace("-", "−") for number in difference)
-    return f"{value} ({low} to {high})"
+    value, *interval = (f"{number:+.1f}".replace("-", "−") for number in difference if number is not None)
+    return f"{value} ({' to '.join(interval)})" if interval else value
 
 
 def _tested_on(trials: Sequence[Mapping], target: str) -> str:
@@ -196,7 +196,7 @@ def latex(tables: Sequence[Table]) -> str:
         lines = [
             "\\begin{table}",
             "\\centering\\small",
-            f"\\caption{{{_tex('. '.join([table.title, *table.notes]))}}}",
+            f"\\caption{{{_tex(' '.join([table.title + '.', *table.notes]))}}}",
             f"\\begin{{tabular}}{{l{'c' * (width - 1)}}}",
             "\\toprule",
             *(" & ".join(line) + " \\\\" for line in (heading, names)),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dualrel_jax.errors import InputError
 from dualrel_jax.utils.jsonl import without_nan
 
 AP_IOUS = (0.5, 0.75)
@@ -33,9 +34,19 @@ class Overlaps:
 
 
 def overlaps(truth: Iterable[np.ndarray], predicted: Iterable[np.ndarray]) -> Overlaps:
-    """Counts two label volumes `z y x` of whole numbers, slice by slice; 0 is background."""
+    """Counts two label volumes `z y x` of whole numbers, slice by slice; 0 is background.
+
+    Raises:
+        InputError: a negative number, or one above 2^63 - 1.
+    """
     counts: dict[tuple[int, int], int] = {}
     for truth_yx, predicted_yx in zip(truth, predicted, strict=True):
+        for name, values in (("truth", truth_yx), ("prediction", predicted_yx)):
+            if values.size and not 0 <= int(values.min()) <= int(values.max()) < 2**63:
+                found = f"{values.min()} to {values.max()}"
+                raise InputError(
+                    f"The {name} holds the numbers {found}; expected 0 (background) to 2^63 - 1: renumber it."
+                )
         foreground = (truth_yx > 0) | (predicted_yx > 0)
         rows, row = np.unique(truth_yx[foreground], return_inverse=True)
         columns, column = np.unique(predicted_yx[foreground], return_inverse=True)

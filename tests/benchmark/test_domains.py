@@ -37,7 +37,6 @@ def settings(seeds=2, **fields):
         "rows": {key: {"title": title} for key, title in ROWS.items()},
         "labelled": "1",
         "seeds": seeds,
-        "bootstrap": 400,
         "cpu_minutes": 0.0,
         "foreign_slices": 3,
         **fields,

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import itertools
 import re
 
 import numpy as np
@@ -20,7 +19,6 @@ def settings(data="phantom", to="", seeds=2):
         "rows": {key: {"title": title} for key, title in ROWS.items()},
         "to": to,
         "seeds": seeds,
-        "bootstrap": 200,
     }
 
 
@@ -69,55 +67,23 @@ def test_mean_and_sample_standard_deviation():
     assert statistics.mean_and_deviation([4.0]) == (4.0, None)
 
 
-def test_the_bootstrap_interval_is_that_of_all_draws():
-    """Two seeds and three slices have 4 x 27 equally likely draws: their exact distribution against ours."""
-    rng = np.random.default_rng(3)
-    a, b = rng.integers(1, 50, (2, 2, 3, 3))
-
-    def jac(counts, seed, slices):
-        tp, fp, fn = (sum(int(counts[seed][z][i]) for z in slices) for i in range(3))
-        return tp / (tp + fp + fn)
-
-    every = [
-        np.mean([jac(a, seed, slices) - jac(b, seed, slices) for seed in seeds])
-        for seeds in itertools.product(range(2), repeat=2)
-        for slices in itertools.product(range(3), repeat=3)
-    ]
-    value, low, high = statistics.paired_difference(a, b, 20000)
-    expected = np.mean([jac(a, seed, range(3)) - jac(b, seed, range(3)) for seed in range(2)])
-    np.testing.assert_allclose(value, expected, rtol=1e-12)
-    share_below, share_above = np.mean(np.array(every) < low - 1e-9), np.mean(np.array(every) > high + 1e-9)
-    assert share_below < 0.035 and share_above < 0.035
-    assert np.mean(np.array(every) <= low + 1e-9) > 0.015 and np.mean(np.array(every) >= high - 1e-9) > 0.015
-
-
-def test_the_interval_covers_the_true_difference():
-    """Many slices of known quality: about 95 of 100 intervals hold the true difference."""
+def test_the_interval_covers_the_true_difference_of_noisy_seeds():
+    """Trainings whose scores have a deviation of 1.2 points: of 3 seeds 95 of 100 intervals hold the difference."""
     rng = np.random.default_rng(0)
-    held, trials = 0, 120
-    for trial in range(trials):
-        difficulty = rng.uniform(-0.1, 0.1, 80)
-        sides = []
-        for quality in (0.7, 0.6):
-            tp = rng.binomial(400, quality + difficulty)
-            sides.append(np.stack([tp, np.zeros_like(tp), 400 - tp], axis=-1)[None])
-        _, low, high = statistics.paired_difference(*sides, resamples=300, seed=trial)
-        held += low <= 0.1 <= high
-    assert 0.88 <= held / trials <= 0.99
+    held, trials = 0, 400
+    for _ in range(trials):
+        a, b = (quality + rng.normal(0, 120, 3).round().astype(int) for quality in (8200, 8000))
+        sides = [np.stack([tp, 0 * tp, 10_000 - tp], axis=-1)[:, None] for tp in (a, b)]
+        _, low, high = statistics.paired_difference(*sides)
+        held += low <= 0.02 <= high
+    assert 0.92 <= held / trials <= 0.98
 
 
-def test_slices_that_resemble_their_neighbours_widen_the_interval():
-    """Runs of 8 equal slices are a tenth of the observations that as many different slices are."""
-    rng = np.random.default_rng(2)
-    tp = rng.integers(300, 400, 40)
-
-    def width(hits):
-        b = np.stack([hits, 0 * hits, 400 - hits], axis=-1)[None]
-        a = np.stack([0 * hits + 350, 0 * hits, 0 * hits + 50], axis=-1)[None]
-        _, low, high = statistics.paired_difference(a, b)
-        return high - low
-
-    assert width(np.repeat(tp[::8], 8)) > 1.5 * width(tp)
+def test_one_seed_has_a_difference_and_no_interval():
+    a, b = (np.array([[[tp, 0, 100 - tp]]]) for tp in (80, 70))
+    assert statistics.paired_difference(a, b) == (pytest.approx(0.1), None, None)
+    assert tables.interval_text((1.04, None, None)) == "+1.0"
+    assert tables.interval_text((1.04, -0.2, 2.3)) == "+1.0 (−0.2 to +2.3)"
 
 
 def test_equal_methods_differ_by_exactly_nothing():
@@ -126,9 +92,9 @@ def test_equal_methods_differ_by_exactly_nothing():
 
 
 def test_pairing_narrows_the_interval():
-    """What makes a slice hard for both cancels; it would not if the slices of each were drawn on their own."""
-    tp = np.linspace(10, 90, 20).astype(int)
-    a, b = (np.stack([tp + shift, 0 * tp, 100 - tp - shift], axis=-1)[None] for shift in (5, 0))
+    """What makes a seed hard for both cancels."""
+    tp = np.linspace(10, 90, 20).astype(int)[:, None]
+    a, b = (np.stack([tp + shift, 0 * tp, 100 - tp - shift], axis=-1) for shift in (5, 0))
     value, low, high = statistics.paired_difference(a, b)
     assert value == pytest.approx(0.05) and high - low < 1e-9
 

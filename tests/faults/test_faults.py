@@ -130,7 +130,7 @@ def test_a_benchmark_killed_ten_times(tmp_path, volume_files, training_flags):
     fields = [flag for flag in training_flags if flag.startswith(("--config.data", "--config.model", "--config.train"))]
     flags = [flag.replace("--config.", "--config.base.", 1) for flag in fields]
     flags += ["--config=configs/benchmark.py:own", "--config.only=supervised", "--config.labelled=1/3"]
-    flags += ["--config.seeds=2", "--config.bounds=False", "--config.bootstrap=10", "--config.processes=1"]
+    flags += ["--config.seeds=2", "--config.bounds=False", "--config.processes=1"]
     flags += [f"--config.base.data.test_{kind}={volume_files[f'test_{kind}']}" for kind in ("image", "label")]
     flags += ["--config.base.predict.tile=48", "--config.base.predict.overlap=8"]
 

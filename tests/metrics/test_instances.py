@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from dualrel_jax.errors import InputError
 from dualrel_jax.metrics.instances import average_precision, compare, overlaps
 
 VOLUMES = arrays(np.uint16, (2, 3, 6), elements=st.integers(0, 4))
@@ -117,3 +118,14 @@ def test_half_an_overlap_is_no_match():
 def test_volumes_of_different_length_are_refused():
     with pytest.raises(ValueError):
         overlaps(np.zeros((2, 3, 3), int), np.zeros((3, 3, 3), int))
+
+
+@pytest.mark.parametrize("bad", [-1, 2**63])
+def test_numbers_that_are_no_instances_are_refused(bad):
+    """Else -1 would count as an instance, and large numbers as one."""
+    whole = np.ones((1, 4, 4), np.uint64 if bad > 0 else np.int64)
+    odd = whole.copy()
+    odd[0, 0, 0] = bad
+    for sides, name in (((odd, whole), "truth"), ((whole, odd), "prediction")):
+        with pytest.raises(InputError, match=f"The {name} holds .*{bad}"):
+            overlaps(*sides)
