@@ -61,6 +61,8 @@ def predict(monkeypatch, tmp_path):
         run = SimpleNamespace(config=config, method=method, variables=1.0, pixel_nm=(10.0, 10.0))
         run.predictor_of = lambda head: network or PlainDark()
         run.workdir = tmp_path / "run"
+        run.workdir.mkdir(exist_ok=True)
+        (run.workdir / "run.json").write_text('{"labelled_volumes": []}')
         monkeypatch.setattr(predict_module, "load_run", lambda *_: run)
         return predict_module.predict(run.workdir, config, cluster)
 
