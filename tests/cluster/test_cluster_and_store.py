@@ -42,7 +42,14 @@ def test_predict_and_instances_from_a_store_to_a_store(untrained_run, tissue, tm
         stores.use(monkeypatch, endpoint)
         stores.upload(tissue, "s3://bucket/em.zarr")
         flags = ["--config.predict.input=s3://bucket/em.zarr", "--config.predict.output=s3://bucket/out/mask.zarr"]
-        printed = command(run, "predict", *flags, "--config.predict.task_slices=32", "--config.predict.threshold=0.78")
+        printed = command(
+            run,
+            "predict",
+            *flags,
+            "--config.predict.task_slices=32",
+            "--config.predict.threshold=0.78",
+            "--config.predict.z_smoothing_nm=5",
+        )
         flags = ["--config.instances.input=s3://bucket/out/mask_probability.zarr", "--config.instances.box_px=64"]
         printed += command(run, "instances", *flags, "--config.instances.output=s3://bucket/out/cells.zarr")
         temporary = [path for path in (tmp_path / "temporary").rglob("*") if path.is_file()]
