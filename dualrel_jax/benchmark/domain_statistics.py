@@ -10,6 +10,7 @@ import numpy as np
 
 from dualrel_jax.benchmark.statistics import (
     REFERENCE,
+    Difference,
     MeanDeviation,
     domains_of,
     mean_and_deviation,
@@ -37,8 +38,8 @@ class DomainEntry:
       mean: of the means over domains of each seed that has all of them, and their deviation; None without such a seed.
       seeds: how many seeds `mean` is of.
       rank: 1 for the best of all rows, mean over domains and seeds; None where a row lacks one of them.
-      difference: DualRel minus this row, mean over domains, and its 95 % interval over domains; None where one of the
-        two lacks a domain, and of a single one.
+      difference: DualRel minus this row, mean over domains, and its 95 % interval over domains (cross: none); None
+        where one of the two lacks a domain, and of a single one.
       steps, cpu_minutes: of a training, mean over all.
     """
 
@@ -51,7 +52,7 @@ class DomainEntry:
     mean: MeanDeviation | None
     seeds: int
     rank: float | None
-    difference: tuple[float, float, float] | None
+    difference: Difference | None
     steps: float
     cpu_minutes: float | None
 
@@ -142,7 +143,7 @@ def _entry(
         mean=mean_and_deviation(means) if means else None,
         seeds=len(whole),
         rank=rank,
-        difference=None if first["row"] == REFERENCE else _difference(domains, reference, cells),
+        difference=None if first["row"] == REFERENCE else _difference(question, domains, reference, cells),
         steps=statistics.fmean(trial["steps"] for trial in trials),
         cpu_minutes=statistics.fmean(minutes) if minutes else None,
     )
@@ -152,7 +153,7 @@ def _score(found: Mapping[str, Mapping]) -> float:
     return statistics.fmean(summary["jac_pooled"] for summary in found.values())
 
 
-def _difference(domains: Sequence[str], reference: Cells, cells: Cells) -> tuple[float, float, float] | None:
+def _difference(question: str, domains: Sequence[str], reference: Cells, cells: Cells) -> Difference | None:
     """In percent, over the seeds that both have; None where they share none in one of the domains."""
     differences = []
     for domain in domains:
@@ -160,4 +161,7 @@ def _difference(domains: Sequence[str], reference: Cells, cells: Cells) -> tuple
         if not shared:
             return None
         differences.append(100 * statistics.fmean(_score(reference[key]) - _score(cells[key]) for key in shared))
-    return mean_difference(differences)
+    difference = mean_difference(differences)
+    if question == "cross" and difference:  # its means share volumes, so they are no sample for an interval
+        return difference[0], None, None
+    return difference

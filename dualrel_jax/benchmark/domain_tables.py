@@ -68,11 +68,11 @@ def _notes(config: Mapping, trials: Sequence[Mapping], question: str) -> list[st
         "cross": f"Scored on {elsewhere} of each other domain, the mean over these, by the head and threshold of "
         "`predict`",
     }
+    interval = "" if question == "cross" else ", with the 95 % interval of the mean over domains (Student's t)"
     return [
         "Pooled JAC in percent, mean ± standard deviation over seeds; a column is the domain that was trained on. "
         f"{scored[question]}. Trainings of {budget}, pixels: {', '.join(pixels)}.",
-        "Rank: 1 is best, mean over domains and seeds. DualRel − method: positive where DualRel is better, with the "
-        "95 % interval of the mean over domains (Student's t).",
+        f"Rank: 1 is best, mean over domains and seeds. DualRel − method: positive where DualRel is better{interval}.",
     ]
 
 

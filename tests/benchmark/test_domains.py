@@ -87,6 +87,7 @@ def test_means_and_differences_are_those_of_the_counts():
     value, low, high = entry_of(entries, "cps").difference
     assert value == pytest.approx(8.0)  # 10 here, 6 there, however many slices each has
     assert (low, high) == (pytest.approx(8 - 12.706 * 2, abs=0.01), pytest.approx(8 + 12.706 * 2, abs=0.01))
+    assert entry_of(entries, "cps", "cross").difference[1:] == (None, None)  # means that share volumes are no sample
 
 
 def test_ranks_are_means_over_domains_and_seeds():
