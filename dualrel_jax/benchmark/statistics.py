@@ -15,7 +15,7 @@ SCORED = ("teacher", "student", "masks")  # of a data set: single slices by eith
 METRICS = ("jac_pooled", "dsc_pooled", "jac_per_slice_mean", "dsc_per_slice_mean")
 
 MeanDeviation = tuple[float, float | None]  # mean and standard deviation over seeds (None for one seed)
-Difference = tuple[float, float | None, float | None]  # mean and its 95 % interval (None for one seed)
+Difference = tuple[float, float | None, float | None]  # mean and its 95 % interval (None where there is none)
 
 
 @dataclass(frozen=True)

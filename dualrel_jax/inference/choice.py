@@ -27,7 +27,7 @@ from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference import orthogonal_planes
 from dualrel_jax.inference import threshold as threshold_lib
-from dualrel_jax.inference.run import Run
+from dualrel_jax.inference.run import COPY_RUN, Run
 from dualrel_jax.inference.slice_predictor import Predictor
 from dualrel_jax.inference.threshold import UNCALIBRATED
 from dualrel_jax.inference.unsure_parts import NONE, margin_of
@@ -176,7 +176,7 @@ def is_replaced(run: Run, volume: Volume) -> bool:
     with contextlib.suppress(InputError), contextlib.redirect_stdout(io.StringIO()):
         parts = [part for part in run.dataset.train if _at_path_of(part.image, here)]
         views += [part.view for part in parts]  # what the training read of it, such as a region
-    recorded = read_json(run.workdir / "run.json", {}, _ADVICE).get("slice_checksums", {})
+    recorded = read_json(run.workdir / "run.json", {}, COPY_RUN).get("slice_checksums", {})
     slices = [(int(z), image) for of_part in recorded.values() for z, (image, _) in of_part.items()]
     for view in views:
         if any(z < len(view) and zlib.crc32(np.ascontiguousarray(view[z])) == image for z, image in slices):
@@ -191,19 +191,16 @@ def _at_path_of(volume: Volume, learned: Sequence[Appearance]) -> list[Appearanc
     return [known for known in learned if _same_path(volume.container or volume.path, known.path)]
 
 
-_ADVICE = "copy it from where the run was trained, or repeat the training command, which writes it again"
-
-
 def _learned_from(run: Run) -> list[Appearance]:
     """The volumes with labels in the training, as run.json records them; of an older run, as its files look."""
     path = run.workdir / "run.json"
-    record = read_json(path, {}, _ADVICE)
+    record = read_json(path, {}, COPY_RUN)
     if "labelled_volumes" in record:
         try:
             seen = [Appearance.from_json(volume) for volume in record["labelled_volumes"]]
             return [dataclasses.replace(one, path=path_of_training(one.path, record.get("folder"))) for one in seen]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InputError(f"{path} has labelled_volumes that cannot be used ({error!r}); {_ADVICE}.") from error
+            raise InputError(f"{path} has labelled_volumes that cannot be used ({error!r}); {COPY_RUN}.") from error
     try:
         return run.appearances()
     except InputError:

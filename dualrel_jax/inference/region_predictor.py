@@ -91,9 +91,9 @@ class RegionPredictor:
         seen = self.volume.crop(slice(read.start, read.stop), *window.outer)
         if self.sigma:
             seen = seen.changed(lambda slice_yx, at: z_smoothing.mirrored(slice_yx, read[at]))
-        slices = self.model.probability_slices(seen)
-        if self.sigma:
-            slices = map(z_smoothing.mirrored, slices, read)
+            slices = map(z_smoothing.mirrored, self.model.probability_slices(seen), read)
+        else:
+            slices = self.model.probability_slices(seen)
         slices = (None if p is None else p[window.kept] for p in slices)
         if self.planes is not None:
             planes = self.planes[:, *within((read, *window.inner), self.region)]

@@ -131,7 +131,7 @@ def load_run(workdir: str | Path, config: ConfigDict | None = None) -> Run:
     different = config_lib.difference(own, config)
     if different:
         raise InputError(f"{workdir} was trained with another config ({different}); leave that field as it was.")
-    config = _with_paths_of_training(config, own, read_json(workdir / "run.json", {}, _COPY_RUN).get("folder"))
+    config = _with_paths_of_training(config, own, read_json(workdir / "run.json", {}, COPY_RUN).get("folder"))
     method = create_method(config)
     mesh = sharding_lib.available_mesh(config.train.devices)
     step, variables = _load_variables(workdir, config)
@@ -164,17 +164,17 @@ def _load_variables(workdir: Path, config: ConfigDict) -> tuple[int, Variables]:
     return step, sharding_lib.replicate(unflatten(weights), sharding_lib.available_mesh(config.train.devices))
 
 
-_COPY_RUN = "copy it from where the run was trained, or repeat the training command, which writes it again"
+COPY_RUN = "copy it from where the run was trained, or repeat the training command, which writes it again"
 _COPY = "copy the whole folder from where it was exported"
 
 
 def _training_pixel(path: Path) -> tuple[float, float] | None:
     """Pixel size (y, x) in nm of a training, from its run.json; None where it was not known."""
-    pixel_nm = read_json(path, {"pixel_nm": (list, type(None))}, _COPY_RUN)["pixel_nm"]
+    pixel_nm = read_json(path, {"pixel_nm": (list, type(None))}, COPY_RUN)["pixel_nm"]
     if pixel_nm is None:
         return None
     if len(pixel_nm) != 2 or not all(isinstance(size, int | float) and size > 0 for size in pixel_nm):
-        raise InputError(f"{path} has pixel_nm = {pixel_nm}; expected two lengths above 0 (y, x): {_COPY_RUN}.")
+        raise InputError(f"{path} has pixel_nm = {pixel_nm}; expected two lengths above 0 (y, x): {COPY_RUN}.")
     return tuple(pixel_nm)
 
 

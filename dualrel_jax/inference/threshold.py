@@ -74,12 +74,10 @@ def explain(threshold: float | None, smoothing_nm: float = 0.0) -> str:
     if threshold is None:
         return f"The threshold is {UNCALIBRATED:.2f}, not calibrated: no slice without labels lies near a labelled one."
     of = "slices averaged along z" if smoothing_nm else "single slices"
+    limit, cover = "", "cover as much as"
     if threshold in LIMITS:
-        cover = f"still cover {'more' if threshold == LIMITS[1] else 'less'} than"
-        begin = f"The threshold of {of} is {threshold:.2f}, its limit"
-        return f"{begin}: there masks beside labelled slices {cover} the labels do."
-    begin = f"The threshold of {of} is {threshold:.2f}"
-    return f"{begin}: there masks beside labelled slices cover as much as the labels do."
+        limit, cover = ", its limit", f"still cover {'more' if threshold == LIMITS[1] else 'less'} than"
+    return f"The threshold of {of} is {threshold:.2f}{limit}: there masks beside labelled slices {cover} the labels do."
 
 
 def of_share(probabilities: Iterable[np.ndarray], share: float) -> float:

@@ -26,8 +26,6 @@ LABELS = 0.9  # fraction of pixels equal to their right neighbour: 0.02 to 0.03 
 # probabilities up to 0.15.
 _ENDS, _ROUGH = 0.15, 0.2
 _FLAT = 0.2  # fraction of pixels equal to their right neighbour, in probabilities 0.39 or more, in EM up to 0.04
-
-
 _QUIET = np.errstate(all="ignore")  # what is not finite, or huge, gets a sentence where it is read
 
 
