@@ -52,6 +52,9 @@ _INSTANCES = {
 _EVALUATE = {
     "--image": "data.test_image",
     "--labels": "data.test_label",
+    "--label-kind": "data.test_label_kind",
+    "--ignore-value": "data.test_ignore_value",
+    "--mask": "data.test_mask",
     "--voxel-nm": "data.test_voxel_nm",
     "--threshold": "predict.threshold",
     "--checkpoint": "predict.checkpoint",
@@ -127,7 +130,7 @@ COMMANDS = {
     "report": Command("report", "the run on one page, RUN/report.html", "dualrel report runs/mine"),
     "evaluate": Command(
         "evaluate",
-        "scores the run on a labelled volume",
+        "scores the run, or a mask, on a labelled volume",
         "dualrel evaluate runs/mine --image test.tif --labels test_mask.tif",
         options=_EVALUATE,
     ),

@@ -190,12 +190,7 @@ def describe_instances(result: dict) -> str:
     text = f"{result['input']}: {result['instances']} instances, {result['cut_by_border']} of them cut by the border; "
     text += f"total volume {result['total_um3']:.4g} um3, median {result['median_um3']:.3g} um3."
     if "scores" in result:
-        scores = result["scores"]
-        ap = {iou: scores[f"iou_{iou:g}"]["average_precision"] for iou in instances.AP_IOUS}
-        if None not in (*ap.values(), scores["panoptic_quality"]):
-            text += "".join(f" AP at IoU {iou:g}: {value:.3f}." for iou, value in ap.items())
-            text += f" Panoptic quality {scores['panoptic_quality']:.3f}."
-        text += f" {scores['true_instances']} true instances, {scores['splits']} splits, {scores['merges']} merges."
+        text += f" {instances.describe(result['scores'])}"
     return text
 
 

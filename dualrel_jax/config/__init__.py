@@ -19,7 +19,8 @@ from dualrel_jax.utils.jsonl import read_json
 
 # Fields that may differ between a run and a later command on its work folder: they do not change the training.
 _FREE = ("predict", "instances", "suggest", "export", "profile", "data.dir")
-_FREE += ("data.test_image", "data.test_label", "data.test_voxel_nm", "data.cache_mib", "data.tfds_dir")
+_FREE += ("data.test_image", "data.test_label", "data.test_label_kind", "data.test_ignore_value", "data.test_mask")
+_FREE += ("data.test_voxel_nm", "data.cache_mib", "data.tfds_dir")
 _FREE += ("data.partition_file", "train.steps_per_call", "train.devices", "train.keep_checkpoints")
 _CONFIG_FILE = "expected a Python file with get_config(argument), which returns a ConfigDict, as configs/dualrel.py has"
 

@@ -63,24 +63,41 @@ def overlaps(truth: Iterable[np.ndarray], predicted: Iterable[np.ndarray]) -> Ov
     return Overlaps(*sizes, i[1:][both] - 1, j[1:][both] - 1, voxels[both])
 
 
-def compare(pairs: Overlaps, confidence: np.ndarray) -> dict:
+def compare(pairs: Overlaps, confidence: np.ndarray | None = None) -> dict:
     """All scores, ready for JSON; None where one is undefined: no true or no predicted instance.
 
     Args:
         pairs: from `overlaps`.
-        confidence: `m`, of each predicted instance, on any increasing scale.
+        confidence: `m`, of each predicted instance, on any increasing scale; without it there is no average precision.
     """
     scores = {"true_instances": len(pairs.truth_voxels), "predicted_instances": len(pairs.predicted_voxels)}
     for threshold in AP_IOUS:
         hits = matches(pairs, threshold)
+        ranked = confidence is not None
         scores[f"iou_{threshold:g}"] = {
-            "average_precision": average_precision(hits > 0, confidence, len(pairs.truth_voxels)),
+            "average_precision": average_precision(hits > 0, confidence, len(pairs.truth_voxels)) if ranked else None,
             "true_positives": int((hits > 0).sum()),
             "false_positives": int((hits == 0).sum()),
             "false_negatives": len(pairs.truth_voxels) - int((hits > 0).sum()),
         }
     scores |= panoptic_quality(pairs) | {"splits": splits(pairs), "merges": merges(pairs)}
     return without_nan(scores)
+
+
+def describe(scores: dict) -> str:
+    """The scores of `compare` in sentences."""
+    sentences = []
+    for iou in AP_IOUS:
+        found = scores[f"iou_{iou:g}"]
+        if (precision := found["average_precision"]) is not None:
+            sentences.append(f"AP at IoU {iou:g}: {precision:.3f}.")
+        else:
+            pairs, wrong, missed = (found[f"{name}s"] for name in ("true_positive", "false_positive", "false_negative"))
+            sentences.append(f"At IoU {iou:g} {pairs} match, {wrong} predicted and {missed} true ones do not.")
+    if scores["panoptic_quality"] is not None:
+        sentences.append(f"Panoptic quality {scores['panoptic_quality']:.3f}.")
+    counts = (f"{scores['true_instances']} true instances", f"{scores['splits']} splits", f"{scores['merges']} merges")
+    return " ".join([*sentences, f"{', '.join(counts)}."])
 
 
 def matches(pairs: Overlaps, threshold: float) -> np.ndarray:

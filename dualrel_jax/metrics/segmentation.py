@@ -40,13 +40,14 @@ class Scores:
 
         Args:
             z: index of the slice, copied into the record.
-            probability: `y x` float, probability of mitochondrion, in 0..1.
+            probability: `y x`, probability of mitochondrion, in 0..1; of a mask, 0 and 1.
             label: `y x`, 0 background, 1 mitochondrion, 255 ignored.
 
         Raises:
             ValueError: shapes differ, a probability lies outside 0..1 or is NaN, or the label has another value.
         """
         _check(z, probability, label)
+        probability = probability.astype(np.float32) if probability.dtype.kind != "f" else probability
         scored, true, predicted = label != IGNORE, label == 1, probability > self.threshold
         tp = np.count_nonzero(predicted & true)
         fp = np.count_nonzero(predicted & scored) - tp

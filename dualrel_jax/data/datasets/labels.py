@@ -119,7 +119,7 @@ def check_values(
         else:
             only_foreground &= bool((native > (127 if kind == "grey" else 0)).all())
         only_foreground &= not (native == ignore_value).any()
-    if varied is not None and _is_uneven(varied):
+    if varied is not None and is_uneven(varied):
         raise InputError(_grey_values(values, varied, path))
     if ignore_value == 0 and len(values) == 1:  # is it background or mitochondrion?
         raise InputError(
@@ -167,7 +167,7 @@ def _find_values(known: set[float], native: np.ndarray, ignore_value: int) -> se
     return values
 
 
-def _is_uneven(native: np.ndarray) -> bool:
+def is_uneven(native: np.ndarray) -> bool:
     """Whether values above 0 change from pixel to pixel, as in no labels of classes or instances."""
     left, right = native[:, :-1], native[:, 1:]
     above = (left > 0) & (right > 0)

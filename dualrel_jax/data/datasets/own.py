@@ -157,6 +157,7 @@ def read_test(config: ConfigDict) -> Source:
             raise InputError(
                 f"data.{key} is empty; a test volume needs its labels, and labels their volume: set data.{key}=PATH."
             )
+    config = _of_test_labels(config)
     image = open_volume(config.test_image, parse_voxel(config.test_voxel_nm, "data.test_voxel_nm"))
     label = open_label(config.test_label, image)
     check_shapes(image, label)
@@ -172,7 +173,22 @@ def read_test(config: ConfigDict) -> Source:
             )
     else:
         index = _index_from_names(image, label, None)
-    return Source(image, tuple(range(len(image))), label, _rule(config, label, index))
+    try:
+        rule = _rule(config, label, index)
+    except InputError as error:
+        text = str(error).replace("data.label_kind", "data.test_label_kind")
+        raise InputError(text.replace("data.ignore_value", "data.test_ignore_value")) from error
+    return Source(image, tuple(range(len(image))), label, rule)
+
+
+def _of_test_labels(config: ConfigDict) -> ConfigDict:
+    """`config.data` with the kind and the ignored value of the test labels as those of all labels."""
+    config = config.copy_and_resolve_references().unlock()
+    if config.test_label_kind != "same":
+        config.label_kind = config.test_label_kind
+    if config.test_ignore_value != -2:
+        config.ignore_value = config.test_ignore_value
+    return config
 
 
 def open_label(path: str, image: Volume, listed: str = "", verbose: bool = True, choice: Choice = FINEST) -> Volume:
