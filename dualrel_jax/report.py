@@ -12,7 +12,6 @@ from ml_collections import ConfigDict
 from dualrel_jax import config as config_lib
 from dualrel_jax.constants import BEST_BY, METHOD_TITLES
 from dualrel_jax.errors import InputError
-from dualrel_jax.inference.choice import choose_for_parts
 from dualrel_jax.inference.report_volume import volume_section
 from dualrel_jax.inference.run import load_run
 from dualrel_jax.inference.run_files import RunFiles, read_run_files
@@ -66,12 +65,12 @@ def _write_report(files: RunFiles, config: ConfigDict | None) -> Path:
         "machine": machine_section(files),
         "repeat": repeat_section(files),
     }
-    is_finished = files.step >= files.config.train.steps
+    is_finished = files.step >= files.planned_steps
     page = {
         "title": f"Mitochondria in {data_title(files.config)}, by {method_title(files.config)}",
         "summary": summarize_scores(files),
         "evaluate_command": "" if files.scores else command_line("dualrel", "evaluate", str(files.workdir)),
-        "unfinished": None if is_finished else {"step": files.step, "steps": files.config.train.steps},
+        "unfinished": None if is_finished else {"step": files.step, "steps": files.planned_steps},
         "facts": run_facts(files),
         "sections": {name: section for name, section in sections.items() if section},
         "predict_command": command_line("dualrel", "predict", str(files.workdir), "VOLUME"),
@@ -194,14 +193,16 @@ def draw_slices(files: RunFiles, chosen: Sequence[int], config: ConfigDict | Non
     run = load_run(files.workdir, config)
     tested = [(part, z) for part in run.test_parts for z in part.labelled_zs]
     now = [part.image.path for part in run.test_parts], run.step, run.config.predict.weights
-    scored = tuple(files.scores.get(key) for key in ("data", "step", "weights"))
-    if now != scored or [z for _, z in tested] != [row["z"] for row in files.slices]:
+    *scored, head, threshold = (
+        files.scores.get(key) for key in ("data", "step", "weights", "prediction_head", "threshold")
+    )
+    if list(now) != scored or None in (head, threshold) or [z for _, z in tested] != [row["z"] for row in files.slices]:
         raise InputError("metrics.json holds scores of other data or another step; score this run by dualrel evaluate.")
-    choice = choose_for_parts(run, run.test_parts)
+    predictor = run.predictor_of(head)
     for i, path in zip(chosen, paths, strict=True):
         part, z = tested[i]
         image = part.image_at(z)
-        mask = choice.predictor(run.variables, image) > choice.threshold
+        mask = predictor(run.variables, image) > threshold
         overlays.mask_outlines(image, mask, part.label_at(z), path, pixel_nm=run.pixel_nm)
     return paths
 

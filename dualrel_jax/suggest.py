@@ -131,7 +131,9 @@ def regions_of(part: Part, z: int, disagreement: np.ndarray, box_px: int) -> Ite
 
 
 def choose(regions: Sequence[Candidate], labelled: Sequence[Candidate], count: int) -> list[Pick]:
-    """The `count` regions of largest disagreement x novelty, chosen one after the other.
+    """At most `count` regions of largest disagreement x novelty, chosen one after the other; no region twice.
+
+    The first is always chosen, a further one only if there both are above 0.
 
     Novelty is the distance of a region's centre to the nearest labelled or already chosen region of the same volume,
     divided by the distance that these would have if they were evenly spaced, and at most 1: neighbouring slices are
@@ -143,7 +145,10 @@ def choose(regions: Sequence[Candidate], labelled: Sequence[Candidate], count: i
     novelty = np.array([min([_novelty(region, other, reach) for other in labelled], default=1.0) for region in regions])
     disagreement = np.array([region.disagreement for region in regions])
     for _ in range(min(count, len(regions))):
-        best = int(np.argmax(disagreement * novelty))
+        gain = disagreement * novelty
+        best = int(np.argmax(gain))
+        if picks and gain[best] <= 0:
+            break
         picks.append(Pick(regions[best], float(novelty[best])))
         novelty = np.minimum(novelty, [_novelty(region, regions[best], reach) for region in regions])
     return picks

@@ -72,10 +72,9 @@ def train_and_evaluate(config: ConfigDict, workdir: str | Path) -> dict[str, flo
     interrupt.describe("Stopped after the training, while scoring; the same command continues.")
     trained = run.load_run(workdir, config)
     trained.dataset = dataset
+    trained.keep_thresholds()
     if trained.dataset.test or trained.dataset.validation:
         return evaluate_run(trained)
-    if not config.predict.threshold:
-        trained.calibrated_threshold(config.predict.prediction_head)  # kept for when the files are gone
     print(
         "Trained. No labelled slice was spared to score on; see what it finds: "
         f"dualrel predict {quoted(workdir)} YOUR_VOLUME"

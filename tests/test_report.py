@@ -247,6 +247,20 @@ def test_pictures_older_than_the_scores_are_not_shown_as_theirs(folder, monkeypa
     assert len(page.all("img")) == 1 + 2  # masks.png instead
 
 
+def test_two_stages_are_one_training(folder):
+    workdir = folder(train__steps=2000, train__second_stage_fraction=0.5)
+    fill(workdir, steps=1000)
+    (workdir / "first_stage").mkdir()
+    records = ({"step": step, "speed/seconds_per_step": 0.1} for step in (1000, 2000))
+    (workdir / "first_stage" / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    files = read_run_files(workdir)
+    assert (files.step, files.planned_steps) == (3000, 3000)
+    assert files.training_seconds == pytest.approx(2000 * 0.1 + 1000 * 0.12)
+    assert "continues it" not in Page(report.write_report(workdir)).text
+    fill(workdir, steps=500)
+    assert "step 2500 of 3000" in " ".join(Page(report.write_report(workdir)).text.split())
+
+
 def test_command_repeats_the_training(folder):
     changed = {"augment__scale": (0.8, 1.25), "augment__flips": False, "data__label": HOSTILE, "train__steps": 70}
     workdir = folder(**changed, method__num_prototypes=8, data__voxel_nm="30,8,8")

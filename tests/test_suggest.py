@@ -54,6 +54,13 @@ def test_without_labels_in_the_volume_disagreement_alone_decides():
     assert picks[0].region.z == 39 and picks[0].novelty == 1
 
 
+def test_no_slice_is_suggested_twice():
+    """Padding and blank slices have a disagreement of exactly 0."""
+    picks = choose([whole(z, {10: 0.1, 30: 0.2}.get(z, 0.0)) for z in range(40)], [whole(0)], 5)
+    assert [pick.region.z for pick in picks] == [30, 10]
+    assert len(choose([whole(z) for z in range(4)], [whole(39)], 3)) == 1
+
+
 def test_boxes_cover_a_slice_once_and_find_the_disagreement_in_it():
     disagreement = np.zeros((25, 35))  # half the pixels of the volume's 50 x 70
     disagreement[15:20, 5:10] = 1

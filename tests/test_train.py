@@ -67,10 +67,13 @@ def test_train_and_evaluate_writes_everything_and_learns(method, small_config, t
 
 def test_a_few_labels_and_no_test_volume_are_enough(small_config, tmp_path, capsys):
     config = small_config("supervised", "all")
-    config.data.update({"test_image": "", "test_label": "", "validation_region": "none"})
+    config.data.update({"test_image": "", "test_label": "", "validation_region": "none", "voxel_nm": "20,5,5"})
     config.train.steps = 2
     assert train_and_evaluate(config, tmp_path) == {}
     assert "dualrel predict" in capsys.readouterr().out
+    kept = {path.name: json.loads(path.read_text())["of"] for path in tmp_path.glob("threshold*.json")}
+    assert kept["threshold_smoothed.json"]["z_smoothing_nm"] == config.predict.z_smoothing_nm  # that of predict
+    assert "z_smoothing_nm" not in kept["threshold.json"]  # that of evaluate
 
 
 @pytest.mark.parametrize("method", ["dualrel", "supervised"])

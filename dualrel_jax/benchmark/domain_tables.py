@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from dualrel_jax.benchmark.domain_statistics import QUESTIONS, DomainEntry
 from dualrel_jax.benchmark.statistics import REFERENCE, MeanDeviation, domains_of
-from dualrel_jax.benchmark.tables import NOTHING, Table, interval_text
+from dualrel_jax.benchmark.tables import NOTHING, Table, best_cells, interval_text, most_seeds
 from dualrel_jax.utils.tables import csv_table
 
 
@@ -26,25 +26,23 @@ def _table(config: Mapping, entries: Sequence[DomainEntry], notes: Sequence[str]
     labels = "every label" if first.labelled == "all" else f"{first.labelled} labelled slices"
     groups = [("", ["Method", "mean", *domains, "rank", "DualRel − method", "steps", "CPU min"])]
     table = Table(f"{QUESTIONS[first.question]}: {labels.replace('1 labelled slices', '1 labelled slice')}", groups, [])
-    best: dict[int, tuple[float, int]] = {}
+    numbers = {}
+    seeds = most_seeds(config, entries)
     for i, entry in enumerate(entries):
         values = [entry.mean, *(entry.domains.get(domain) for domain in domains)]
-        numbers = [value and value[0] for value in values] + [entry.rank and -entry.rank]
-        for column, number in enumerate(numbers, 1):
-            if number is not None and number > best.get(column, (float("-inf"), 0))[0]:
-                best[column] = number, i
+        whole = entry.seeds == seeds
+        numbers[i] = [value[0] if value and whole else None for value in values] + [entry.rank and -entry.rank]
         mean, *rest = map(mean_text, values)
-        short = entry.mean and entry.seeds < config["seeds"]
+        short = entry.mean and entry.seeds < seeds
         texts = [entry.title, f"{mean} ({entry.seeds})" if short else mean, *rest]
         texts.append(NOTHING if entry.rank is None else f"{entry.rank:.1f}")
         texts.append("" if entry.row == REFERENCE else interval_text(entry.difference))
         texts += [f"{entry.steps:.0f}", NOTHING if entry.cpu_minutes is None else f"{entry.cpu_minutes:.3g}"]
         table.rows.append(texts)
-    if len(entries) > 1:
-        table.bold = {(row, column) for column, (_, row) in best.items()}
+    table.bold = best_cells(numbers)
     table.notes = [*notes]
-    if any(entry.seeds < config["seeds"] for entry in entries):
-        table.notes.append(f"A number in brackets: only so many of {config['seeds']} seeds have all domains so far.")
+    if any(0 < entry.seeds < seeds for entry in entries):
+        table.notes.append(f"A number in brackets: only so many of {seeds} seeds have all domains so far.")
     return table
 
 

@@ -150,6 +150,8 @@ def trial_of(
     """The trial of a row; `domain`: of a benchmark over several; `steps`: others than its budget leads to."""
     own = config.base.copy_and_resolve_references().unlock()
     own.seed, own.data.labelled = seed, labelled
+    if own.data.partition == "random":  # other slices with each seed, so that their choice is part of the spread
+        own.data.partition_seed = seed
     own.method = config.rows[row].method
     folder = workdir / domain if domain else workdir
     if domain:
@@ -179,7 +181,11 @@ def on_disk(config: ConfigDict, workdir: Path) -> list[Trial]:
             scores = read_json(path, fields, "delete it, and the training is scored again")
             if scores["row"] in config.rows:
                 names = scores["row"], scores["labelled"], scores["seed"]
-                trials.append(trial_of(config, workdir, *names, domain=domain))
+                untimed = config.get("cpu_minutes") and scores["row"] not in budget.step_seconds(config, workdir)
+                steps = (
+                    scores.get("steps", 0) if untimed else 0
+                )  # of a row that is not run now: those it was trained with
+                trials.append(trial_of(config, workdir, *names, domain=domain, steps=steps))
     return trials
 
 

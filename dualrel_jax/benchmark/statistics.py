@@ -28,7 +28,7 @@ class Entry:
       gap_closed: percent of the way from the supervised baseline with these labels to that with every label.
       gap_note: why `gap_closed` is None.
       seconds_per_step: median over seeds. minutes: of training, all seeds together.
-      published: (JAC, DSC) that others report, DSC may be None.
+      published: (JAC, DSC) that others report of the test volume, DSC may be None.
     """
 
     target: str
@@ -74,7 +74,7 @@ def domains_of(config: Mapping) -> list[str]:
 
 
 def _entries(config: Mapping, target: str, groups: Mapping[tuple[str, str], list[Mapping]]) -> list[Entry]:
-    weights = config["base"]["predict"]["weights"]
+    weights, data = config["base"]["predict"]["weights"], config["base"]["data"]["name"]
     summaries = {
         key: {trial["seed"]: trial["targets"][target][weights] for trial in group if target in trial["targets"]}
         for key, group in groups.items()
@@ -101,7 +101,7 @@ def _entries(config: Mapping, target: str, groups: Mapping[tuple[str, str], list
                 gap_note=note,
                 seconds_per_step=seconds_per_step(group),
                 minutes=sum(map(training_minutes, group)),
-                published=published(config["base"]["data"]["name"], target, row, labelled),
+                published=published(data, target, row, labelled) if config["score_on"] == "test" else None,
             )
         )
     return entries

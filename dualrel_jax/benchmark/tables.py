@@ -1,5 +1,6 @@
 """The tables of a benchmark, as Markdown, CSV and LaTeX."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -27,18 +28,23 @@ class Table:
 
 def make_tables(config: Mapping, trials: Sequence[Mapping], entries: Sequence[Entry]) -> list[Table]:
     """For each data set that was scored: both averages, then the differences to DualRel."""
-    tables = []
+    tables, seeds = [], most_seeds(config, entries)
     for target in dict.fromkeys(entry.target for entry in entries):
         own = [entry for entry in entries if entry.target == target]
         data = config["base"]["data"]["name"]
-        tested = f"Trained on {data}, tested on {_tested_on(trials, target)}"
+        tested = f"Trained on {data}, tested on {_tested_on(config, trials, target)}"
         notes = _notes(config, trials)
         for average, metrics in AVERAGES.items():
-            tables.append(score_table(f"{tested}: {average}", own, metrics, config["seeds"], notes))
+            tables.append(score_table(f"{tested}: {average}", own, metrics, seeds, notes))
             if average == "mean of slices" and any(entry.published for entry in own):
                 tables[-1].notes.append(f"Published: {source(data, target)}.")
         tables.append(difference_table(f"{tested}: against DualRel", own))
     return tables
+
+
+def most_seeds(config: Mapping, entries: Sequence) -> int:
+    """Seeds of a complete row: those asked for, or more where a folder holds more of another row."""
+    return max(config["seeds"], *(entry.seeds for entry in entries))
 
 
 def score_table(
@@ -51,23 +57,23 @@ def score_table(
     columns, rows, bounds = _layout(entries)
     groups = [("", ["Method"]), *((heading, ["JAC", "DSC"]) for heading in columns.values())]
     groups.append(("Training", ["s / step", "min in all"]))
-    table = Table(title, groups, [], notes=list(notes))
-    best: dict[int, tuple[float, int]] = {}
+    table, numbers = Table(title, groups, [], notes=list(notes)), {}
     for row, title_ in rows.items():
         row_entries = [rows_of(entries, row).get(labelled) for labelled in columns]
         texts = [
             _mean_text(entry and entry.scores.get(metric), entry, seeds) for entry in row_entries for metric in metrics
         ]
-        for i, value in enumerate(entry.scores.get(m) if entry else None for entry in row_entries for m in metrics):
-            if value and value[0] > best.get(i, (-1.0, 0))[0]:
-                best[i] = value[0], len(table.rows)
+        numbers[len(table.rows)] = [
+            entry.scores[metric][0] if entry and entry.seeds == seeds and metric in entry.scores else None
+            for entry in row_entries
+            for metric in metrics
+        ]
         table.rows.append([title_, *texts, *_cost([entry for entry in row_entries if entry])])
         if "mean" in metrics[0] and any(entry and entry.published for entry in row_entries):
             pairs = [(entry and entry.published) or (None, None) for entry in row_entries]
-            numbers = [NOTHING if value is None else f"{value:.1f}" for pair in pairs for value in pair]
-            table.rows.append([f"{title_}, published", *numbers, "", ""])
-    if len(rows) > 1:
-        table.bold = {(row, 1 + i) for i, (_, row) in best.items()}
+            theirs = [NOTHING if value is None else f"{value:.1f}" for pair in pairs for value in pair]
+            table.rows.append([f"{title_}, published", *theirs, "", ""])
+    table.bold = best_cells(numbers)
     for bound in bounds:
         texts = [_mean_text(bound.scores.get(metric), bound, seeds) for metric in metrics]
         title_ = f"{bound.title}, all {bound.labelled_slices} labels"
@@ -75,6 +81,20 @@ def score_table(
     if any(entry.seeds < seeds for entry in entries):
         table.notes.append(f"A number in brackets: only so many of {seeds} seeds so far.")
     return table
+
+
+def best_cells(numbers: Mapping[int, Sequence[float | None]]) -> set[tuple[int, int]]:
+    """(row, column) of the highest numbers of each column, as printed; none of a column in which a row has no number.
+
+    Args:
+      numbers: row of the table -> its numbers from the second column on; None where it has none, or of fewer seeds.
+    """
+    best = set()
+    for column, values in enumerate(zip(*numbers.values(), strict=True), start=1):
+        if len(values) > 1 and None not in values:
+            printed = [round(value, 1) for value in values]
+            best |= {(row, column) for row, value in zip(numbers, printed, strict=True) if value == max(printed)}
+    return best
 
 
 def difference_table(title: str, entries: Sequence[Entry]) -> Table:
@@ -132,8 +152,8 @@ def _mean_text(value: MeanDeviation | None, entry: Entry | None, seeds: int) -> 
 
 def _cost(entries: Sequence[Entry]) -> list[str]:
     """Seconds per step, the median over partitions, and minutes in all."""
-    seconds = sorted(entry.seconds_per_step for entry in entries if entry.seconds_per_step is not None)
-    middle = f"{seconds[len(seconds) // 2]:.3g}" if seconds else NOTHING
+    seconds = [entry.seconds_per_step for entry in entries if entry.seconds_per_step is not None]
+    middle = f"{statistics.median(seconds):.3g}" if seconds else NOTHING
     return [middle, f"{sum(entry.minutes for entry in entries):.3g}"]
 
 
@@ -145,9 +165,9 @@ def interval_text(difference: Difference | None) -> str:
     return f"{value} ({' to '.join(interval)})" if interval else value
 
 
-def _tested_on(trials: Sequence[Mapping], target: str) -> str:
+def _tested_on(config: Mapping, trials: Sequence[Mapping], target: str) -> str:
     scored = next(trial["targets"][target] for trial in trials if target in trial["targets"])
-    return f"{', '.join(scored['parts'])} ({scored['teacher']['slices']} slices)"
+    return f"{', '.join(scored['parts'])} ({scored[config['base']['predict']['weights']]['slices']} slices)"
 
 
 def _notes(config: Mapping, trials: Sequence[Mapping]) -> list[str]:
@@ -227,7 +247,12 @@ def csv_text(entries: Sequence[Entry]) -> str:
     return csv_table(header, rows)
 
 
+_TEX = {
+    **{character: f"\\{character}" for character in "&%_#${}"},
+    **{"\\": "/", "^": "\\^{}", "~": "\\~{}", "`": "", "±": "$\\pm$", "−": "$-$", "–": "--", "×": "$\\times$"},
+}
+
+
 def _tex(text: str) -> str:
-    for plain, escaped in (("\\", "/"), ("&", "\\&"), ("%", "\\%"), ("_", "\\_"), ("#", "\\#"), ("±", "$\\pm$")):
-        text = text.replace(plain, escaped)
-    return text.replace("−", "$-$").replace("–", "--").replace("×", "$\\times$")
+    """Text, with code in backticks, as LaTeX."""
+    return text.translate(str.maketrans(_TEX))

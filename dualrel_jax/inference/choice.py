@@ -89,7 +89,7 @@ def choose(
         value, how = settings.threshold, f"the threshold is config.predict.threshold, {settings.threshold:g}"
     elif known:
         value = run.calibrated_threshold(head, smoothing_nm if all(map(knows_z, volumes)) else 0.0)
-        how = f"the threshold is {value:.2f}, that of the training"
+        how = f"the threshold is {value:.2f}{'' if value == UNCALIBRATED else ', that of the training'}"
     else:
         value = LENIENT if whole_masks and settings.unsure_margin < NONE else UNCALIBRATED
         how = f"the threshold is {value:g}"

@@ -9,7 +9,7 @@ from dualrel_jax.inference import z_smoothing
 from dualrel_jax.inference.choice import choose
 from dualrel_jax.inference.region_predictor import RegionPredictor
 from dualrel_jax.inference.run import Run
-from dualrel_jax.inference.unsure_parts import without_unsure_parts
+from dualrel_jax.inference.unsure_parts import above, without_unsure_parts
 from dualrel_jax.inference.volume_predictor import VolumePredictor, to_bytes
 from dualrel_jax.metrics import segmentation
 
@@ -35,7 +35,8 @@ def score_masks(run: Run, parts: Sequence[Part]) -> tuple[segmentation.Scores, s
         values = np.empty((len(zs), *(side.stop - side.start for side in window)), np.uint8)
         for slice_yx, probability in zip(values, task.probability_slices(whole, zs), strict=True):
             slice_yx[...] = to_bytes(probability, slice_yx.shape)
-        values[~without_unsure_parts(values, choice.threshold, choice.unsure_margin)] = 0
+        sure = without_unsure_parts(values, choice.threshold, choice.unsure_margin)
+        values[above(values, choice.threshold) & ~sure] = 0
         for z, slice_yx in zip(zs, values, strict=True):
             if z in labelled:
                 scores.update(z, slice_yx / np.float32(255), part.native_label_at(z))

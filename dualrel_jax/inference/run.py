@@ -19,6 +19,7 @@ from dualrel_jax.data.datasets.registry import Dataset, Part, load_dataset, load
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference import threshold
 from dualrel_jax.inference.slice_predictor import Predictor
+from dualrel_jax.inference.z_smoothing import knows_z
 from dualrel_jax.methods import create_method
 from dualrel_jax.methods.base import Method, Variables
 from dualrel_jax.training.state import abstract_state
@@ -98,6 +99,14 @@ class Run:
         if sharding_lib.is_first_host() and os.access(self.workdir, os.W_OK):  # a shared run may be read-only
             write_text(path, json.dumps({"threshold": value, "of": of}) + "\n")
         return value
+
+    def keep_thresholds(self) -> None:
+        """Calibrates the thresholds of `evaluate` and of `predict` while the files of the training are here."""
+        settings, labelled = self.config.predict, [part.image for part in self.dataset.train if part.labelled_zs]
+        if not settings.threshold:
+            smoothing_nm = settings.z_smoothing_nm if all(map(knows_z, labelled)) else 0.0
+            for of_nm in dict.fromkeys((0.0, smoothing_nm)):
+                self.calibrated_threshold(settings.prediction_head, of_nm)
 
     def appearances(self) -> list[Appearance]:
         """What the volumes with labels look like, from their files; InputError where they are gone."""

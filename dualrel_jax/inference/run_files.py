@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import math
 import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from ml_collections import ConfigDict
 
 from dualrel_jax import config as config_lib
 from dualrel_jax.data.datasets.partition import Partition
+from dualrel_jax.training import stages
 from dualrel_jax.utils.jsonl import read_json, read_records
 
 _FILES = {  # file -> its fields, and what to do where it is damaged
@@ -36,24 +38,30 @@ class RunFiles:
     slices: list[dict]  # slices.csv: {"z": int, "jac": float, or None where undefined}
     records: list[dict]  # metrics.jsonl
     partition: Partition | None  # partition.json
+    first_records: list[dict] = dataclasses.field(default_factory=list)  # metrics.jsonl of the first of two stages
 
     def series(self, name: str) -> tuple[list, list]:
         """(steps, finite values) of a logged number; JAC of slices without any foreground is NaN."""
-        points = [
-            (record["step"], record[name]) for record in self.records if math.isfinite(record.get(name, math.nan))
-        ]
-        return [step for step, _ in points], [value for _, value in points]
+        return finite_series(self.records, name)
 
     @property
     def step(self) -> int:
-        """Last logged step, 0 before the first."""
-        return max((record["step"] for record in self.records), default=0)
+        """Logged steps of the training, both stages of it where there are two."""
+        return sum(max((entry["step"] for entry in stage), default=0) for stage in (self.first_records, self.records))
+
+    @property
+    def planned_steps(self) -> int:
+        second = stages.second_stage(self.config)
+        return self.config.train.steps + (second.train.steps if second else 0)
 
     @property
     def training_seconds(self) -> float:
         """Time of all steps: each record's seconds per step, times the steps since the record before."""
-        steps, seconds = self.series("speed/seconds_per_step")
-        return float(np.dot(np.diff([0, *steps]), seconds)) if steps else 0.0
+        seconds = 0.0
+        for records in (self.first_records, self.records):
+            steps, each = finite_series(records, "speed/seconds_per_step")
+            seconds += float(np.dot(np.diff([0, *steps]), each)) if steps else 0.0
+        return seconds
 
     @property
     def training_command(self) -> str:
@@ -81,4 +89,11 @@ def read_run_files(workdir: Path) -> RunFiles:
             ]
     if (workdir / "partition.json").exists():
         partition = Partition.load(workdir / "partition.json")
-    return RunFiles(workdir, config, machine, scores, rows, read_records(workdir / "metrics.jsonl"), partition)
+    records, first_records = (read_records(folder / "metrics.jsonl") for folder in (workdir, workdir / "first_stage"))
+    return RunFiles(workdir, config, machine, scores, rows, records, partition, first_records)
+
+
+def finite_series(records: Sequence[Mapping], name: str) -> tuple[list, list]:
+    """(steps, values) of the records in which `name` is a finite number."""
+    points = [(record["step"], record[name]) for record in records if math.isfinite(record.get(name, math.nan))]
+    return [step for step, _ in points], [value for _, value in points]

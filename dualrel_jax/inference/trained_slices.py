@@ -17,7 +17,8 @@ from dualrel_jax.utils.ranges import consecutive_runs
 def trained_on(run: Run, parts: Sequence[Part]) -> list[tuple[Part, list[int]]]:
     """The parts among `parts` of which labelled slices were trained on with their labels, and these slices.
 
-    Slices are known by the path of their volume, or, where that was copied or moved, by the checksums of run.json.
+    Slices are known by the path of their volume, or, where that was copied or moved, by the checksums of run.json. A
+    validation part is apart from what was trained on, if only beside it.
     """
     path = run.workdir / "partition.json"
     if not path.is_file():
@@ -25,6 +26,8 @@ def trained_on(run: Run, parts: Sequence[Part]) -> list[tuple[Part, list[int]]]:
     labelled, checksums = Partition.load(path).labelled, _checksums(run)
     found = []
     for part in parts:
+        if part.name.endswith("/validation"):
+            continue
         path = Path(part.image.container or part.image.path).resolve()
         learned = {z for name, z in labelled if path == _image_of(run, name)}
         zs = [z for z in part.labelled_zs if z in learned or (checksums and _checksum(part, z) in checksums)]

@@ -103,8 +103,7 @@ class LabelledOnly(Method):
 
     def __init__(self, method: Method):
         self.method = method
-        self.networks, self.main_head = method.networks, method.main_head
-        self.prediction_head_elsewhere = method.prediction_head_elsewhere
+        self.networks, self.segmenters = method.networks, method.segmenters
         self.init, self.optimizers, self.predict = method.init, method.optimizers, method.predict
 
     def loss(self, variables, teacher, batch, rng, step):

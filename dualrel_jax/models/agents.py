@@ -12,7 +12,7 @@ def choose_agents(features: jax.Array, first: jax.Array, count: int) -> jax.Arra
     """Flat indices of `count` pixels that are as orthogonal as possible: b p c -> b n int32, no gradient.
 
     Greedy: after the pixel `first` (b int32) always the one whose largest cosine with those chosen is smallest. No
-    pixel is chosen twice, and none whose features are 0, which would be orthogonal to all.
+    pixel is chosen twice and, but for `first`, none whose features are 0, which would be orthogonal to all.
     """
     features = jax.lax.stop_gradient(features)
     norm = jnp.linalg.norm(features, axis=-1, keepdims=True)

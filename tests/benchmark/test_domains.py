@@ -16,7 +16,7 @@ from dualrel_jax import config as config_lib
 from dualrel_jax.benchmark import __main__ as benchmark
 from dualrel_jax.benchmark import budget, domain_tables, scheduler, statistics, tables
 from dualrel_jax.benchmark.domain_statistics import QUESTIONS, compare_domains, mean_ranks
-from dualrel_jax.benchmark.plan import collect, plan, plan_measurements
+from dualrel_jax.benchmark.plan import collect, on_disk, plan, plan_measurements
 from dualrel_jax.config.text_forms import BOX
 from dualrel_jax.data.datasets import registry
 from dualrel_jax.data.datasets.labels import fully_labelled
@@ -202,9 +202,24 @@ def test_equal_cpu_minutes_give_cheap_methods_more_steps(tmp_path):
     assert steps == {"supervised": 2400, "dualrel": 750}
     elsewhere = config_of(tmp_path / "b", *flags, f"--config.step_seconds={tmp_path / 'step_seconds.json'}")
     assert {trial.row: trial.config.train.steps for trial in plan(elsewhere, tmp_path / "b")} == steps
+    (done,) = plan(config_of(tmp_path, *flags[1:], "--config.only=dualrel", arg="vnc"), tmp_path)
+    done.folder.mkdir(parents=True)
+    names = {"row": "dualrel", "labelled": "1", "seed": 0, "scoring": {}, "targets": {}, "wall_seconds": 1.0}
+    (done.folder / "scores.json").write_text(json.dumps({**names, "steps": 750}))
+    (tmp_path / "step_seconds.json").write_text(json.dumps({"supervised": 0.25}))
+    config.step_seconds = str(tmp_path / "step_seconds.json")
+    assert [trial.config.train.steps for trial in on_disk(config, tmp_path)] == [750]  # DualRel is not run now
+    config.step_seconds = ""
     (tmp_path / "step_seconds.json").write_text(json.dumps({"supervised": 0}))
     with pytest.raises(InputError, match="supervised = 0; expected CPU seconds"):
         plan(config, tmp_path)
+
+
+def test_randomly_labelled_slices_follow_the_seed(tmp_path):
+    flags = ["--config.only=supervised", "--config.seeds=3", "--config.labelled=1"]
+    for partition, seeds in (("random", [0, 1, 2]), ("uniform", [0, 0, 0])):
+        config = config_of(tmp_path, *flags, f"--config.base.data.partition={partition}", arg="vnc")
+        assert [trial.config.data.partition_seed for trial in plan(config, tmp_path)] == seeds
 
 
 def test_finished_trials_are_collected_with_their_domain(tmp_path):

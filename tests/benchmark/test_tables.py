@@ -19,6 +19,7 @@ def settings(data="phantom", to="", seeds=2):
         "rows": {key: {"title": title} for key, title in ROWS.items()},
         "to": to,
         "seeds": seeds,
+        "score_on": "test",
     }
 
 
@@ -160,6 +161,28 @@ def test_a_partial_table_says_so():
     assert difference.rows[0][2] == "– [1]" and any("missing" in note for note in difference.notes)
 
 
+def test_seeds_of_an_earlier_command_do_not_mix_unmarked():
+    """The folder holds three seeds of DualRel; now one is asked for."""
+    config, cells = settings(seeds=1), [c for c in grid(seeds=3) if c["labelled"] == "1/32"]
+    cells = [c for c in cells if c["row"] == "dualrel" or c["seed"] == 0]
+    score = tables.make_tables(config, cells, statistics.compare(config, cells))[0]
+    rows = {row[0]: row[1] for row in score.rows}
+    assert rows["Supervised"].endswith("(1)") and rows["DualRel (this package)"].endswith("± 1.8")
+    assert any("3 seeds" in note for note in score.notes) and not score.bold
+
+
+def test_the_best_are_named_where_all_can_be_compared():
+    assert tables.best_cells({0: [1.0, 2.0], 2: [3.0, None]}) == {(2, 1)}
+    assert tables.best_cells({0: [1.04], 1: [0.96], 2: [0.94]}) == {(0, 1), (1, 1)}  # 1.0 and 1.0 in print
+    assert tables.best_cells({0: [1.0]}) == set()
+
+
+def test_latex_has_no_markup_of_markdown():
+    made = tables.Table("a `predict` of 5 % & $x_1$ {b}^~", [("", ["Method", "JAC"])], [["A ± B", "1"]])
+    caption = next(line for line in tables.latex([made]).splitlines() if "caption" in line)
+    assert caption == r"\caption{a predict of 5 \% \& \$x\_1\$ \{b\}\^{}\~{}.}"
+
+
 @pytest.mark.parametrize("to", ["", "lucchi_pp"])
 def test_markdown_and_latex_have_one_cell_a_column(to):
     config = settings("mitoem_h", to)
@@ -205,6 +228,9 @@ def test_published_numbers_stand_under_ours():
     assert rows["CPS & co_op (CVPR 2021), published"][1:5] == [f"{x:.1f}" for x in (48.65, 65.66, 59.49, 72.18)]
     assert "Tables 6 and 7" in per_slice.notes[-1]
     assert not any("published" in row[0] for table in made if "mitoem_h/test" in table.title for row in table.rows)
+    config["score_on"] = "validation"  # not what was published
+    made = tables.make_tables(config, cells, statistics.compare(config, cells))
+    assert not any("published" in row[0] for table in made for row in table.rows)
 
 
 @pytest.mark.parametrize(

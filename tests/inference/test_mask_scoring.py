@@ -50,3 +50,4 @@ def test_masks_are_averaged_along_z_over_slices_around_the_region_too(smoothing_
         assert record["tp"] == pytest.approx(np.count_nonzero(mask & true), abs=1)  # whole 255ths
         assert record["fp"] == pytest.approx(np.count_nonzero(mask & ~true), abs=1)
         assert sum(record[key] for key in ("tp", "fp", "fn", "tn")) == true.size
+        assert record["confusion_density"] == pytest.approx(np.abs(true - mean).mean(), abs=1 / 255)

@@ -8,6 +8,8 @@ import tifffile
 
 from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.evaluate import evaluate
+from dualrel_jax.inference.run import Run
+from dualrel_jax.inference.trained_slices import trained_on
 
 
 @pytest.fixture
@@ -37,6 +39,15 @@ def test_slices_of_the_training_are_named(scored, trained, volume_files, tmp_pat
     for path, source in ((cut, image), (cut_label, label)):
         tifffile.imwrite(path, tifffile.imread(source)[4:])
     assert f"z = {', '.join(str(z - 4) for z in learned if z >= 4)} of {cut} were trained on" in scored(cut, cut_label)
+
+
+def test_a_validation_region_beside_the_training_is_not(trained, capsys):
+    """In the same slices of the same volume."""
+    workdir, config = trained
+    config.data.update({"train_region": ",,0:24", "validation_region": ",,24:48"})
+    run = Run(workdir, config, None, None, None, 0, None)
+    (part,) = run.dataset.validation
+    assert part.labelled_zs and trained_on(run, [part]) == []
 
 
 def test_other_slices_are_not(scored, trained, volume_files):

@@ -131,7 +131,7 @@ def photometric(key: jax.Array, image: jax.Array, augment: ConfigDict, strength:
     Each comes with its own chance, `augment.probability`.
     """
     if augment.filter or augment.curve:
-        image = as_another_microscope(jax.random.fold_in(key, 1), image, augment, strength)
+        image = as_another_microscope(jax.random.fold_in(key, 2), image, augment, strength)
     draw_key, noise_key = jax.random.split(key)
     u = jax.random.uniform(draw_key, (10,))  # one draw: each call of the generator costs compile time
     applied = jnp.where(u[:5] < augment.probability, strength, 0.0)
