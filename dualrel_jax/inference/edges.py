@@ -37,6 +37,11 @@ def check_edge(volume: Volume, output: Path | RemotePath, edge_nm: float) -> Non
             f"config.predict.edge_nm is {edge_nm:g}, but {volume.path} does not state its voxel size; set it by "
             "--voxel-nm z,y,x, in nm."
         )
+    if edge_nm and abs(edge_nm) < (least := np.nanmin(volume.voxel_nm)):
+        raise InputError(
+            f"config.predict.edge_nm is {edge_nm:g}, but voxels of {volume.path} are {least:g} nm apart, so no voxel "
+            f"would change; expected {least:g} or more, or 0."
+        )
 
 
 def move_edges_on_disk(

@@ -27,6 +27,9 @@ SLICES = 6  # that the places lie in: few to look at, and to predict again
 LEVELS = (0.0, 0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.01)
 # Fields of the record of a prediction: what its places are of.
 _OF = {"volume": "volume", "config.predict.region": "region", "model": "model"}
+# How that was made, where it was not by the run's config: the next prediction is made the same way.
+_MADE_BY = ("checkpoint", "domain", "intensity_range", "level", "planes", "prediction_head", "test_time_augmentation")
+_MADE_BY += ("weights", "z_smoothing_nm")
 _SHOWN_NM, _UNKNOWN_NM = 1000.0, 8.0  # side of a picture around a place, and the pixel size where that is unknown
 
 
@@ -62,13 +65,14 @@ def write_places(workdir: Path, config: ConfigDict) -> dict[str, Path]:
     folder = workdir / "points"
     paths = {"table": folder / "points.csv", "picture": folder / "points.png"}
     write_text(paths["table"], table_of_places(places, "probability"))
-    write_text(folder / "points.json", json.dumps({key: made_from.get(key) for key in _OF}, indent=2) + "\n")
+    of = {key: made_from.get(key) for key in (*_OF, *map("config.predict.{}".format, _MADE_BY))}
+    write_text(folder / "points.json", json.dumps(of, indent=2) + "\n")
     draw_pictures(image, places, paths["picture"])
     print(
         f"{len(places)} places of {image.path}, each in a picture. Write 1 (mitochondrion) or 0 (background) into the "
         "column class of the table; leave it empty where you are not sure. Then:"
     )
-    print(f"  {_next_command(workdir, path, probability, made_from, paths['table'])}")
+    print(f"  {_next_command(workdir, config, path, made_from, paths['table'])}")
     for name, written in paths.items():
         print(f"  {name}: {written}")
     return paths
@@ -85,6 +89,9 @@ def explain_other_places(points: Path, job: Mapping[str, object]) -> str:
         return ""
     record = read_json(path, dict.fromkeys(_OF, (str, type(None))), "remove it")
     different = [f"{name} {record[key] or 'whole'}" for key, name in _OF.items() if record[key] != job[key]]
+    for name in _MADE_BY:
+        value = record.get(key := f"config.predict.{name}")
+        different += [f"predict.{name}={value}"] if value is not None and value != job.get(key, value) else []
     if not different:
         return ""
     return (
@@ -93,12 +100,16 @@ def explain_other_places(points: Path, job: Mapping[str, object]) -> str:
     )
 
 
-def _next_command(workdir: Path, path: Path, probability: Volume, record: dict, points: Path) -> str:
-    """The prediction that `record` is of, with a threshold from the points."""
+def _next_command(workdir: Path, config: ConfigDict, path: Path, record: dict, points: Path) -> str:
+    """The prediction of `path` that `record` is of, with a threshold from the points."""
+    voxel_nm = open_volume(path, verbose=False).voxel_nm
     words = ["dualrel", "predict", str(workdir), record["volume"], "--points", str(points)]
     words += ["-o", str(path.with_name(path.name.replace("_probability", "")))]
-    if probability.voxel_nm:
-        words += ["--voxel-nm", ",".join("?" if math.isnan(nm) else f"{nm:g}" for nm in probability.voxel_nm)]
+    if voxel_nm:
+        words += ["--voxel-nm", ",".join("?" if math.isnan(nm) else f"{nm:g}" for nm in voxel_nm)]
+    for name in _MADE_BY:
+        value = record.get(f"config.predict.{name}", config.predict[name])
+        words += ["--set", f"predict.{name}={value}"] if value != config.predict[name] else []
     words += ["--region", region] if (region := record["config.predict.region"]) else []
     return shlex.join(words)
 
@@ -109,6 +120,7 @@ def note_last_prediction(workdir: Path, probability: Path | RemotePath | None) -
     if place and not is_remote(place) and Path(place).is_relative_to(workdir.resolve()):
         place = str(Path(place).relative_to(workdir.resolve()))  # a run may be moved
     with contextlib.suppress(OSError):  # a shared run may be read-only
+        (workdir / "prediction").mkdir(exist_ok=True)
         note = {"probability": place, "run": str(workdir.resolve())}
         write_text(workdir / "prediction" / "last.json", json.dumps(note) + "\n")
 

@@ -6,7 +6,7 @@ from typing import TextIO
 from dualrel_jax.commands import COMMANDS
 from dualrel_jax.constants import SECTIONS
 
-_NAME = rf"((?:{'|'.join([*SECTIONS, 'method'])})\.[a-z_]+)"
+_NAME = rf"((?:{'|'.join([*SECTIONS, 'method'])})\.[a-z_0-9]+)"
 _SET = re.compile(rf"(\bset )?(?:--set )?(?:--config\.|config\.|(?<![\w./-])){_NAME}=(?=\S)")
 _NAMED = re.compile(rf"(?<![\w./'-])(--config\.|config\.)?{_NAME}(?![\w=/]|\.\w)")
 

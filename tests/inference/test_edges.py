@@ -36,6 +36,15 @@ def test_every_voxel_within_the_distance_changes_and_no_other(voxel_nm, edge_nm)
         np.testing.assert_array_equal(moved, ~brute_force(~mask, voxel_nm, -edge_nm))
 
 
+@pytest.mark.parametrize("edge_nm", [2.0, -4.9])
+def test_a_distance_that_moves_nothing_is_refused(edge_nm):
+    for voxel_nm in ((30.0, 5.0, 6.0), (float("nan"), 5.0, 5.0)):
+        volume = Volume.from_array(np.zeros((2, 5, 6), np.uint8), voxel_nm, "em")
+        with pytest.raises(InputError, match="voxels of em are 5 nm apart, so no voxel would change; expected 5 or mo"):
+            edges.check_edge(volume, Path("mask.tif"), edge_nm)
+        edges.check_edge(volume, Path("mask.tif"), 5.0)
+
+
 @pytest.mark.parametrize("suffix", [".tif", ".zarr"])
 @pytest.mark.parametrize(
     ("edge_nm", "voxel_nm"),

@@ -39,7 +39,15 @@ def test_suggest_writes_a_table_and_a_picture_of_places_in_the_volume(volume_fil
     paths = suggest(tmp_path, config)
     printed = capsys.readouterr().out
     assert f"--points {paths['table']} -o {folder / 'mask.tif'} --region 2:,8:," in printed
+    assert "--set" not in printed  # made by the settings of the run
     assert explain_other_places(paths["table"], record) == ""
+    (folder / "mask.json").write_text(json.dumps(record | {"config.predict.planes": "xyz"}))
+    suggest(tmp_path, config)
+    assert "--set predict.planes=xyz" in capsys.readouterr().out  # as the prediction that the places are of
+    other = explain_other_places(paths["table"], record | {"config.predict.planes": "xy"})
+    assert "drawn from another prediction (predict.planes=xyz)" in other
+    (folder / "mask.json").write_text(json.dumps(record))
+    suggest(tmp_path, config)
     whole = explain_other_places(paths["table"], record | {"config.predict.region": "", "model": "b2"})
     assert "points.csv was drawn from another prediction (region 2:,8:,, model a1)" in whole
     assert explain_other_places(tmp_path / "clicks.csv", record) == ""  # of a person's own places
@@ -67,7 +75,7 @@ def test_a_training_learns_from_points_alone(volume_files, tmp_path):
 
 def test_the_last_prediction_is_known_wherever_it_was_written(tmp_path, capsys):
     run = tmp_path / "run"
-    (run / "prediction").mkdir(parents=True)
+    run.mkdir()
     assert last_prediction(run) == run / "prediction" / "mask_probability.tif"
     note_last_prediction(run, tmp_path / "elsewhere_probability.zarr")
     assert last_prediction(run) == tmp_path / "elsewhere_probability.zarr"

@@ -65,9 +65,12 @@ def check_image(part: Part, data: ConfigDict) -> Iterator[Finding]:
 
 
 def _origin(part: Part, data: ConfigDict) -> str:
-    """Where the voxel size of a labelled volume comes from."""
-    if part.image.voxel_nm is None or not part.labelled_zs:
+    """Where the voxel size comes from."""
+    if part.image.voxel_nm is None:
         return ""
+    if not part.labelled_zs:
+        stated = open_volume(part.image.path, verbose=False).voxel_nm if data.name == "own" else ()
+        return " (from data.voxel_nm)" if stated is None else ""
     key = "test_voxel_nm" if part.name.endswith("/test") else "voxel_nm"
     if data.name != "own" and not (key == "test_voxel_nm" and data.test_image):
         return " (that of the data set)"

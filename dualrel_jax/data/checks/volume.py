@@ -25,6 +25,7 @@ LABELS = 0.9  # fraction of pixels equal to their right neighbour: 0.02 to 0.03 
 # 0.04, in probabilities 0.36 or more; difference from the neighbour over the standard deviation, in EM 0.26 to 0.61, in
 # probabilities up to 0.15.
 _ENDS, _ROUGH = 0.15, 0.2
+_INSIDE = 0.2  # of differing neighbours, how many are both above 0: in instances up to 0.001, in probabilities 0.45
 _FLAT = 0.2  # fraction of pixels equal to their right neighbour, in probabilities 0.39 or more, in EM up to 0.04
 _QUIET = np.errstate(all="ignore")  # what is not finite, or huge, gets a sentence where it is read
 
@@ -81,6 +82,12 @@ def check_probability(volume: Volume) -> Iterator[Finding]:
             "(float), as probabilities are read.",
             look=True,
         )
+    if _is_numbered(windows):
+        yield Finding(
+            f"{volume.path} looks like numbered objects, not like a probability (they hold one value each, and 0 is "
+            "between them): give the file that ends in _probability.",
+            look=True,
+        )
     ends, rough = _texture(windows)
     if ends < _ENDS and rough > _ROUGH and _flatness(windows) < LABELS:
         yield Finding(
@@ -94,6 +101,19 @@ def _is_probability(windows: Sequence[np.ndarray]) -> bool:
     """Whether slices are smooth and mostly near the ends of their range, as what a network predicts."""
     ends, rough = _texture(windows)
     return ends > _ENDS and rough < _ROUGH and _flatness(windows) > _FLAT
+
+
+def _is_numbered(windows: Sequence[np.ndarray]) -> bool:
+    """Whether values change between 0 and that of an object, of which there are several; a probability rises slowly."""
+    changes = inside = 0
+    values: set[float] = set()
+    for window in windows:
+        left, right = window[:, :-1], window[:, 1:]
+        changed = left != right
+        changes += np.count_nonzero(changed)
+        inside += np.count_nonzero(changed & (left > 0) & (right > 0))
+        values |= set(np.unique(right[changed & (right > 0)]).tolist())
+    return len(values) > 1 and inside < _INSIDE * changes
 
 
 @_QUIET

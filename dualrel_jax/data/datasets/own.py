@@ -11,16 +11,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dualrel_jax.constants import IGNORE
-from dualrel_jax.data.datasets.labels import (
-    LabelRule,
-    Source,
-    check_kind,
-    check_shapes,
-    check_values,
-    numbers_in,
-    slice_numbers,
-    unnumbered,
+from dualrel_jax.data.datasets.label_index import (
+    check_same_numbers,
+    index_from_list,
+    index_from_names,
+    index_of_stack,
+    is_labelled,
 )
+from dualrel_jax.data.datasets.labels import LabelRule, Source, check_kind, check_shapes, check_values
 from dualrel_jax.data.io.points import draw_discs, read_points
 from dualrel_jax.data.io.pyramid import FINEST, Choice
 from dualrel_jax.data.io.volume import Volume, open_volume
@@ -33,8 +31,9 @@ UNKNOWN_RADIUS_PX = 3.0  # of the discs around points, where the pixel size is u
 def read_own(config: ConfigDict) -> dict[str, Source]:
     """{"train": Source, "labelled2": Source, ..., "unlabelled1": Source, ...}.
 
-    `data.image` and `data.label` may name several volumes, separated by commas; `data.labelled_slices` and
-    `data.voxel_nm` then hold one entry for all, or one for each, separated by semicolons.
+    `data.image` and `data.label` may name several volumes, separated by commas. `data.labelled_slices` and
+    `data.voxel_nm` then hold one entry for all, or one for each, separated by semicolons. Further entries of the latter
+    are of `data.unlabelled`, whose files come first where they state a size.
 
     Raises:
       InputError: a path missing, or labels that do not fit their volume.
@@ -50,21 +49,33 @@ def read_own(config: ConfigDict) -> dict[str, Source]:
             f"data.image names {len(images)} volumes, but data.label {len(labels)}; expected the labels of each, in "
             "the same order: volumes without labels go to data.unlabelled."
         )
-    voxels = [parse_voxel(text, "data.voxel_nm") for text in for_each(config.voxel_nm, len(images), "data.voxel_nm")]
+    voxels = _voxel_sizes(config)
     listed = for_each(config.labelled_slices, len(images), "data.labelled_slices")
     sources = {}
-    for i, (image, label, voxel_nm, zs) in enumerate(zip(images, labels, voxels, listed, strict=True), start=1):
+    for i, (image, label, voxel_nm, zs) in enumerate(zip(images, labels, voxels, listed, strict=False), start=1):
         sources[f"labelled{i}" if i > 1 else "train"] = _read_labelled(image, label, voxel_nm, zs, config)
     return sources | _read_unlabelled(config)
 
 
 def _read_unlabelled(config: ConfigDict) -> dict[str, Source]:
-    sources = {}
-    voxel_nm = parse_voxel(config.voxel_nm.partition(";")[0].strip(), "data.voxel_nm")
-    for i, path in enumerate(split_paths(config.unlabelled), start=1):
+    sources, paths = {}, split_paths(config.unlabelled)
+    voxels = _voxel_sizes(config)[len(split_paths(config.image)) :]
+    for i, (path, voxel_nm) in enumerate(zip(paths, voxels, strict=True), start=1):
         volume = _open_unlabelled(path, voxel_nm, level_choice(config))
         sources[f"unlabelled{i}"] = Source(volume, tuple(range(len(volume))))
     return sources
+
+
+def _voxel_sizes(config: ConfigDict) -> list[Voxel | None]:
+    """Of each volume of `data.image`, then of each of `data.unlabelled`: its entry of `data.voxel_nm`, else the first.
+
+    One entry is for all; several are for the volumes with labels, or for all in this order.
+    """
+    counts, entries = [len(split_paths(config[key])) for key in ("image", "unlabelled")], config.voxel_nm.count(";") + 1
+    count = sum(counts) if entries == sum(counts) else counts[0]
+    texts = for_each(config.voxel_nm, count, "data.voxel_nm")
+    texts += texts[:1] * (sum(counts) - count)
+    return [parse_voxel(text, "data.voxel_nm") for text in texts]
 
 
 def _read_clicked(images: list[str], labels: list[str], config: ConfigDict) -> Source:
@@ -74,7 +85,7 @@ def _read_clicked(images: list[str], labels: list[str], config: ConfigDict) -> S
             f"data.points is {config.points}, with {len(images)} volumes and {len(labels)} label files; expected one "
             "volume in data.image, and data.label empty: points are its labels."
         )
-    image = open_volume(images[0], parse_voxel(config.voxel_nm, "data.voxel_nm"), choice=level_choice(config))
+    image = open_volume(images[0], _voxel_sizes(config)[0], choice=level_choice(config))
     points = read_points(config.points, image.shape)
     print(f"{points.describe()}.")
     pixel_nm = min(image.voxel_nm[1:]) if image.voxel_nm else config.point_radius_nm / UNKNOWN_RADIUS_PX
@@ -95,12 +106,12 @@ def _read_labelled(image_path: str, label_path: str, voxel_nm, listed: str, conf
     image, label = _open_pair(image_path, label_path, voxel_nm, listed, config)
     check_shapes(image, label)
     if listed:
-        index = _index_from_list(image, label, listed)
+        index = index_from_list(image, label, listed)
     elif len(label) == len(image):
-        _check_numbering(image, label)
-        index = _index_of_stack(label, config.ignore_value)
+        check_same_numbers(image, label)
+        index = index_of_stack(label, config.ignore_value)
     else:
-        index = _index_from_names(image, label, "data.labelled_slices")
+        index = index_from_names(image, label, "data.labelled_slices")
     rule = _rule(config, label, index)
     if not any((rule.decode(label[i]) == 1).any() for i in index.values()):
         ignored = config.ignore_value
@@ -158,27 +169,37 @@ def read_test(config: ConfigDict) -> Source:
                 f"data.{key} is empty; a test volume needs its labels, and labels their volume: set data.{key}=PATH."
             )
     config = _of_test_labels(config)
-    image = open_volume(config.test_image, parse_voxel(config.test_voxel_nm, "data.test_voxel_nm"))
+    image = open_volume(config.test_image, _test_voxel(config))
     label = open_label(config.test_label, image)
     check_shapes(image, label)
     whole = len(label) == len(image)
     if whole and label.path in split_paths(config.label):
-        index = _index_of_stack(label, config.ignore_value)
+        index = index_of_stack(label, config.ignore_value)
     elif whole:
         index = {z: z for z in range(len(image))}
-        if empty := sum(not _is_labelled(label[z], config.ignore_value) for z in index):
+        if empty := sum(not is_labelled(label[z], config.ignore_value) for z in index):
             print(
                 f"{label.path}: {empty} of {len(label)} slices are empty and count as without mitochondria; where they "
                 "are not labelled, give a folder with a file for each labelled slice."
             )
     else:
-        index = _index_from_names(image, label, None)
+        index = index_from_names(image, label, None)
     try:
         rule = _rule(config, label, index)
     except InputError as error:
         text = str(error).replace("data.label_kind", "data.test_label_kind")
         raise InputError(text.replace("data.ignore_value", "data.test_ignore_value")) from error
     return Source(image, tuple(range(len(image))), label, rule)
+
+
+def _test_voxel(config: ConfigDict) -> Voxel | None:
+    """That of `data.test_voxel_nm`; without it, of a volume of the training, the one it had there."""
+    if config.test_voxel_nm:
+        return parse_voxel(config.test_voxel_nm, "data.test_voxel_nm")
+    paths = [Path(path).resolve() for path in split_paths(config.image)]
+    if not config.voxel_nm or Path(config.test_image).resolve() not in paths:
+        return None
+    return _voxel_sizes(config)[paths.index(Path(config.test_image).resolve())]
 
 
 def _of_test_labels(config: ConfigDict) -> ConfigDict:
@@ -198,7 +219,8 @@ def open_label(path: str, image: Volume, listed: str = "", verbose: bool = True,
     return open_volume(path, verbose=verbose, expected=shapes, choice=choice, labels=True)
 
 
-FILES = ("image", "label", "unlabelled", "test_image", "test_label", "points")  # fields of `config.data` with paths
+# Fields of `config.data` with paths.
+FILES = ("image", "label", "unlabelled", "test_image", "test_label", "test_mask", "points")
 
 
 def named_files(data: Mapping[str, str]) -> list[str]:
@@ -256,87 +278,6 @@ def _rule(config: ConfigDict, label: Volume, index: dict[int, int]) -> LabelRule
     names = [label.names[i] if label.names else f"slice {i}" for i in index.values()]
     foreground = check_values(slices, config.label_kind, config.ignore_value, label.path, names)
     return LabelRule(config.label_kind, config.ignore_value, index, foreground)
-
-
-def _check_numbering(image: Volume, label: Volume) -> None:
-    """InputError where files of images and as many of labels, taken in order, have numbers that do not go together."""
-    numbers = [slice_numbers(volume.names) for volume in (image, label)]
-    if any(not column or None in column or len(set(column)) < len(column) for column in numbers):
-        return
-    apart = [b - a for a, b in zip(*numbers, strict=True)]
-    if len(set(apart)) > 1 or abs(apart[0]) > 1:  # one may count from 0, the other from 1
-        place = next(i for i, step in enumerate(apart) if step)
-        raise InputError(
-            f"{label.path} and {image.path} have as many files, but {label.names[place]} would be the label of "
-            f"{image.names[place]}; expected files with the same numbers: rename them, or give data.labelled_slices."
-        )
-
-
-def _index_of_stack(label: Volume, ignore_value: int) -> dict[int, int]:
-    """z -> label slice, of a stack as long as the image: an empty slice is taken for one without a label."""
-    index = {z: z for z in range(len(label)) if _is_labelled(label[z], ignore_value)}
-    print(f"{label.path}: {len(index)} of {len(label)} slices are not empty and count as labelled.")
-    return index
-
-
-def _is_labelled(native: np.ndarray, ignore_value: int) -> bool:
-    return bool((native != 0).any() and (native != ignore_value).any())
-
-
-def _index_from_list(image: Volume, label: Volume, text: str) -> dict[int, int]:
-    """z -> label slice, from the z of each label slice in turn; a full stack takes them as a choice of its slices."""
-    try:
-        zs = [int(z) for z in text.split(",")]
-    except ValueError:
-        raise InputError(
-            f"data.labelled_slices={text} is not understood; expected z values counted from 0, such as 3,40,77."
-        ) from None
-    if len(set(zs)) < len(zs):
-        raise InputError(f"data.labelled_slices={text} names a slice twice; expected each z once.")
-    for z in zs:
-        _check_z(z, image, f"data.labelled_slices={text} names")
-    if len(label) == len(image):
-        return {z: z for z in zs}
-    if len(label) == len(zs):
-        return dict(zip(zs, range(len(zs)), strict=True))
-    raise InputError(
-        f"data.labelled_slices={text} names {len(zs)} slices, but {label.path} has {len(label)}; expected as many."
-    )
-
-
-def _index_from_names(image: Volume, label: Volume, key: str | None) -> dict[int, int]:
-    """z -> label slice, from the numbers in file names: those of the image's files where it is a folder, else z."""
-    if not label.names:
-        remedy = f"give the z of each with {key}=3,40,77" if key else "give a folder with one file for each"
-        raise InputError(
-            f"{label.path} has {len(label)} slices, but its image {image.path} has {len(image)}; expected as many, or "
-            f"to know which are labelled: {remedy}{'' if key else ' that ends in its z, as in mask_0042.tif'}."
-        )
-    if problem := unnumbered(image):
-        raise InputError(f"{problem}.")
-    numbers = slice_numbers(image.names)
-    named = numbers and None not in numbers and len(set(numbers)) == len(numbers)
-    z_of = dict(zip(numbers, range(len(numbers)), strict=True)) if named else None
-    index = {}
-    for i, number in enumerate(numbers_in(label)):
-        if z_of is None:
-            _check_z(number, image, f"{label.path}/{label.names[i]} labels")
-        elif number not in z_of:
-            raise InputError(
-                f"{label.path}/{label.names[i]} labels slice {number}, but no file of {image.path} ends in that number "
-                f"({image.names[0]} to {image.names[-1]}); expected label files numbered as their images."
-            )
-        index[number if z_of is None else z_of[number]] = i
-    return index
-
-
-def _check_z(z: int, image: Volume, who: str) -> None:
-    if not 0 <= z < len(image):
-        last = len(image) - 1
-        raise InputError(
-            f"{who} slice {z}, but {image.path} has the slices 0 to {last} (counted from 0); expected one of these: if "
-            "yours count from 1, subtract 1."
-        )
 
 
 def _open_unlabelled(path: str, voxel_nm: Voxel | None, choice: Choice) -> Volume:

@@ -6,7 +6,7 @@ from PIL import Image
 from scipy import ndimage
 
 from dualrel_jax.data.checks.stored_type import check_stored_type
-from dualrel_jax.data.checks.volume import check_prediction_input, check_volume
+from dualrel_jax.data.checks.volume import check_prediction_input, check_probability, check_volume
 from dualrel_jax.data.io.volume import Volume, open_volume
 
 
@@ -123,6 +123,17 @@ def test_a_probability_is_named_as_what_it_is(tissue):
     framed = np.pad(tissue, ((0, 0), (40, 40), (40, 40)))
     dark = (tissue // 8).astype(np.uint8)
     assert said(framed) == said(dark) == ""
+
+
+def test_numbered_objects_are_no_probability(tissue):
+    field = ndimage.gaussian_filter(np.random.default_rng(2).normal(size=tissue.shape), (0, 8, 8))
+    numbers = ndimage.label(field > field.std())[0]
+    named = [finding.text for finding in check_probability(Volume.from_array(numbers.astype(np.uint8), name="ids"))]
+    assert any(text.startswith("ids looks like numbered objects, not like a probability") for text in named)
+    steep = 1 / (1 + np.exp(30 - 30 * field / field.std()))
+    for probability in (steep, field > field.std()):
+        stored = Volume.from_array(np.rint(255.0 * probability).astype(np.uint8), name="p")
+        assert not any("numbered" in finding.text for finding in check_probability(stored))
 
 
 @pytest.mark.parametrize("grey", [0, 255, 150])
