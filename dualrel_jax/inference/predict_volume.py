@@ -169,8 +169,8 @@ def check_settings(volume: Volume, settings: ConfigDict) -> None:
         orthogonal_planes.check_isotropic(volume)
     if settings.points and full_size.is_enlarged(volume, settings):
         raise InputError(
-            f"config.predict.full_size=True goes without points at level {volume.level.index}, whose voxels they "
-            "count; leave predict.level at auto, which reads level 0 for points."
+            f"config.predict.points count voxels of level {volume.level.index}, but with config.predict.full_size the "
+            "mask has those of level 0; leave config.predict.level at auto, which reads level 0 for points."
         )
     if settings.points:
         read_points(settings.points, volume.shape).inside(parse_region(settings.region, volume.shape))

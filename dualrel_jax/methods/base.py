@@ -73,10 +73,14 @@ class Method(abc.ABC):
     def predict(self, variables: Variables, image: jax.Array) -> dict[str, jax.Array]:
         """Probabilities of mitochondrion, b y x each, for images b y x 1.
 
-        `head` is that of the U-Net `segmenters[0]` alone, `default` the method's choice.
+        `head` is that of the U-Net `segmenters[0]` alone, `default` the method's choice; of two U-Nets `right` is that
+        of the second, `mean` the mean of both.
         """
-        probability = self.probability(self.segmenters[0], variables, image)
-        return {"default": probability, "head": probability}
+        first, *others = (self.probability(name, variables, image) for name in self.segmenters)
+        predictions = {"default": first, "head": first}
+        for second in others:
+            predictions |= {"right": second, "mean": (first + second) / 2}
+        return predictions
 
     def probability(self, network: str, variables: Variables, image: jax.Array) -> jax.Array:
         """Probability of mitochondrion, b y x, by one U-Net for images b y x 1."""

@@ -57,10 +57,6 @@ class CPS(Method):
         agreement = jnp.mean(labels["left"] == labels["right"])
         return total, (diagnose(total, terms, weight, agreement=agreement), variables)
 
-    def predict(self, variables, image):
-        left, right = (self.probability(name, variables, image) for name in self.segmenters)
-        return {"default": left, "head": left, "right": right, "mean": (left + right) / 2}
-
 
 class CPSWithCutMix(CPS):
     """Cross supervision on mixed unlabelled crops alone, whose labels are those of the clean crops, mixed alike."""

@@ -87,7 +87,3 @@ class GCT(Method):
         probability = jax.lax.stop_gradient(probability)
         truth = gct_flaws.ground_truth(probability, label, self.config.error_scale, self.config.dilations)
         return losses.masked_mean(jnp.square(detected - truth), losses.valid(label)) / 2
-
-    def predict(self, variables, image):
-        left, right = (self.probability(name, variables, image) for name in self.segmenters)
-        return {"default": left, "head": left, "right": right, "mean": (left + right) / 2}
