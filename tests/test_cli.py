@@ -113,6 +113,18 @@ def test_lines_that_short_commands_print_name_their_options(volume_files, small_
     assert "--threshold, --foreground-fraction and --planes" in said and "config." not in said
 
 
+def test_instances_follow_a_prediction_that_was_written_elsewhere(volume_files, trained, tmp_path, capsys):
+    """As `dualrel --help` shows the two."""
+    run, mask = trained[0], tmp_path / "elsewhere" / "mask.zarr"
+    mask.parent.mkdir()
+    words = [str(volume_files["test_image"]), "-o", str(mask), "--voxel-nm", "10,5,5"]
+    assert cli.main(["predict", str(run), *words]) == 0
+    capsys.readouterr()
+    assert cli.main(["instances", str(run), "--threshold", "0.99"]) == 0
+    said = capsys.readouterr().out
+    assert "mask_probability.zarr: no instance; lower --threshold, --min-um3 or --min-probability." in said
+
+
 @pytest.mark.parametrize("flag", ["--points a.csv", "--foreground-fraction 0.05", "--threshold 0.3"])
 def test_a_threshold_that_is_typed_replaces_that_of_the_run(flag, run_folder):
     run_folder.predict.threshold = 0.6
