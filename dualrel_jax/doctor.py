@@ -118,7 +118,8 @@ def _training(config: ConfigDict, dataset: Dataset) -> Iterator[Finding]:
     validation, test = (sum(len(part.labelled_zs) for part in parts) for parts in (dataset.validation, dataset.test))
     yield Finding(
         f"{partition.describe(unlabelled_too)}; "
-        f"{validation or 'no'} labelled slices to validate on while training, {test or 'none'} to test on."
+        f"{validation or 'no'} labelled slice{'s' * (validation != 1)} to validate on while training, {test or 'none'} "
+        "to test on."
     )
     yield from _kept_back(dataset)
     patch, pixel_nm = config.train.crop_px, dataset.train[0].pixel_nm

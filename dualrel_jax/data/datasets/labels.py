@@ -230,17 +230,40 @@ def _text(value: float) -> str:
     return f"{value:g}" if isinstance(value, float) else str(int(value))
 
 
+# A slice is named by these words; by s only beside numbers that have a word of their own, as s may be a sample.
+_SLICE_WORDS = {"z", "slice", "section", "plane"}
+_NUMBER = re.compile(r"([a-z]*)[ _=-]?(\d+)")  # with the word before it
+_DATE = re.compile(r"(?<!\d)(?:19|20)\d\d([-_.]?)[01]\d\1[0-3]\d(?!\d)")
+
+
 def slice_numbers(names: Sequence[str]) -> list[int | None]:
     """The number of each file among those of a folder; None for a name without one.
 
-    It is the last number of a name that is not the same in all of them: s0_5nm.png, s1_5nm.png -> 0, 1.
+    It is that behind z, slice, section or plane, or the only one that differs in all names: s0_5nm.png, s1_5nm.png ->
+    0, 1. Where several may be meant it is the last of them. Dates are none.
     """
-    found = [[int(digits) for digits in re.findall(r"\d+", Path(name).stem)] for name in names]
-    columns = list(zip(*filter(None, found), strict=False))
-    alike = len({len(numbers) for numbers in found if numbers}) == 1
-    varying = [place for place, column in enumerate(columns) if alike and len(set(column)) > 1]
-    place = varying[-1] if varying else -1
-    return [numbers[place] if numbers else None for numbers in found]
+    found, places, _ = _candidates(names)
+    return [words[places[-1]][1] if words else None for words in found]
+
+
+def _candidates(names: Sequence[str]) -> tuple[list[list[tuple[str, int]]], list[int], int]:
+    """(words and numbers in each name; places of what may be the slice, one where it is evident; how many differ)."""
+    stems = [Path(name).stem.lower() for name in names]
+    undated = [_DATE.sub("", stem) for stem in stems]
+    stems = undated if any(map(_NUMBER.search, undated)) else stems
+    found = [[(word, int(digits)) for word, digits in _NUMBER.findall(stem)] for stem in stems]
+    numbered = list(filter(None, found))
+    most, fewest = (choose(map(len, numbered), default=1) for choose in (max, min))
+    places = [*range(fewest), *(range(-fewest, 0) if most > fewest else ())]  # names that differ: from either end
+    columns = {place: [words[place] for words in numbered] for place in places}
+    values = {place: tuple(number for _, number in column) for place, column in columns.items()}
+    words = {place: column[0][0] if len(dict(column)) == 1 else "" for place, column in columns.items()}
+    varying = list({values[place]: place for place in places if numbered and len(set(values[place])) > 1}.values())
+    named = [place for place in varying if words[place] in _SLICE_WORDS]
+    unique = [place for place in varying if len(set(values[place])) == len(numbered)]
+    by_s = [place for place in unique if words[place] == "s"] if all(words[place] for place in unique) else []
+    evident = next((some for some in (named, unique, by_s) if len(some) == 1), [])
+    return found, evident or unique or varying or [-1], len(varying)
 
 
 def unnumbered(volume: Volume) -> str:
@@ -259,25 +282,38 @@ def numbers_in(volume: Volume) -> list[int]:
     """The number in the file name of each slice of a folder, as `slice_numbers`.
 
     Raises:
-      InputError: a name without a number, two files with the same one, or a single file with several numbers.
+      InputError: a name without a number, two files with the same one, or several numbers that may be the slice.
     """
-    if len(volume.names) == 1 and len(re.findall(r"\d+", Path(volume.names[0]).stem)) > 1:
+    found, places, varying = _candidates(volume.names)
+    if len(volume.names) == 1 and len(found[0]) > 1:
         raise InputError(
-            f"{volume.path}/{volume.names[0]} has several numbers in its name; which is its slice? Rename it to have "
-            "that number alone, as in mask_0042.tif, or give data.labelled_slices."
+            f"{_file(volume, 0)} has several numbers in its name; which is its slice? Rename it to have that number "
+            "alone, as in mask_0042.tif, or give data.labelled_slices."
         )
-    names: dict[int, str] = {}
-    for name, number in zip(volume.names, slice_numbers(volume.names), strict=True):
-        if number is None or number in names:
-            problem = "has no number in its name" if number is None else f"ends in the same number as {names[number]}"
+    if len(places) > 1 and all(found):
+        readings = (", ".join(str(words[place][1]) for words in found[:4]) for place in places)
+        more = " and so on" if found[4:] else ""
+        raise InputError(
+            f"{volume.path}: several numbers differ in the names of its files ({', '.join(volume.names[:4])}{more}), "
+            f"whose slices may be {' or '.join(readings)}; expected to know which: write z before the number of the "
+            "slice, as in z0042_2.tif, or give data.labelled_slices."
+        )
+    places_of: dict[int, int] = {}
+    for i, number in enumerate(slice_numbers(volume.names)):
+        if number is None or number in places_of:
+            same = f"has the same number as {volume.names[places_of[number]]}" if number is not None else ""
             raise InputError(
-                f"{volume.path}/{name} {problem}; expected the number of its slice, counted from 0, at the end of each "
-                "name, as in mask_0042.tif: rename the files, or give data.labelled_slices."
+                f"{_file(volume, i)} {same or 'has no number in its name'}; expected the number of its slice, counted "
+                "from 0, at the end of each name, as in mask_0042.tif: rename the files, or give data.labelled_slices."
             )
-        names[number] = name
-    numbers = list(names)
-    if numbers and numbers[0] != int(re.findall(r"\d+", Path(names[numbers[0]]).stem)[-1]):
-        print(
-            f"{volume.path}: its files are numbered by what differs in their names, {names[numbers[0]]} {numbers[0]}."
-        )
+        places_of[number] = i
+    numbers = list(places_of)
+    if numbers and (varying > 1 or numbers[0] != int(re.findall(r"\d+", Path(volume.names[0]).stem)[-1])):
+        print(f"{volume.path}: of the numbers in the names of its files one counts, in {volume.names[0]} {numbers[0]}.")
     return numbers
+
+
+def _file(volume: Volume, i: int) -> str:
+    """The path of the file of slice i, which is the volume itself where that is a single file."""
+    name = volume.names[i]
+    return volume.path if Path(volume.path).name == name else f"{volume.path}/{name}"

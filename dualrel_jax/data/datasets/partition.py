@@ -38,8 +38,9 @@ class Partition:
         """How many slices train with their labels and how many without, of a method that learns from these or not."""
         labelled, unlabelled = len(self.labelled), len(self.unlabelled)
         if unlabelled_too and set(self.labelled) <= set(self.unlabelled):
-            return f"{labelled} labelled slices; all {unlabelled} also train without labels"
-        return f"{labelled} slices train with their labels, {unlabelled if unlabelled_too else 'none'} without"
+            return f"{labelled} labelled slice{'s' * (labelled != 1)}; all {unlabelled} also train without labels"
+        train = "slice trains with its label" if labelled == 1 else "slices train with their labels"
+        return f"{labelled} {train}, {unlabelled if unlabelled_too else 'none'} without"
 
     def difference(self, other: "Partition") -> str:
         """The first slice that `other` uses otherwise, in words; empty if none."""

@@ -36,6 +36,55 @@ def test_several_numbers_in_the_name_of_the_one_label_are_not_guessed(own, name)
     assert load_dataset(own({name: MASK[7]}, labelled_slices="7")).train[0].labelled_zs == (7,)
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("z02_r1", "z09_r4", "z15_r3"),
+        ("r1-slice 2", "r4-slice 9", "r3-slice 15"),
+        ("r1_02", "r1_09", "r3_15"),  # only slices are all different
+        ("s002_r1", "s009_r4", "s015_r3"),
+        ("S002_2024-01-11", "S009_2024-01-12", "S015_2024-01-13"),
+        ("20240111_2", "20240112_9", "20240113_15"),
+        ("002_002", "009_009", "015_015"),
+        ("z02", "z09_r2", "z15_r2"),
+    ],
+)
+def test_of_two_numbers_in_a_name_the_evident_one_is_the_slice(own, names, capsys):
+    part = load_dataset(own({f"{name}.png": MASK[z] for name, z in zip(names, (2, 9, 15), strict=True)})).train[0]
+    assert part.labelled_zs == (2, 9, 15)
+    told = f"one counts, in {names[0]}.png 2." in capsys.readouterr().out
+    assert told != (names[0] in ("20240111_2", "002_002"))  # the number that anybody would take
+
+
+@pytest.mark.parametrize(
+    ("names", "readings"),
+    [
+        (("02_1", "09_4", "15_3"), "2, 9, 15 or 1, 4, 3"),
+        (("s1_0002", "s2_0009", "s3_0015"), "1, 2, 3 or 2, 9, 15"),
+        (("0002", "0009_v4", "0015_v3"), "2, 9, 15 or 2, 4, 3"),
+    ],
+)
+def test_names_of_which_two_numbers_may_be_the_slice_are_refused(own, names, readings):
+    masks = {f"{name}.png": MASK[z] for name, z in zip(names, (2, 9, 15), strict=True)}
+    with pytest.raises(InputError, match=f"{names[0]}.png, .*slices may be {readings}; expected .*write z before"):
+        load_dataset(own(masks))
+    assert load_dataset(own(masks, labelled_slices="2,9,15")).train[0].labelled_zs == (2, 9, 15)
+
+
+def test_two_masks_of_one_slice_are_not_told_apart_by_another_number(own):
+    with pytest.raises(InputError, match="z2_r4.png has the same number as z2_r1.png; expected"):
+        load_dataset(own({"z2_r1.png": MASK[2], "z2_r4.png": MASK[2], "z9_r1.png": MASK[9]}))
+
+
+def test_the_file_of_a_single_mask_without_a_number_is_named_once(own, tmp_path):
+    config = own({"mask.png": MASK[7]})
+    with pytest.raises(InputError, match=f"^{tmp_path}/[^/]*/mask.png has no number in its name"):
+        load_dataset(config)
+    config.label = next(map(str, tmp_path.rglob("mask.png")))
+    with pytest.raises(InputError, match=f"^{config.label} has no number in its name"):
+        load_dataset(config)
+
+
 def test_a_label_that_was_removed_after_a_training_is_named(own):
     (part,) = load_dataset(own({"m5.png": MASK[5], "m7.png": MASK[7]})).train
     with pytest.raises(InputError, match="Slice 6 of .* was trained with a label"):

@@ -127,3 +127,16 @@ def test_unknown_rule_and_no_labels():
         make_partition([part("a", range(20))], config("all", partition="middle"))
     with pytest.raises(InputError, match="no labelled slice"):
         make_partition([part("a", range(20), labelled_zs=())], config("all"))
+
+
+@pytest.mark.parametrize(
+    ("count", "without", "with_both"),
+    [
+        (1, "1 slice trains with its label, none without", "1 labelled slice; all 1 also train without labels"),
+        (2, "2 slices train with their labels, none without", "2 labelled slices; all 2 also train without labels"),
+    ],
+)
+def test_one_slice_is_described_as_one(count, without, with_both):
+    slices = tuple(("a", z) for z in range(count))
+    assert Partition(slices, ()).describe(False) == without
+    assert Partition(slices, slices).describe(True) == with_both
