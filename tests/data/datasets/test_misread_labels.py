@@ -46,7 +46,7 @@ def test_several_numbers_in_the_name_of_the_one_label_are_not_guessed(own, name)
         ("S002_2024-01-11", "S009_2024-01-12", "S015_2024-01-13"),
         ("20240111_2", "20240112_9", "20240113_15"),
         ("002_002", "009_009", "015_015"),
-        ("z02", "z09_r2", "z15_r2"),
+        ("z02", "z09_r4", "z15_r2"),
     ],
 )
 def test_of_two_numbers_in_a_name_the_evident_one_is_the_slice(own, names, capsys):
