@@ -1,5 +1,6 @@
 """Which axes of an array are z, y and x, by the names that a file gives them or else by their lengths."""
 
+import math
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -32,6 +33,23 @@ def letters(names: Sequence[object]) -> str:
     return "".join(_LETTER.get(name) or _LETTER.get(name.removesuffix("s"), "?") for name in clean)
 
 
+def _letters_of(names: Sequence[object] | None, count: int) -> str:
+    return letters(names) if names is not None and len(names) == count else "?" * count
+
+
+def along(axes: Axes, values: Sequence[float], names: Sequence[object] | None) -> tuple[float, float, float]:
+    """Of `values`, one for each axis of the array, those of z, y and x; nan where there is none. Time is no length."""
+    if has_frames(axes, names, len(values)):
+        named = letters(names)
+        axes = axes._replace(z=named.index("z") if "z" in named else None)
+    return tuple(math.nan if axis is None else values[axis] for axis in axes)
+
+
+def has_frames(axes: Axes, names: Sequence[object] | None, count: int) -> bool:
+    """Whether the slices of an array of `count` axes are its time points."""
+    return axes.z is not None and _letters_of(names, count)[axes.z] == "t"
+
+
 def split_channel(inner: str | None) -> tuple[str | None, int | None]:
     """Array and channel of a name inside a file: "raw:Channel 1" -> ("raw", 1), "raw" -> ("raw", None)."""
     match = _CHANNEL.fullmatch(inner or "")
@@ -51,13 +69,13 @@ def fixed_channel(
     Raises:
         InputError: several channels of which none is named, or no such channel.
     """
-    named = letters(names) if names is not None and len(names) == len(shape) else ""
-    at = named.find("c")
+    at = _letters_of(names, len(shape)).find("c")
     count = shape[at] if at >= 0 else 0
     if channel is None and count <= 1:
         return {}
     if channel is None:
-        raise InputError(f"{path}: has {count} channels; expected one: {name_channel(path, count)}")
+        slices = "; if these are slices, save it with the axes z y x" if count > 4 and _only_long(shape, at) else ""
+        raise InputError(f"{path}: has {count} channels; expected one: {name_channel(path, count)}{slices}")
     if channel >= count:
         stated = " ".join(map(str, names or ())) or "no names"
         remedy = name_channel(path, count) if count > 1 else "leave the name of a channel out"
@@ -68,13 +86,20 @@ def fixed_channel(
     return {at: channel}
 
 
+def _only_long(shape: Sequence[int], at: int) -> bool:
+    """Whether an axis is the only one longer than 1 beside two, y and x."""
+    return shape[at] > 1 and sum(length > 1 for length in shape) == 3
+
+
 def find_axes(shape: Sequence[int], names: Sequence[object] | None, path: str) -> Axes:
     """The axes of an array of `shape`, by their `names` in the same order; None or unknown names: by their lengths.
+
+    Time points are slices where nothing else may be.
 
     Raises:
         InputError: no single stack of slices, or names that contradict each other.
     """
-    named = letters(names) if names is not None and len(names) == len(shape) else "?" * len(shape)
+    named = _letters_of(names, len(shape))
     if 0 in shape:
         raise _refuse(shape, names, path)
     if not {"y", "x"} & set(named):
@@ -89,6 +114,8 @@ def find_axes(shape: Sequence[int], names: Sequence[object] | None, path: str) -
     if "y" in missing or "x" in missing:
         raise _refuse(shape, names, path, "one of y and x is not among them")
     axes = Axes(named.index("z") if "z" in named else None, named.index("y"), named.index("x"))
+    if "t" in named and _only_long(shape, named.index("t")):
+        axes = axes._replace(z=named.index("t"))
     if any(length > 1 and axis not in axes for axis, length in enumerate(shape)):
         raise _refuse(shape, names, path)
     return axes
@@ -101,7 +128,8 @@ def _by_length(shape: Sequence[int], named: str, names: Sequence[object] | None,
         kept.remove(axis)
     while len(kept) > 3 and any(shape[axis] == 1 for axis in kept):
         kept.remove(kept[-1] if shape[kept[-1]] == 1 else next(axis for axis in kept if shape[axis] == 1))
-    if len(kept) not in (2, 3) or any(named[axis] in "tc" for axis in kept):
+    slices = kept[0] if len(kept) == 3 and named[kept[0]] == "t" else None
+    if len(kept) not in (2, 3) or any(named[axis] in "tc" and axis != slices for axis in kept):
         raise _refuse(shape, names, path)
     lengths = [shape[axis] for axis in kept]
     if len(kept) == 3 and lengths[-1] in (3, 4):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dualrel_jax.data.io.pyramid import Level
-from dualrel_jax.data.io.readers.axes import find_axes
+from dualrel_jax.data.io.readers.axes import along, find_axes, has_frames
 from dualrel_jax.data.io.voxel import Voxel, voxel_of
 from dualrel_jax.errors import InputError
 
@@ -131,9 +131,10 @@ def array_stack(
     if sorted(axes, key=lambda axis: -1 if axis is None else axis) != list(axes):
         title += f", stored as {' '.join(map(str, names))}"
     zyx = tuple(1 if axis is None else shape[axis] for axis in axes)
+    title += ", its frames as slices" if has_frames(axes, names, len(shape)) else ""
     voxel_nm = None
     if sizes_nm is not None and len(sizes_nm) == len(shape):
-        voxel_nm = voxel_of(float("nan") if axis is None else sizes_nm[axis] for axis in axes)
-    placed = (0.0,) * 3 if origin_nm is None else (0.0 if axis is None else origin_nm[axis] for axis in axes)
+        voxel_nm = voxel_of(along(axes, sizes_nm, names))
+    placed = (0.0,) * 3 if origin_nm is None else along(axes, origin_nm, names)
     origin = tuple(0.0 if math.isnan(position) else position for position in placed)
     return Stack(zyx, dtype.newbyteorder("="), voxel_nm, title, read, origin_nm=origin)

@@ -12,7 +12,7 @@ import numpy as np
 
 from dualrel_jax.data.io.pyramid import FINEST, Choice, Level, choose_level, scaled
 from dualrel_jax.data.io.readers.attributes import FILES, Folder, attributes_of, driver_of
-from dualrel_jax.data.io.readers.axes import Axes, find_axes, fixed_channel, split_channel
+from dualrel_jax.data.io.readers.axes import along, find_axes, fixed_channel, split_channel
 from dualrel_jax.data.io.readers.base import Stack, array_stack
 from dualrel_jax.data.io.readers.metadata import Metadata
 from dualrel_jax.data.io.remote import RemotePath, context_spec, kvstore_spec, store_errors
@@ -163,14 +163,10 @@ def _layout(array: Folder, path: str, channel: int | None) -> _Layout:
     sizes, origin = metadata.sizes_nm(), metadata.offsets_nm()
     return _Layout(
         tuple(1 if axis is None else shape[axis] for axis in axes),
-        _by_axes(sizes, axes) if sizes else (math.nan,) * 3,
-        _by_axes(origin, axes) if origin else None,
+        along(axes, sizes, names) if sizes else (math.nan,) * 3,
+        along(axes, origin, names) if origin else None,
         metadata.is_strided(),
     )
-
-
-def _by_axes(values: list[float], axes: Axes) -> tuple[float, float, float]:
-    return tuple(math.nan if axis is None else values[axis] for axis in axes)
 
 
 def _level(index: int, layout: _Layout, layouts: dict[int, _Layout]) -> Level:

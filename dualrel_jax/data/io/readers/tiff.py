@@ -50,6 +50,7 @@ def read_tiff(path: Path, expected: Collection[tuple[int, int, int]] = (), inner
             shape, places = _channel(series, path, inner)
             grey, title = True, f"{title}, {inner}"
         title += ", its frames as slices" if "T" in series[0].axes else ""
+        title += ", its channels as slices" if inner is None and "C" in series[0].axes and shape[0] > 1 else ""
         dtype, offset = series[0].dtype.newbyteorder("="), series[0].dataoffset
         voxel_nm, display = _voxel_nm(tif), displayed(first, path)
         if offset is not None and len(series) == 1 and grey:

@@ -59,7 +59,7 @@ def test_axes_as_they_are_stated(tmp_path, order):
     [
         ("xyz", "axistags cannot be read"),
         ('{"axes": []}', "name 0 axes .* but it has 3"),
-        ('{"axes": [{"key": "t"}, {"key": "y"}, {"key": "x"}]}', "with the axes t y x; expected one stack"),
+        ('{"axes": [{"key": "t"}, {"key": "z"}, {"key": "x"}]}', "with the axes t z x; expected one stack"),
     ],
 )
 def test_axistags_that_fit_nothing(tmp_path, axistags, message):

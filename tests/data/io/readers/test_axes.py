@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dualrel_jax.data.io.readers.axes import find_axes, letters
+from dualrel_jax.data.io.readers.axes import find_axes, fixed_channel, letters
 from dualrel_jax.data.io.readers.base import array_stack
 from dualrel_jax.errors import InputError
 
@@ -36,20 +36,54 @@ def test_any_order_of_named_axes(order, extra, data):
     ("shape", "names"),
     [
         ((1, 5, 1, 7), ["y", "x", "t", "c"]),
-        ((2, 5, 7), ["t", "y", "x"]),
+        ((3, 2, 5, 7), ["t", "c", "y", "x"]),
         ((2, 5, 7), ["c", "y", "x"]),
         ((2, 5, 7), ["x", "y", "x"]),
         ((2, 5, 7), ["z", "y", "c"]),
         ((3, 2, 5, 7), ["t", "z", "y", "x"]),
         ((2, 5, 7, 3), ["z", "y", "x", "c"]),
         ((3, 2, 5, 7), ["", "z", "y", "x"]),
-        ((2, 5, 7), ["time", "", ""]),
+        ((2, 5, 7), ["", "time", ""]),
         ((5, 7), ["z", "x"]),
     ],
 )
 def test_named_axes_that_are_no_single_stack(shape, names):
     with pytest.raises(InputError, match=r"^a: is .*with the axes .*expected one stack \(z, y, x\)"):
         find_axes(shape, names, "a")
+
+
+@given(st.permutations("tyx"), st.sets(st.sampled_from("zc")), st.booleans())
+def test_time_points_are_slices_where_nothing_else_may_be(order, extra, sized):
+    names = [*order, *sorted(extra)]
+    array = ZYX.transpose(["tyx".index(letter) for letter in order]).reshape(
+        [ZYX.shape["tyx".index(letter)] if letter in "tyx" else 1 for letter in names]
+    )
+    sizes = [{"z": 30.0, "y": 8.0, "x": 4.0, "t": 0.1}.get(letter, float("nan")) for letter in names] if sized else None
+    stack = array_stack(array, "a", "array", names, sizes)
+    np.testing.assert_array_equal(whole(stack), ZYX)
+    expected = pytest.approx((30.0 if "z" in extra else float("nan"), 8, 4), nan_ok=True) if sized else None
+    assert "its frames as slices" in stack.format and stack.voxel_nm == expected
+
+
+def test_frames_of_an_array_whose_other_axes_have_no_names():
+    stack = array_stack(ZYX, "a", "array", ["time", "", ""])
+    assert stack.format == "array, its frames as slices"
+    np.testing.assert_array_equal(whole(stack), ZYX)
+
+
+@pytest.mark.parametrize(
+    ("shape", "names", "said"),
+    [
+        ((12, 5, 7), "cyx", True),
+        ((12, 1, 5, 7), "czyx", True),
+        ((12, 3, 5, 7), "czyx", False),
+        ((3, 5, 7), "cyx", False),
+    ],
+)
+def test_many_channels_that_may_be_slices(shape, names, said):
+    with pytest.raises(InputError, match="has .* channels; expected one: name its channel as") as error:
+        fixed_channel(shape, names, None, "a")
+    assert ("; if these are slices, save it with the axes z y x" in str(error.value)) == said
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,8 @@ def test_tiff(tmp_path, kind, axes, compression):
 def test_tiff_of_one_slice_and_without_channels(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", EM[:, 0], imagej=True, metadata={"axes": "CYX"})
     np.testing.assert_array_equal(opened(f"{tmp_path}/a.tif:Channel 1")[:], EM[1, :1])
+    tifffile.imwrite(tmp_path / "a.tif", EM[0], imagej=True, metadata={"axes": "CYX"})
+    assert "its channels as slices" in opened(tmp_path / "a.tif").format and opened(tmp_path / "a.tif").shape[0] == 5
     tifffile.imwrite(tmp_path / "b.tif", EM[0], metadata={"axes": "ZYX"})
     with pytest.raises(InputError, match=r"b\.tif: has axes ZYX .* no Channel 1 .*leave the name of a channel out"):
         opened(f"{tmp_path}/b.tif:Channel 1")
@@ -95,6 +97,30 @@ def test_levels_of_ome_zarr(tmp_path):
     assert coarse.voxel_nm == (30, 16, 16)
     np.testing.assert_array_equal(opened(coarse.path)[:], coarse[:])
     np.testing.assert_array_equal(opened(coarse.container)[:], EM[1])
+
+
+def test_frames_of_ome_zarr_and_hdf5_are_slices(tmp_path):
+    path = tmp_path / "a.zarr"
+    for i in range(2):
+        write(path / str(i), EM[0, :, None, :: 2**i, :: 2**i], "zarr")
+    levels = [
+        {"path": str(i), "coordinateTransformations": [{"type": "scale", "scale": [1, 1, 8 * 2**i, 8 * 2**i]}]}
+        for i in range(2)
+    ]
+    axes = [{"name": "t", "unit": "second"}, {"name": "c"}, *({"name": axis, "unit": "nanometer"} for axis in "yx")]
+    (path / ".zgroup").write_text('{"zarr_format": 2}')
+    (path / ".zattrs").write_text(json.dumps({"multiscales": [{"axes": axes, "datasets": levels}]}))
+    for level in range(2):
+        volume = opened(path, choice=Choice(str(level)))
+        np.testing.assert_array_equal(volume[:], EM[0, :, :: 2**level, :: 2**level])
+        assert volume.voxel_nm == pytest.approx((np.nan, 8 * 2**level, 8 * 2**level), nan_ok=True)
+        assert "its frames as slices" in volume.format
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["raw"] = EM[0]
+        file["raw"].attrs["axistags"] = json.dumps({"axes": [{"key": axis} for axis in "tyx"]})
+    volume = opened(tmp_path / "a.h5")
+    np.testing.assert_array_equal(volume[:], EM[0])
+    assert "its frames as slices" in volume.format
 
 
 def test_n5(tmp_path):

@@ -197,8 +197,8 @@ def test_names_that_contradict_each_other_or_are_none(tmp_path):
     write(tmp_path / "a.zarr", EM, "zarr3", dimension_names=["x", "y", "z"], attributes={"axis_names": ["z", "y", "x"]})
     with pytest.raises(InputError, match=r"a\.zarr: states its axes as x y z and as z y x; expected one order"):
         opened(tmp_path / "a.zarr")
-    write(tmp_path / "time.zarr", EM, "zarr3", dimension_names=["t", "y", "x"])
-    with pytest.raises(InputError, match=r"time\.zarr: is 3-D .* with the axes t y x; expected one stack"):
+    write(tmp_path / "time.zarr", EM, "zarr3", dimension_names=["t", "z", "x"])
+    with pytest.raises(InputError, match=r"time\.zarr: is 3-D .* with the axes t z x; expected one stack"):
         opened(tmp_path / "time.zarr")
     write(tmp_path / "none.zarr", EM, "zarr3", dimension_names=[None, None, None])
     check(tmp_path / "none.zarr", None)
