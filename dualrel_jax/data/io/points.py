@@ -23,6 +23,7 @@ _AXES = (  # columns of z, y, x, and the number of the first slice
     (("z", "y", "x"), 0),
     (("axis-0", "axis-1", "axis-2"), 0),  # napari
     (("slice", "y", "x"), 1),  # Fiji
+    (("frame", "y", "x"), 1),  # Fiji, of slices that are stored as time points
 )
 _CLASS_COLUMNS = ("class", "label", "type", "counter")
 _EXPECTED = (
@@ -143,21 +144,34 @@ def _csv_rows(path: Path) -> list[tuple[str, Row]]:
     delimiter = max(",;\t", key=head.count)
     table = list(csv.reader(lines, delimiter=delimiter))
     names = [name.strip().lower() for name in table[0]] if table else []
+    entries = [
+        (number, dict(zip(names, (value.strip() for value in values), strict=False)))
+        for number, values in enumerate(table[1:], start=2)
+        if any(value.strip() for value in values)
+    ]
     axes, first = next(((axes, first) for axes, first in _AXES if set(axes) <= set(names)), ((), 0))
     if not axes:
         raise InputError(f"{path} has the columns {', '.join(names) or 'none'}; expected {_EXPECTED}.")
-    column = next((name for name in _CLASS_COLUMNS if name in names), None)
+    several = {axis for axis in ("slice", "frame") if len({entry.get(axis) for _, entry in entries}) > 1}
+    if axes[0] == "slice" and several == {"frame"}:
+        axes = ("frame", *axes[1:])
+    column = _class_column([entry for _, entry in entries], names)
     if column is None:
         raise InputError(f"{path} has no column for the class of a point; add one named class, with 1 or 0 in it.")
     rows = []
-    for number, values in enumerate(table[1:], start=2):
-        if any(value.strip() for value in values):
-            entry = dict(zip(names, (value.strip() for value in values), strict=False))
-            place = _shifted({axis: entry.get(name, "") for axis, name in zip("zyx", axes, strict=True)}, first)
-            rows.append(
-                (f"{path}, line {number}", {**place, "class": entry.get(column, ""), "drawn": entry.get("drawn", "")})
-            )
+    for number, entry in entries:
+        place = _shifted({axis: entry.get(name, "") for axis, name in zip("zyx", axes, strict=True)}, first)
+        rows.append(
+            (f"{path}, line {number}", {**place, "class": entry.get(column, ""), "drawn": entry.get("drawn", "")})
+        )
     return rows
+
+
+def _class_column(entries: Sequence[Row], names: Sequence[str]) -> str | None:
+    """The column of classes: not Fiji's labels, which name the image, but the counter beside them."""
+    columns = [name for name in _CLASS_COLUMNS if name in names]
+    with_classes = (name for name in columns if any(entry.get(name, "").lower() in _CLASSES for entry in entries))
+    return "class" if "class" in names else next(with_classes, columns[-1] if columns else None)
 
 
 def _shifted(place: dict[str, str], first: int) -> dict[str, str]:

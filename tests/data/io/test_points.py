@@ -12,6 +12,9 @@ FORMS = {
     "semicolons.csv": "z;y;x;class\n3;5;7;mitochondrion\n4;6;8;0\n",
     "napari.csv": "index,axis-0,axis-1,axis-2,class\n0,3.0,5.2,6.9,1\n1,4.0,6.0,8.0,0\n",
     "fiji.csv": " ,X,Y,Slice,Counter\n1,7,5,4,1\n2,8,6,5,0\n",
+    "fiji_labels.csv": " ,Label,X,Y,Slice,Counter\n1,vol.tif:0004,7,5,4,1\n2,vol.tif:0005,8,6,5,0\n",
+    "fiji_frames.csv": " ,X,Y,Ch,Frame,Counter,Count\n1,7,5,1,4,1,8\n2,8,6,1,5,0,8\n",
+    "fiji_both.csv": " ,X,Y,Ch,Slice,Frame,Counter\n1,7,5,1,1,4,1\n2,8,6,1,1,5,0\n",
     "webknossos.nml": '<things><thing name="mitochondrion"><nodes><node id="1" x="7" y="5" z="3"/></nodes></thing>'
     '<thing name="background"><nodes><node id="2" x="8" y="6" z="4"/></nodes></thing></things>',
 }
@@ -42,6 +45,8 @@ def test_a_table_of_places_is_read_back_once_it_is_filled_in(tmp_path):
         ("", "has the columns none; expected a table with the columns z,y,x,class"),
         ("a,b,c\n1,2,3\n", "has the columns a, b, c"),
         ("z,y,x\n1,2,3\n", "no column for the class"),
+        (" ,Label,X,Y,Slice,Counter\n1,vol.tif:0004,7,5,4,2\n", "line 2 has the class '2'; expected 1"),
+        ("z,y,x,class,label\n1,2,3,nucleus,1\n", "line 2 has the class 'nucleus'; expected 1"),
         ("z,y,x,class\n1,2,3,nucleus\n", "line 2 has the class 'nucleus'; expected 1 or mitochondrion"),
         ("z,y,x,class\n1,2,here,1\n", "line 2 has the place 1, 2, here"),
         ("z,y,x,class\n1,2,3,1\n\n10,2,3,0\n", r"line 4 has the point 10, 2, 3 .* 10 x 40 x 50 voxels.*Set Scale"),
