@@ -167,13 +167,27 @@ def test_a_whole_stack_of_three_slices_that_tifffile_takes_for_colours(own):
     assert part.labelled_zs == (0, 1, 2) and np.array_equal(part.native_label_at(2), MASK[2])
 
 
+@pytest.mark.parametrize("ground", ["white", "black", "red"])
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])
-def test_masks_in_the_alpha_channel_are_refused(own, tmp_path, mode):
+def test_the_opaque_pixels_of_one_colour_on_a_transparent_ground_are_the_mask(own, tmp_path, capsys, mode, ground):
+    data = own({"m8.png": MASK[8], "m9.png": MASK[9]})
+    for name, mask in (("m8", MASK[8]), ("m9", 0 * MASK[9])):
+        image = Image.new(mode, (48, 40), "white" if mode == "LA" else ground)
+        image.putalpha(grey(mask))
+        image.save(tmp_path / "labels" / f"{name}.png")
+    part = load_dataset(data).train[0]
+    assert np.array_equal(part.native_label_at(8), MASK[8]) and not part.native_label_at(9).any()
+    assert "its opaque pixels as the mask" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("soft", [True, False], ids=["soft edge", "two colours"])
+def test_other_transparent_masks_are_refused(own, tmp_path, soft):
     data = own({"m8.png": MASK[8]})
-    image = Image.new(mode, (48, 40), "white")
-    image.putalpha(grey(MASK[8]))
-    image.save(tmp_path / "labels" / "m8.png")
-    with pytest.raises(InputError, match="m8.png: is transparent in places.*save it flattened"):
+    image = np.repeat(255 * MASK[8][..., None], 4, -1)
+    y, x = np.argwhere(MASK[8])[0]
+    image[y, x] = (255, 255, 255, 90) if soft else (255, 0, 0, 255)
+    Image.fromarray(image).save(tmp_path / "labels" / "m8.png")
+    with pytest.raises(InputError, match="m8.png: is transparent in places.*of labels save the mask alone, as 8-bit"):
         load_dataset(data)
 
 

@@ -56,7 +56,10 @@ def as_grey(image: np.ndarray, name: str) -> np.ndarray:
     if image.shape[-1] in (2, 4):
         image, alpha = image[..., :-1], image[..., -1]
         if alpha.min() < alpha.max():
-            raise InputError(f"{name}: is transparent in places; expected an opaque image: save it flattened")
+            raise InputError(
+                f"{name}: is transparent in places; expected an opaque image: save it flattened, or of labels save the "
+                "mask alone, as 8-bit grey"
+            )
     if (image == image[..., :1]).all():
         return np.ascontiguousarray(image[..., 0])
     raise InputError(

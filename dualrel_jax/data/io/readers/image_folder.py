@@ -45,7 +45,8 @@ def read_slices(files: list[Path], sizes_yx: Collection[tuple[int, int]] = (), l
     """Images of one shape and type. Their headers are read now, their pixels when asked for.
 
     Of several shapes and types that of most files is right, among those of `sizes_yx` where there are any. With
-    `labels`, the indices of a palette of colours are the values; palettes of greys are applied, as in TIFF.
+    `labels`, the indices of a palette of colours are the values; palettes of greys are applied, as in TIFF; and of one
+    colour on a transparent ground the opaque pixels are 255, all others 0.
     """
     headers = [_header(file) for file in files]
     kinds = [header[:2] for header in headers]
@@ -61,6 +62,7 @@ def read_slices(files: list[Path], sizes_yx: Collection[tuple[int, int]] = (), l
     (shape, dtype), voxel_nm = right, headers[0][2]
     _load(files[0], labels)  # refuses colour now rather than at the first use
     title = f"{_kind(files[0])} image" if len(files) == 1 else f"folder of {_kind(files[0])} slices"
+    title += ", its opaque pixels as the mask" if labels and _is_opaque_mask(files[0]) else ""
     names = tuple(file.name for file in files)
     return Stack((len(files), *shape), dtype, voxel_nm, title, lambda z, y, x: _load(files[z], labels)[y, x], names)
 
@@ -121,16 +123,38 @@ def _load(file: Path, labels: bool) -> np.ndarray:
                 return np.asarray(image).astype(np.uint16)
             if labels and image.mode == "P":
                 return _labels_of_palette(image, file)
-            return _displayed(image, file)
+            mask = _opaque(image) if labels else None
+            return _displayed(image, file) if mask is None else mask
     except (OSError, SyntaxError) as error:
         damaged = f"is damaged ({error}); expected a whole image: copy or export it again"
         raise unreadable(file, error, damaged) from error
 
 
+def _has_alpha(image: Image.Image) -> bool:
+    return "A" in image.getbands() or "transparency" in image.info
+
+
+def _opaque(image: Image.Image) -> np.ndarray | None:
+    """255 where a mask of one colour is opaque, 0 where it is wholly transparent; None for any other image."""
+    if not _has_alpha(image):
+        return None
+    rgba = np.asarray(image.convert("RGBA"))
+    alpha = rgba[..., 3]
+    colours = rgba[alpha > 0]
+    is_mask = alpha.min() == 0 and set(np.unique(alpha)) <= {0, 255} and (colours == colours[:1]).all()
+    return alpha if is_mask else None
+
+
+def _is_opaque_mask(file: Path) -> bool:
+    if file.suffix.lower() != ".png":
+        return False
+    with any_size(), Image.open(file) as image:
+        return image.mode != "P" and _opaque(image) is not None
+
+
 def _displayed(image: Image.Image, file: Path) -> np.ndarray:
     # One bit becomes 0 and 255: some tools shrink an all-black mask to that, among others of 8 bit.
-    alpha = "A" in image.getbands() or "transparency" in image.info
-    mode = "RGBA" if alpha else {"1": "L", "P": "RGB"}.get(image.mode, image.mode)
+    mode = "RGBA" if _has_alpha(image) else {"1": "L", "P": "RGB"}.get(image.mode, image.mode)
     return as_grey(np.asarray(image.convert(mode)), str(file))
 
 
