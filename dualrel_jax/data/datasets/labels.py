@@ -10,6 +10,7 @@ import numpy as np
 from dualrel_jax.constants import IGNORE
 from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.errors import InputError
+from dualrel_jax.utils.text import format_shape
 
 KINDS = ("binary", "instances", "grey")
 _LISTED = 6  # distinct label values looked for before giving up
@@ -80,13 +81,22 @@ def fully_labelled(image: Volume, label: Volume, kind: str) -> Source:
 
 
 def check_shapes(image: Volume, label: Volume) -> None:
-    """Raises InputError where slices of image and label differ in size."""
-    if image.shape[1:] != label.shape[1:]:
+    """Raises InputError where slices of image and label differ in size, or in what order their axes are."""
+    if image.shape[1:] == label.shape[1:]:
+        return
+    orders = ((2, 1, 0), (0, 2, 1), (1, 2, 0), (2, 0, 1), (1, 0, 2))  # likely ones first
+    order = next((order for order in orders if tuple(label.shape[axis] for axis in order) == image.shape), None)
+    if order:
+        nifti = " (NIfTI stores x, y, z)" if "NIfTI" in image.format + label.format else ""
         raise InputError(
-            f"{label.path} has slices of {label.shape[1]} x {label.shape[2]} pixels (y x), but its image {image.path} "
-            f"has {image.shape[1]} x {image.shape[2]}; expected the same size: export the labels at the size of the "
-            "image."
+            f"{label.path} has {format_shape(label.shape)} voxels (z y x), but its image {image.path} has "
+            f"{format_shape(image.shape)}; expected axes in the same order: these seem to be in another{nifti}, so "
+            f"save the labels, if not the image, as array.transpose{order}."
         )
+    raise InputError(
+        f"{label.path} has slices of {label.shape[1]} x {label.shape[2]} pixels (y x), but its image {image.path} "
+        f"has {image.shape[1]} x {image.shape[2]}; expected the same size: export the labels at the size of the image."
+    )
 
 
 def check_kind(kind: str) -> None:
@@ -112,6 +122,7 @@ def check_values(
     only_foreground = True
     for native in slices:
         _check_numbers(native, path)
+        _check_jpeg(native, kind, path, names)
         if kind == "binary" and varied is None:
             of_slices.append(_find_values(values, native, ignore_value))
             values |= of_slices[-1]
@@ -153,6 +164,19 @@ def _check_numbers(native: np.ndarray, path: str) -> None:
             f"{path} holds the negative value {native.min():g}{signed}; expected labels of 0 and above: save "
             "background as 0, and pixels that are not labelled as a value of their own, such as 255, named by "
             "data.ignore_value=255."
+        )
+
+
+def _check_jpeg(native: np.ndarray, kind: str, path: str, names: Sequence[str]) -> None:
+    """Raises InputError for JPEG, which of values that were drawn keeps no more than whether they are above 127."""
+    if kind == "grey" or not (path, *names)[-1].lower().endswith((".jpg", ".jpeg")):
+        return
+    count, highest = len(np.unique(native)), native.max(initial=0)
+    if count > 2 or 0 < highest < 128:
+        grey = ", or set data.label_kind=grey if 0 and 255 were drawn" if highest > 127 else ""
+        raise InputError(
+            f"{path} holds {count} values from 0 to {highest} in one slice, and is JPEG, which changes what was drawn; "
+            f"expected masks as they were drawn: export them again, as PNG{grey}."
         )
 
 

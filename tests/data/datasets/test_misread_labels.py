@@ -1,7 +1,10 @@
 """Labels that would be misread in silence are refused, or read as they are meant."""
 
+import re
+
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import ndimage
 from tiny import volume, write_slices
 
@@ -158,3 +161,39 @@ def test_instances_that_touch_are_no_probability(own):
     labels = np.where(y < 2, 0, cells) * np.ones_like(MASK)
     with pytest.raises(InputError, match="data.label_kind=instances if each value above 0 is a mitochondrion"):
         load_dataset(own(labels))
+
+
+@pytest.mark.parametrize("high", [1, 255])
+@pytest.mark.parametrize("fields", [{}, {"ignore_value": 0}, {"label_kind": "instances"}], ids=str)
+def test_masks_in_jpeg_are_refused_but_as_greys(own, tmp_path, high, fields):
+    config = own({f"m{z}.png": MASK[z] for z in (5, 7)}, **fields)
+    config.label = str(tmp_path / "jpeg")
+    (tmp_path / "jpeg").mkdir()
+    for z in (5, 7):
+        Image.fromarray(MASK[z] * np.uint8(high)).save(tmp_path / "jpeg" / f"m{z}.jpg", quality=95)
+    with pytest.raises(InputError, match=r"in one slice, and is JPEG, which changes.*again, as PNG") as error:
+        load_dataset(config)
+    assert ("or set data.label_kind=grey if 0 and 255" in str(error.value)) == (high == 255)
+    if high == 255:
+        config.label_kind, config.ignore_value = "grey", -1
+        part = load_dataset(config).train[0]
+        assert (part.native_label_at(7) == MASK[7]).mean() > 0.99
+
+
+@pytest.mark.parametrize("order", [(2, 1, 0), (0, 2, 1), (1, 2, 0), (2, 0, 1), (1, 0, 2)])
+def test_labels_whose_axes_are_in_another_order_are_told_the_right_one(own, order):
+    labels = MASK.transpose(np.argsort(order))
+    config = own(np.ascontiguousarray(labels))
+    with pytest.raises(InputError, match="has 24 x 40 x 48; expected axes in the same order") as error:
+        load_dataset(config)
+    stated = tuple(map(int, re.search(r"transpose\(([\d, ]+)\)", str(error.value))[1].split(",")))
+    assert labels.transpose(stated).shape == MASK.shape and np.array_equal(labels.transpose(stated), MASK)
+
+
+def test_nifti_of_an_array_z_y_x_is_told_that_it_stores_x_y_z(own):
+    nibabel = pytest.importorskip("nibabel")
+    config = own(MASK)
+    config.label += ".nii.gz"
+    nibabel.save(nibabel.Nifti1Image(MASK, np.eye(4)), config.label)
+    with pytest.raises(InputError, match=r"NIfTI stores x, y, z.*array.transpose\(2, 1, 0\)"):
+        load_dataset(config)
