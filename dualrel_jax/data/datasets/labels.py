@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from dualrel_jax.constants import IGNORE
+from dualrel_jax.data.datasets.geometry import check_shapes
 from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.errors import InputError
-from dualrel_jax.utils.text import format_shape
 
 KINDS = ("binary", "instances", "grey")
 _LISTED = 6  # distinct label values looked for before giving up
@@ -78,25 +78,6 @@ def fully_labelled(image: Volume, label: Volume, kind: str) -> Source:
         )
     zs = tuple(range(len(image)))
     return Source(image, zs, label, LabelRule(kind, -1, {z: z for z in zs}))
-
-
-def check_shapes(image: Volume, label: Volume) -> None:
-    """Raises InputError where slices of image and label differ in size, or in what order their axes are."""
-    if image.shape[1:] == label.shape[1:]:
-        return
-    orders = ((2, 1, 0), (0, 2, 1), (1, 2, 0), (2, 0, 1), (1, 0, 2))  # likely ones first
-    order = next((order for order in orders if tuple(label.shape[axis] for axis in order) == image.shape), None)
-    if order:
-        nifti = " (NIfTI stores x, y, z)" if "NIfTI" in image.format + label.format else ""
-        raise InputError(
-            f"{label.path} has {format_shape(label.shape)} voxels (z y x), but its image {image.path} has "
-            f"{format_shape(image.shape)}; expected axes in the same order: these seem to be in another{nifti}, so "
-            f"save the labels, if not the image, as array.transpose{order}."
-        )
-    raise InputError(
-        f"{label.path} has slices of {label.shape[1]} x {label.shape[2]} pixels (y x), but its image {image.path} "
-        f"has {image.shape[1]} x {image.shape[2]}; expected the same size: export the labels at the size of the image."
-    )
 
 
 def check_kind(kind: str) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from dualrel_jax.data.datasets.labels import LabelRule, Source, check_shapes, fully_labelled, numbers_in
+from dualrel_jax.data.datasets.geometry import check_shapes
+from dualrel_jax.data.datasets.labels import LabelRule, Source, fully_labelled, numbers_in
 from dualrel_jax.data.io.volume import Volume, open_volume
 from dualrel_jax.errors import InputError
 

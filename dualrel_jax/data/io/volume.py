@@ -44,6 +44,7 @@ class Volume:
         origin_nm: (z, y, x) of the centre of the first voxel, as the file places it.
         level: the level of a pyramid that this is; None where there is no other, or where it was named itself.
         container: the path that was asked for: that of the pyramid where `path` names one of its levels.
+        orientation: where x, y and z lead in a patient, such as "LPS"; "" where the file does not state it.
     """
 
     path: str
@@ -57,6 +58,7 @@ class Volume:
     origin_nm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     level: Level | None = None
     container: str = ""
+    orientation: str = ""
 
     @classmethod
     def from_array(cls, array_zyx: np.ndarray, voxel_nm: Voxel | None = None, name: str = "array") -> "Volume":
@@ -75,7 +77,7 @@ class Volume:
     def _from_stack(cls, path: str, stack: Stack) -> "Volume":
         size = stack.voxel_nm
         described = (stack.path or path, stack.shape, stack.dtype, size, stack.format, stack.read, stack.names, size)
-        return cls(*described, stack.origin_nm, stack.level, path)
+        return cls(*described, stack.origin_nm, stack.level, path, stack.orientation)
 
     @property
     def full_voxel_nm(self) -> Voxel | None:
@@ -106,8 +108,7 @@ class Volume:
         if not isinstance(z, slice):
             return self._region(range(len(self))[z], y, x)
         zs = range(len(self))[z]
-        extent = (max(part.stop - part.start, 0) for part in (y, x))
-        block = np.empty((len(zs), *extent), self.dtype)
+        block = np.empty((len(zs), *(max(part.stop - part.start, 0) for part in (y, x))), self.dtype)
         for row, at in zip(block, zs, strict=True):
             row[...] = self._region(at, y, x)
         return block

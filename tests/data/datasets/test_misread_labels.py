@@ -9,6 +9,7 @@ from scipy import ndimage
 from tiny import volume, write_slices
 
 from dualrel_jax.data.datasets.registry import load_dataset
+from dualrel_jax.data.io.volume import open_volume
 from dualrel_jax.errors import InputError
 
 MASK = volume(24)[1].astype(np.uint8)
@@ -197,3 +198,29 @@ def test_nifti_of_an_array_z_y_x_is_told_that_it_stores_x_y_z(own):
     nibabel.save(nibabel.Nifti1Image(MASK, np.eye(4)), config.label)
     with pytest.raises(InputError, match=r"NIfTI stores x, y, z.*array.transpose\(2, 1, 0\)"):
         load_dataset(config)
+
+
+@pytest.mark.parametrize(
+    ("of_image", "of_labels", "said"),
+    [
+        ((-1, -1, 1), (-1, -1, -1), "lead to LPI, but its image .* to LPS"),
+        ((1, 1, 1), (-1, 1, 1), "lead to LAS, but its image .* to RAS"),
+        ((-1, -1, 1), (-1, -1, 1), None),
+        ((1, 1, 1), (-1, -1, 1), None),  # neither knows of an orientation
+        (None, (-1, -1, -1), None),
+    ],
+)
+def test_labels_of_another_orientation_than_their_image_are_refused(own, of_image, of_labels, said):
+    nibabel = pytest.importorskip("nibabel")
+    config = own(MASK)
+    config.label = config.label.replace(".tif", ".nii")
+    nibabel.save(nibabel.Nifti1Image(MASK.T, np.diag([*of_labels, 1])), config.label)
+    if of_image:
+        image = open_volume(config.image, verbose=False)[:]
+        config.image = config.image.replace(".tif", ".nii")
+        nibabel.save(nibabel.Nifti1Image(image.T, np.diag([*of_image, 1])), config.image)
+    if said is None:
+        assert np.array_equal(load_dataset(config).train[0].native_label_at(8), MASK[8])
+    else:
+        with pytest.raises(InputError, match=f"{said}.*save the labels in the orientation of the image"):
+            load_dataset(config)

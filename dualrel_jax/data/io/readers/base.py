@@ -35,6 +35,7 @@ class Stack:
         path: names this very array, where the reader chose it inside of a group; else empty.
         level: the level of a pyramid that this is; None where there is no other.
         level_reason: why that level, in words.
+        orientation: where x, y and z lead in a patient, as in "LPS": left, posterior, superior; "" where not stated.
     """
 
     shape: tuple[int, int, int]
@@ -47,6 +48,7 @@ class Stack:
     path: str = ""
     level: Level | None = None
     level_reason: str = ""
+    orientation: str = ""
 
 
 def as_grey(image: np.ndarray, name: str) -> np.ndarray:

@@ -1,5 +1,6 @@
 """NIfTI, the format of ITK-SNAP and of medical images, by nibabel."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,11 @@ def read_nifti(path: Path) -> Stack:
     sizes = [float(size) for size in header.get_zooms()[:3]]
     unit = unit_nm({"mm": "mm", "meter": "m", "micron": "um"}.get(header.get_xyzt_units()[0]))
     sizes_nm = likely_nm(sizes, unit)
-    more = len(proxy.shape) - len(sizes)
-    return array_stack(array, str(path), title, _AXES[: len(proxy.shape)], sizes_nm and [*sizes_nm, *[np.nan] * more])
+    names, more = _AXES[: len(proxy.shape)], len(proxy.shape) - len(sizes)
+    stack = array_stack(array, str(path), title, names, sizes_nm and [*sizes_nm, *[np.nan] * more])
+    is_stated = header["qform_code"] > 0 or header["sform_code"] > 0
+    codes = nibabel.aff2axcodes(image.affine) if is_stated else ()
+    return dataclasses.replace(stack, orientation="".join(code or "?" for code in codes))
 
 
 class _Proxy:

@@ -1,5 +1,6 @@
 """NRRD, the format of 3D Slicer and ITK, by pynrrd."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ _TYPES = {
     "f8": ("double",),
 }
 _CODE = {name: code for code, names in _TYPES.items() for name in names}
+_OPPOSITE = dict(zip("LRAPSI", "RLPAIS", strict=True))
 _SPATIAL = ("domain", "space")
 
 
@@ -53,7 +55,8 @@ def read_nrrd(path: Path) -> Stack:
         array = ReadOnce(lambda: nrrd.read(str(path), index_order="C")[0], shape, dtype)
         title = f"NRRD, {header['encoding']}, read whole"
     sizes = _sizes_nm(header, len(shape))
-    return array_stack(array, str(path), title, _axis_names(header, len(shape)), sizes)
+    stack = array_stack(array, str(path), title, _axis_names(header, len(shape)), sizes)
+    return dataclasses.replace(stack, orientation=_orientation(header))
 
 
 def _axis_names(header: dict[str, Any], count: int) -> list[str]:
@@ -62,6 +65,18 @@ def _axis_names(header: dict[str, Any], count: int) -> list[str]:
     spatial = [kind in _SPATIAL for kind in kinds] if any(kind in _SPATIAL for kind in kinds) else [True] * count
     letters = iter("xyz")
     return [next(letters, "?") if inside else "c" for inside in spatial][::-1]
+
+
+def _orientation(header: dict[str, Any]) -> str:
+    """Where x, y and z lead in a patient; "" where the file does not state it."""
+    space = str(header.get("space", "")).upper().removesuffix("-TIME")
+    towards = [word[:1] for word in (space.split("-") if "-" in space else space)]  # "left-posterior-superior" or "LPS"
+    rows = [np.array(row, float) for row in header.get("space directions", ()) if row is not None]
+    rows = [row for row in rows if row.size == len(towards) == 3 and np.isfinite(row).all() and row.any()]
+    if len(rows) != 3 or not set(towards) <= set(_OPPOSITE):
+        return ""
+    largest = [(row[axis], towards[axis]) for row in rows for axis in [int(np.argmax(abs(row)))]]
+    return "".join(letter if step > 0 else _OPPOSITE[letter] for step, letter in largest)
 
 
 def _sizes_nm(header: dict[str, Any], count: int) -> list[float] | None:

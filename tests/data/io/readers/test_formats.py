@@ -139,6 +139,34 @@ def test_nrrd_with_channels_or_without_numbers_is_refused(tmp_path):
     refused(tmp_path / "cut.nrrd", "cannot be opened")
 
 
+# ---- orientation
+
+
+@pytest.mark.parametrize("signs", [(1, 1, 1), (-1, -1, 1), (-1, -1, -1), (1, -1, 1)])
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 0, 2)])
+def test_nifti_and_nrrd_state_one_orientation_and_turn_no_pixel(tmp_path, order, signs):
+    nrrd = pytest.importorskip("nrrd")
+    matrix = (np.diag(signs) * (8e-3, 1e-2, 3e-2))[list(order)]  # a column for each axis of the array
+    affine = np.eye(4)
+    affine[:3, :3] = matrix
+    nifti(tmp_path / "a.nii", EM.T, (8e-3, 1e-2, 3e-2), "micron", affine=affine)
+    nrrd.write(str(tmp_path / "ras.nrrd"), EM.T, {"space": "right-anterior-superior", "space directions": matrix.T})
+    lps = {"space": "left-posterior-superior", "space directions": (np.diag((-1, -1, 1)) @ matrix).T}
+    nrrd.write(str(tmp_path / "lps.nrrd"), EM.T, lps)
+    volumes = [open_volume(tmp_path / name, verbose=False) for name in ("a.nii", "ras.nrrd", "lps.nrrd")]
+    expected = "".join("LPI RAS".split()[signs[axis] > 0][order.index(axis)] for axis in range(3))
+    assert {volume.orientation for volume in volumes} == {expected}
+    assert all(np.array_equal(volume[:], EM) for volume in volumes)
+
+
+def test_orientation_that_is_not_stated(tmp_path):
+    nibabel, nrrd = (pytest.importorskip(name) for name in ("nibabel", "nrrd"))
+    nibabel.save(nibabel.Nifti1Image(EM.T, None), tmp_path / "a.nii")
+    nrrd.write(str(tmp_path / "a.nrrd"), EM.T, {"space directions": np.diag([8.0, 10, 30]), "space dimension": 3})
+    nrrd.write(str(tmp_path / "b.nrrd"), EM.T, {"space": "scanner-xyz", "space directions": np.diag([8.0, 10, 30])})
+    assert not any(open_volume(tmp_path / name, verbose=False).orientation for name in ("a.nii", "a.nrrd", "b.nrrd"))
+
+
 # ---- MRC
 
 
