@@ -26,11 +26,12 @@ def check_shapes(image: Volume, label: Volume) -> None:
 
 
 def _check_orientation(image: Volume, label: Volume) -> None:
-    stated = {image.orientation, label.orientation}
-    if len(stated) < 2 or "" in stated or stated == {"RAS", "LPS"}:  # what nibabel and ITK write that know of none
+    stated = image.orientation, label.orientation
+    of_image, of_label = (orientation.removesuffix("?") for orientation in stated)
+    if of_image == of_label or not all(stated) or all(orientation.endswith("?") for orientation in stated):
         return
     raise InputError(
-        f"{label.path} states that its axes x, y, z lead to {label.orientation}, but its image {image.path} to "
-        f"{image.orientation} (left, right, anterior, posterior, superior, inferior); expected the same, as masks "
+        f"{label.path} states that its axes x, y, z lead to {of_label}, but its image {image.path} to "
+        f"{of_image} (left, right, anterior, posterior, superior, inferior); expected the same, as masks "
         "would be mirrored or turned: save the labels in the orientation of the image, or as TIFF if they lie right."
     )

@@ -44,7 +44,7 @@ class Volume:
         origin_nm: (z, y, x) of the centre of the first voxel, as the file places it.
         level: the level of a pyramid that this is; None where there is no other, or where it was named itself.
         container: the path that was asked for: that of the pyramid where `path` names one of its levels.
-        orientation: where x, y and z lead in a patient, such as "LPS"; "" where the file does not state it.
+        orientation: where x, y and z lead in a patient, by `readers.base.orientation_of`; "" where it is not stated.
     """
 
     path: str

@@ -224,3 +224,16 @@ def test_labels_of_another_orientation_than_their_image_are_refused(own, of_imag
     else:
         with pytest.raises(InputError, match=f"{said}.*save the labels in the orientation of the image"):
             load_dataset(config)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_labels_that_were_reoriented_are_refused(own, suffix):
+    nibabel = pytest.importorskip("nibabel")
+    config = own(MASK)
+    itk = np.diag([-5, -5, 5, 1])  # with no orientation that is known
+    array = open_volume(config.image, verbose=False)[:]
+    config.image, config.label = (path.replace(".tif", suffix) for path in (config.image, config.label))
+    nibabel.save(nibabel.Nifti1Image(array.T, itk), config.image)
+    nibabel.save(nibabel.as_closest_canonical(nibabel.Nifti1Image(MASK.T, itk)), config.label)
+    with pytest.raises(InputError, match="lead to RAS, but its image .* to LPS"):
+        load_dataset(config)

@@ -35,7 +35,7 @@ class Stack:
         path: names this very array, where the reader chose it inside of a group; else empty.
         level: the level of a pyramid that this is; None where there is no other.
         level_reason: why that level, in words.
-        orientation: where x, y and z lead in a patient, as in "LPS": left, posterior, superior; "" where not stated.
+        orientation: as `orientation_of` has it; "" where the file states none.
     """
 
     shape: tuple[int, int, int]
@@ -49,6 +49,15 @@ class Stack:
     level: Level | None = None
     level_reason: str = ""
     orientation: str = ""
+
+
+def orientation_of(codes: Sequence[str | None], position: Sequence[float]) -> str:
+    """Where x, y and z lead in a patient, by the first voxel's position: "LPI" for left, posterior, inferior.
+
+    A "?" follows what a library writes that knows of none: nibabel RAS, ITK LPS, and the position 0.
+    """
+    orientation = "".join(code or "?" for code in codes)
+    return f"{orientation}?" if orientation in ("RAS", "LPS") and not np.any(position) else orientation
 
 
 def as_grey(image: np.ndarray, name: str) -> np.ndarray:

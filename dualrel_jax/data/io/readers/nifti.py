@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dualrel_jax.data.io.readers.base import CONVERT, ReadOnce, Stack, array_stack
+from dualrel_jax.data.io.readers.base import CONVERT, ReadOnce, Stack, array_stack, orientation_of
 from dualrel_jax.data.io.voxel import likely_nm, unit_nm
 from dualrel_jax.utils.libraries import load_library
 
@@ -40,8 +40,8 @@ def read_nifti(path: Path) -> Stack:
     names, more = _AXES[: len(proxy.shape)], len(proxy.shape) - len(sizes)
     stack = array_stack(array, str(path), title, names, sizes_nm and [*sizes_nm, *[np.nan] * more])
     is_stated = header["qform_code"] > 0 or header["sform_code"] > 0
-    codes = nibabel.aff2axcodes(image.affine) if is_stated else ()
-    return dataclasses.replace(stack, orientation="".join(code or "?" for code in codes))
+    orientation = orientation_of(nibabel.aff2axcodes(image.affine), image.affine[:3, 3]) if is_stated else ""
+    return dataclasses.replace(stack, orientation=orientation)
 
 
 class _Proxy:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from dualrel_jax.data.io.readers.base import CONVERT, ReadOnce, Stack, array_stack
+from dualrel_jax.data.io.readers.base import CONVERT, ReadOnce, Stack, array_stack, orientation_of
 from dualrel_jax.data.io.voxel import likely_nm, unit_nm
 from dualrel_jax.utils.libraries import load_library
 
@@ -76,7 +76,8 @@ def _orientation(header: dict[str, Any]) -> str:
     if len(rows) != 3 or not set(towards) <= set(_OPPOSITE):
         return ""
     largest = [(row[axis], towards[axis]) for row in rows for axis in [int(np.argmax(abs(row)))]]
-    return "".join(letter if step > 0 else _OPPOSITE[letter] for step, letter in largest)
+    codes = [letter if step > 0 else _OPPOSITE[letter] for step, letter in largest]
+    return orientation_of(codes, np.nan_to_num(np.array(header.get("space origin", 0), float)))
 
 
 def _sizes_nm(header: dict[str, Any], count: int) -> list[float] | None:

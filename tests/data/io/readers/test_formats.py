@@ -155,6 +155,7 @@ def test_nifti_and_nrrd_state_one_orientation_and_turn_no_pixel(tmp_path, order,
     nrrd.write(str(tmp_path / "lps.nrrd"), EM.T, lps)
     volumes = [open_volume(tmp_path / name, verbose=False) for name in ("a.nii", "ras.nrrd", "lps.nrrd")]
     expected = "".join("LPI RAS".split()[signs[axis] > 0][order.index(axis)] for axis in range(3))
+    expected += "?" * (expected in ("RAS", "LPS"))  # perhaps only the default of a library
     assert {volume.orientation for volume in volumes} == {expected}
     assert all(np.array_equal(volume[:], EM) for volume in volumes)
 
