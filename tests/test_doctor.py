@@ -230,7 +230,7 @@ def write_pngs(folder, slices, names):
             [f"im{2 * z * z}.png" for z in range(8)],
             "^Numbers 4, 6, 10, 12, 14 and 37 more are missing.*if they are lost",
         ),
-        ([f"{half}_{z}.png" for half in "ab" for z in range(4)], "^a_0.png and b_0.png of .* end in the same number"),
+        ([f"{half}_{z}.png" for half in "ab" for z in range(4)], "^a_0.png and b_0.png of .* have the same number"),
     ],
 )
 def test_numbers_of_the_files_of_an_image_folder(tissue, looks, tmp_path, names, said):

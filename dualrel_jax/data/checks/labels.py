@@ -49,8 +49,8 @@ def check_labels(part: Part) -> Iterator[Finding]:
         )
     else:
         yield Finding(
-            f"{part.label.path}: {len(part.labelled_zs)} labelled slices ({places(part.labelled_zs)}), {fraction:.1%} "
-            "of their pixels mitochondrion."
+            f"{part.label.path}: {len(part.labelled_zs)} labelled slice{'s' * (len(part.labelled_zs) != 1)} "
+            f"({places(part.labelled_zs)}), {fraction:.1%} of their pixels mitochondrion."
         )
     yield from _check_outlines(part, labels)
     yield from _check_empty(part)

@@ -158,7 +158,7 @@ def _check_numbers(image: Volume, labelled: bool) -> Iterator[Finding]:
         if number in names:
             masks = ", so masks are taken to be named by the place of a file, counted from 0" if labelled else ""
             yield Finding(
-                f"{names[number]} and {name} of {image.path} end in the same number{masks}: move one of them away, or "
+                f"{names[number]} and {name} of {image.path} have the same number{masks}: move one of them away, or "
                 "number the files anew.",
                 look=True,
             )

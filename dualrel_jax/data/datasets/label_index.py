@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dualrel_jax.data.datasets.labels import numbers_in, slice_numbers, unnumbered
+from dualrel_jax.data.datasets.labels import file_of, numbers_in, slice_numbers, unnumbered
 from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.errors import InputError
 
@@ -77,10 +77,10 @@ def index_from_names(image: Volume, label: Volume, key: str | None) -> dict[int,
     index = {}
     for i, number in enumerate(numbers_in(label)):
         if z_of is None:
-            _check_z(number, image, f"{label.path}/{label.names[i]} labels")
+            _check_z(number, image, f"{file_of(label, i)} labels")
         elif number not in z_of:
             raise InputError(
-                f"{label.path}/{label.names[i]} labels slice {number}, but no file of {image.path} ends in that number "
+                f"{file_of(label, i)} labels slice {number}, but no file of {image.path} ends in that number "
                 f"({image.names[0]} to {image.names[-1]}); expected label files numbered as their images."
             )
         index[number if z_of is None else z_of[number]] = i

@@ -292,7 +292,7 @@ def numbers_in(volume: Volume) -> list[int]:
     found, places, varying = _candidates(volume.names)
     if len(volume.names) == 1 and len(found[0]) > 1:
         raise InputError(
-            f"{_file(volume, 0)} has several numbers in its name; which is its slice? Rename it to have that number "
+            f"{file_of(volume, 0)} has several numbers in its name; which is its slice? Rename it to have that number "
             "alone, as in mask_0042.tif, or give data.labelled_slices."
         )
     if len(places) > 1 and all(found):
@@ -308,8 +308,9 @@ def numbers_in(volume: Volume) -> list[int]:
         if number is None or number in places_of:
             same = f"has the same number as {volume.names[places_of[number]]}" if number is not None else ""
             raise InputError(
-                f"{_file(volume, i)} {same or 'has no number in its name'}; expected the number of its slice, counted "
-                "from 0, at the end of each name, as in mask_0042.tif: rename the files, or give data.labelled_slices."
+                f"{file_of(volume, i)} {same or 'has no number in its name'}; expected the number of its slice, "
+                "counted from 0, at the end of each name, as in mask_0042.tif: rename the files, or give "
+                "data.labelled_slices."
             )
         places_of[number] = i
     numbers = list(places_of)
@@ -318,7 +319,7 @@ def numbers_in(volume: Volume) -> list[int]:
     return numbers
 
 
-def _file(volume: Volume, i: int) -> str:
+def file_of(volume: Volume, i: int) -> str:
     """The path of the file of slice i, which is the volume itself where that is a single file."""
     name = volume.names[i]
     return volume.path if Path(volume.path).name == name else f"{volume.path}/{name}"

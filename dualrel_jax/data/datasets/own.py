@@ -11,6 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dualrel_jax.constants import IGNORE
+from dualrel_jax.data.datasets.geometry import check_shapes
 from dualrel_jax.data.datasets.label_index import (
     check_same_numbers,
     index_from_list,
@@ -18,7 +19,7 @@ from dualrel_jax.data.datasets.label_index import (
     index_of_stack,
     is_labelled,
 )
-from dualrel_jax.data.datasets.labels import LabelRule, Source, check_kind, check_shapes, check_values
+from dualrel_jax.data.datasets.labels import LabelRule, Source, check_kind, check_values
 from dualrel_jax.data.io.points import draw_discs, read_points
 from dualrel_jax.data.io.pyramid import FINEST, Choice
 from dualrel_jax.data.io.volume import Volume, open_volume
