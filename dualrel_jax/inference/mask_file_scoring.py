@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from dualrel_jax.constants import IGNORE
+from dualrel_jax.data.datasets.geometry import check_orientation
 from dualrel_jax.data.datasets.labels import is_uneven
 from dualrel_jax.data.datasets.registry import Part
 from dualrel_jax.data.io.volume import Volume, open_volume
@@ -25,6 +26,7 @@ def open_mask(path: str, parts: Sequence[Part]) -> Volume:
                 f"{format_shape(part.image.shape)}; expected the same: name the box that the mask covers of the volume "
                 "and of its labels too, such as volume.tif[0:20,0:512,0:512], or predict the whole volume."
             )
+        check_orientation(part.image, mask)
     for z in sorted({z for part in parts for z in part.labelled_zs}):
         if is_uneven(mask[z]):
             raise InputError(

@@ -8,7 +8,7 @@ from dualrel_jax.utils.text import format_shape
 def check_shapes(image: Volume, label: Volume) -> None:
     """Raises InputError where slices of image and label differ in size, in the order of their axes or in direction."""
     if image.shape[1:] == label.shape[1:]:
-        _check_orientation(image, label)
+        check_orientation(image, label)
         return
     orders = ((2, 1, 0), (0, 2, 1), (1, 2, 0), (2, 0, 1), (1, 0, 2))  # likely ones first
     order = next((order for order in orders if tuple(label.shape[axis] for axis in order) == image.shape), None)
@@ -25,7 +25,8 @@ def check_shapes(image: Volume, label: Volume) -> None:
     )
 
 
-def _check_orientation(image: Volume, label: Volume) -> None:
+def check_orientation(image: Volume, label: Volume) -> None:
+    """Raises InputError where the files of image and label state other directions of their axes."""
     stated = image.orientation, label.orientation
     of_image, of_label = (orientation.removesuffix("?") for orientation in stated)
     if of_image == of_label or not all(stated) or all(orientation.endswith("?") for orientation in stated):
