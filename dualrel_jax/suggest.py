@@ -133,7 +133,7 @@ def regions_of(part: Part, z: int, disagreement: np.ndarray, box_px: int) -> Ite
 def choose(regions: Sequence[Candidate], labelled: Sequence[Candidate], count: int) -> list[Pick]:
     """At most `count` regions of largest disagreement x novelty, chosen one after the other; no region twice.
 
-    The first is always chosen, a further one only if there both are above 0.
+    Beyond the first, only regions whose disagreement and novelty are above 0.
 
     Novelty is the distance of a region's centre to the nearest labelled or already chosen region of the same volume,
     divided by the distance that these would have if they were evenly spaced, and at most 1: neighbouring slices are

@@ -6,7 +6,7 @@ import numpy as np
 
 from dualrel_jax.constants import IGNORE
 from dualrel_jax.data.datasets.geometry import check_orientation
-from dualrel_jax.data.datasets.labels import is_uneven
+from dualrel_jax.data.datasets.labels import check_jpeg, is_uneven
 from dualrel_jax.data.datasets.registry import Part
 from dualrel_jax.data.io.volume import Volume, open_volume
 from dualrel_jax.errors import InputError
@@ -27,13 +27,22 @@ def open_mask(path: str, parts: Sequence[Part]) -> Volume:
                 "and of its labels too, such as volume.tif[0:20,0:512,0:512], or predict the whole volume."
             )
         check_orientation(part.image, mask)
+    least = np.inf
     for z in sorted({z for part in parts for z in part.labelled_zs}):
-        if is_uneven(mask[z]):
+        native = mask[z]
+        least = min(least, native.min())
+        check_jpeg(native, "binary", mask.path, mask.names)
+        if is_uneven(native):
             raise InputError(
                 f"data.test_mask={path} holds values that change from pixel to pixel, as in a probability or an image; "
                 "expected a mask: 0 for background, and one value, or a number for each mitochondrion. Name the mask "
                 "instead, or save where the probability is above its threshold."
             )
+    if least != 0:
+        raise InputError(
+            f"data.test_mask={path} holds values from {least:g} on; expected 0 for background, and above it "
+            "mitochondria: of the classes 1 and 2 of ilastik subtract 1."
+        )
     return mask
 
 
@@ -47,7 +56,7 @@ def score_mask(mask: Volume, parts: Sequence[Part], *, show: int = 4) -> tuple[s
     scores, samples = segmentation.Scores(), []
     for i, (part, z) in enumerate(slices):
         predicted, label = mask[z, *(part.window or ())] > 0, part.native_label_at(z)
-        record = scores.update(z, predicted.astype(np.float32), label)
+        record = scores.update(z, predicted, label)
         if i in shown:
             samples.append((part.image_at(z), predicted, label == 1, f"z = {z}, JAC {record['jac']:.2f}"))
     return scores, samples

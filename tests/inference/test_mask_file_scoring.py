@@ -82,6 +82,9 @@ def test_what_is_no_mask_of_the_volume_is_refused(score, truth):
         score(truth[1:])
     with pytest.raises(InputError, match="change from pixel to pixel, as in a probability"):
         score(np.random.default_rng(0).integers(0, 256, truth.shape, np.uint8))
+    for background, mitochondrion in ((1, 2), (-1, 1)):
+        with pytest.raises(InputError, match=f"values from {background} on; expected 0 for background"):
+            score(np.where(truth, mitochondrion, background).astype(np.int16))
 
 
 def test_advice_on_test_labels_names_their_fields(score, truth, tmp_path):

@@ -11,7 +11,7 @@ from dualrel_jax.data.checks.alignment import misplaced_masks, misplacement
 from dualrel_jax.data.checks.finding import Finding, list_some, places
 from dualrel_jax.data.checks.single_masks import check_single_masks, list_masks
 from dualrel_jax.data.checks.volume import central_slice
-from dualrel_jax.data.datasets.labels import slice_numbers
+from dualrel_jax.data.datasets.labels import have_several_numbers, slice_numbers
 from dualrel_jax.data.datasets.registry import Part
 from dualrel_jax.utils.ranges import evenly_spaced
 
@@ -102,6 +102,13 @@ def check_numbering(part: Part, data: ConfigDict) -> Iterator[Finding]:
     count = len(label.names) if label else 0
     if data.labelled_slices and not is_test and count:
         yield from _check_list(part)
+    if not data.labelled_slices and count and have_several_numbers(label.names) and count < len(part.image):
+        z, i = next(iter(part.rule.index.items()))
+        yield Finding(
+            f"Several numbers differ in the names of {label.path}; {label.names[i]} is taken for slice {z}: if another "
+            "number is the slice, name the files by that alone.",
+            look=True,
+        )
     if count < 2 or len(part.image) < _FEW * count or (data.labelled_slices and not is_test):
         return
     numbers = sorted(number for number in slice_numbers(label.names) if number is not None)

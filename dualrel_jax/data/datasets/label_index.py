@@ -1,5 +1,7 @@
 """Which slice of a volume each label slice belongs to: by a list, by the names of files, or by its place in a stack."""
 
+from pathlib import Path
+
 import numpy as np
 
 from dualrel_jax.data.datasets.labels import file_of, numbers_in, slice_numbers, unnumbered
@@ -62,7 +64,7 @@ def _counts_from_0(image: Volume) -> bool:
 
 
 def index_from_names(image: Volume, label: Volume, key: str | None) -> dict[int, int]:
-    """z -> label slice, from the numbers in file names: those of the image's files where it is a folder, else z."""
+    """z -> label slice, from file names: that of an image file, or its number; without image files the number is z."""
     if not label.names:
         remedy = f"give the z of each with {key}=3,40,77" if key else "give a folder with one file for each"
         raise InputError(
@@ -71,6 +73,10 @@ def index_from_names(image: Volume, label: Volume, key: str | None) -> dict[int,
         )
     if problem := unnumbered(image):
         raise InputError(f"{problem}.")
+    stems = [Path(name).stem for name in image.names]
+    own = [Path(name).stem for name in label.names]
+    if len({*stems}) == len(stems) and len({*own}) == len(own) and {*own} <= {*stems}:
+        return {stems.index(stem): i for i, stem in enumerate(own)}  # named as their images are
     numbers = slice_numbers(image.names)
     named = numbers and None not in numbers and len(set(numbers)) == len(numbers)
     z_of = dict(zip(numbers, range(len(numbers)), strict=True)) if named else None

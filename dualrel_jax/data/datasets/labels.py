@@ -103,7 +103,7 @@ def check_values(
     only_foreground = True
     for native in slices:
         _check_numbers(native, path)
-        _check_jpeg(native, kind, path, names)
+        check_jpeg(native, kind, path, names)
         if kind == "binary" and varied is None:
             of_slices.append(_find_values(values, native, ignore_value))
             values |= of_slices[-1]
@@ -148,7 +148,7 @@ def _check_numbers(native: np.ndarray, path: str) -> None:
         )
 
 
-def _check_jpeg(native: np.ndarray, kind: str, path: str, names: Sequence[str]) -> None:
+def check_jpeg(native: np.ndarray, kind: str, path: str, names: Sequence[str]) -> None:
     """Raises InputError for JPEG, which of values that were drawn keeps no more than whether they are above 127."""
     if kind == "grey" or not (path, *names)[-1].lower().endswith((".jpg", ".jpeg")):
         return
@@ -235,40 +235,27 @@ def _text(value: float) -> str:
     return f"{value:g}" if isinstance(value, float) else str(int(value))
 
 
-# A slice is named by these words; by s only beside numbers that have a word of their own, as s may be a sample.
-_SLICE_WORDS = {"z", "slice", "section", "plane"}
-_NUMBER = re.compile(r"([a-z]*)[ _=-]?(\d+)")  # with the word before it
-_DATE = re.compile(r"(?<!\d)(?:19|20)\d\d([-_.]?)[01]\d\1[0-3]\d(?!\d)")
-
-
 def slice_numbers(names: Sequence[str]) -> list[int | None]:
     """The number of each file among those of a folder; None for a name without one.
 
-    It is that behind z, slice, section or plane, or the only one that differs in all names: s0_5nm.png, s1_5nm.png ->
-    0, 1. Where several may be meant it is the last of them. Dates are none.
+    It is the last number of a name that is not the same in all of them: s0_5nm.png, s1_5nm.png -> 0, 1.
     """
-    found, places, _ = _candidates(names)
-    return [words[places[-1]][1] if words else None for words in found]
+    found, varying = _numbers_of(names)
+    place = varying[-1] if varying else -1
+    return [numbers[place] if numbers else None for numbers in found]
 
 
-def _candidates(names: Sequence[str]) -> tuple[list[list[tuple[str, int]]], list[int], int]:
-    """(words and numbers in each name; places of what may be the slice, one where it is evident; how many differ)."""
-    stems = [Path(name).stem.lower() for name in names]
-    undated = [_DATE.sub("", stem) for stem in stems]
-    stems = undated if any(map(_NUMBER.search, undated)) else stems
-    found = [[(word, int(digits)) for word, digits in _NUMBER.findall(stem)] for stem in stems]
-    numbered = list(filter(None, found))
-    most, fewest = (choose(map(len, numbered), default=1) for choose in (max, min))
-    places = [*range(fewest), *(range(-fewest, 0) if most > fewest else ())]  # names that differ: from either end
-    columns = {place: [words[place] for words in numbered] for place in places}
-    values = {place: tuple(number for _, number in column) for place, column in columns.items()}
-    words = {place: column[0][0] if len(dict(column)) == 1 else "" for place, column in columns.items()}
-    varying = list({values[place]: place for place in places if numbered and len(set(values[place])) > 1}.values())
-    named = [place for place in varying if words[place] in _SLICE_WORDS]
-    unique = [place for place in varying if len(set(values[place])) == len(numbered)]
-    by_s = [place for place in unique if words[place] == "s"] if all(words[place] for place in unique) else []
-    evident = next((some for some in (named, unique, by_s) if len(some) == 1), [])
-    return found, evident or unique or varying or [-1], len(varying)
+def have_several_numbers(names: Sequence[str]) -> bool:
+    """Whether more than one number differs between the names, so that `slice_numbers` may take the wrong one."""
+    return len(_numbers_of(names)[1]) > 1
+
+
+def _numbers_of(names: Sequence[str]) -> tuple[list[list[int]], list[int]]:
+    """The numbers in each name, and which of them, counted from the left, differ between names of equally many."""
+    found = [[int(digits) for digits in re.findall(r"\d+", Path(name).stem)] for name in names]
+    columns = list(zip(*filter(None, found), strict=False))
+    alike = len({len(numbers) for numbers in found if numbers}) == 1
+    return found, [place for place, column in enumerate(columns) if alike and len(set(column)) > 1]
 
 
 def unnumbered(volume: Volume) -> str:
@@ -287,21 +274,12 @@ def numbers_in(volume: Volume) -> list[int]:
     """The number in the file name of each slice of a folder, as `slice_numbers`.
 
     Raises:
-      InputError: a name without a number, two files with the same one, or several numbers that may be the slice.
+      InputError: a name without a number, two files with the same one, or a single file with several numbers.
     """
-    found, places, varying = _candidates(volume.names)
-    if len(volume.names) == 1 and len(found[0]) > 1:
+    if len(volume.names) == 1 and len(re.findall(r"\d+", Path(volume.names[0]).stem)) > 1:
         raise InputError(
             f"{file_of(volume, 0)} has several numbers in its name; which is its slice? Rename it to have that number "
             "alone, as in mask_0042.tif, or give data.labelled_slices."
-        )
-    if len(places) > 1 and all(found):
-        readings = (", ".join(str(words[place][1]) for words in found[:4]) for place in places)
-        more = " and so on" if found[4:] else ""
-        raise InputError(
-            f"{volume.path}: several numbers differ in the names of its files ({', '.join(volume.names[:4])}{more}), "
-            f"whose slices may be {' or '.join(readings)}; expected to know which: write z before the number of the "
-            "slice, as in z0042_2.tif, or give data.labelled_slices."
         )
     places_of: dict[int, int] = {}
     for i, number in enumerate(slice_numbers(volume.names)):
@@ -314,7 +292,8 @@ def numbers_in(volume: Volume) -> list[int]:
             )
         places_of[number] = i
     numbers = list(places_of)
-    if numbers and (varying > 1 or numbers[0] != int(re.findall(r"\d+", Path(volume.names[0]).stem)[-1])):
+    several = have_several_numbers(volume.names)
+    if numbers and (several or numbers[0] != int(re.findall(r"\d+", Path(volume.names[0]).stem)[-1])):
         print(f"{volume.path}: of the numbers in the names of its files one counts, in {volume.names[0]} {numbers[0]}.")
     return numbers
 

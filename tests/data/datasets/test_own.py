@@ -48,10 +48,10 @@ def test_the_number_of_a_file_is_the_last_that_varies(tmp_path, capsys):
     image, mask = volume(12)
     names = [f"s{z + 4}_x0_y0_5nm.png" for z in range(12)]
     write_slices(tmp_path / "image", image, names)
-    write_slices(tmp_path / "label", mask[[2, 10]].astype(np.uint8), [names[2], names[10]])
+    write_slices(tmp_path / "label", mask[[2, 10]].astype(np.uint8), [f"m_{names[2]}", f"m_{names[10]}"])
     paths = {"image": str(tmp_path / "image"), "label": str(tmp_path / "label")}
     assert load_dataset(config("own", "all", **paths)).train[0].labelled_zs == (2, 10)
-    assert "of the numbers in the names of its files one counts, in s6_x0_y0_5nm.png 6." in capsys.readouterr().out
+    assert "of the numbers in the names of its files one counts, in m_s6_x0_y0_5nm.png 6." in capsys.readouterr().out
 
 
 def test_masks_are_not_named_by_numbers_that_an_image_file_lacks(tmp_path):
