@@ -181,10 +181,9 @@ def on_disk(config: ConfigDict, workdir: Path) -> list[Trial]:
             scores = read_json(path, fields, "delete it, and the training is scored again")
             if scores["row"] in config.rows:
                 names = scores["row"], scores["labelled"], scores["seed"]
+                # A row that is not run now may have no time of a step: its steps are those it was trained with.
                 untimed = config.get("cpu_minutes") and scores["row"] not in budget.step_seconds(config, workdir)
-                steps = (
-                    scores.get("steps", 0) if untimed else 0
-                )  # of a row that is not run now: those it was trained with
+                steps = scores.get("steps", 0) if untimed else 0
                 trials.append(trial_of(config, workdir, *names, domain=domain, steps=steps))
     return trials
 

@@ -46,3 +46,15 @@ def test_a_list_that_contradicts_the_names_is_named(own, names, listed, named):
     assert ("are not of the slices that their names say" in text) == named
     if named:
         assert "0002.png and 1 more" in text and "(z = 3 instead of 2)" in text
+
+
+@pytest.mark.parametrize(
+    ("names", "named"), [(["z02_r4.png", "z09_r1.png"], True), (["z02_r1.png", "z09_r1.png"], False)]
+)
+def test_several_numbers_that_differ_in_names_are_named(own, names, named):
+    """Slice and reader: the last number that differs counts."""
+    data = own(dict(zip(names, MASK[[2, 9]], strict=True)))
+    (part,) = load_dataset(data).train
+    assert part.labelled_zs == ((1, 4) if named else (2, 9))
+    text = said(check_numbering(part, data))
+    assert ("Several numbers differ in the names" in text) == named
