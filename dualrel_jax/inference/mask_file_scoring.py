@@ -71,7 +71,7 @@ def score_instances(mask: Volume, parts: Sequence[Part]) -> dict | None:
     if others or part.rule.kind != "instances" or len(part.labelled_zs) < len(part.zs) or not whole_numbers:
         return None
     window = part.window or ()
-    if not _is_numbered(mask[z, *window] for z in part.zs):
+    if not _has_several_numbers(mask[z, *window] for z in part.zs):
         return None
 
     def scored(numbers: Volume, slices: Iterable[int]) -> Iterator[np.ndarray]:
@@ -82,7 +82,7 @@ def score_instances(mask: Volume, parts: Sequence[Part]) -> dict | None:
     return instances.compare(instances.overlaps(true, scored(mask, part.zs)))
 
 
-def _is_numbered(slices: Iterable[np.ndarray]) -> bool:
+def _has_several_numbers(slices: Iterable[np.ndarray]) -> bool:
     """Whether there are two values above 0: a binary mask has one."""
     found: set[int] = set()
     for slice_yx in slices:

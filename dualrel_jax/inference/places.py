@@ -72,7 +72,7 @@ def write_places(workdir: Path, config: ConfigDict) -> dict[str, Path]:
         f"{len(places)} places of {image.path}, each in a picture. Write 1 (mitochondrion) or 0 (background) into the "
         "column class of the table; leave it empty where you are not sure. Then:"
     )
-    print(f"  {_next_command(workdir, config, path, made_from, paths['table'])}")
+    print(f"  {_next_command(workdir, config, probability, made_from, paths['table'])}")
     for name, written in paths.items():
         print(f"  {name}: {written}")
     return paths
@@ -100,13 +100,13 @@ def explain_other_places(points: Path, job: Mapping[str, object]) -> str:
     )
 
 
-def _next_command(workdir: Path, config: ConfigDict, path: Path, record: dict, points: Path) -> str:
-    """The prediction of `path` that `record` is of, with a threshold from the points."""
-    voxel_nm = open_volume(path, verbose=False).voxel_nm
+def _next_command(workdir: Path, config: ConfigDict, probability: Volume, record: dict, points: Path) -> str:
+    """The prediction of `probability`, which `record` describes, with a threshold from the points."""
+    path = Path(probability.path)
     words = ["dualrel", "predict", str(workdir), record["volume"], "--points", str(points)]
     words += ["-o", str(path.with_name(path.name.replace("_probability", "")))]
-    if voxel_nm:
-        words += ["--voxel-nm", ",".join("?" if math.isnan(nm) else f"{nm:g}" for nm in voxel_nm)]
+    if probability.voxel_nm:
+        words += ["--voxel-nm", ",".join("?" if math.isnan(nm) else f"{nm:g}" for nm in probability.voxel_nm)]
     for name in _MADE_BY:
         value = record.get(f"config.predict.{name}", config.predict[name])
         words += ["--set", f"predict.{name}={value}"] if value != config.predict[name] else []
