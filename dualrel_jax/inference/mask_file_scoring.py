@@ -16,7 +16,7 @@ from dualrel_jax.utils.text import format_shape
 
 
 def open_mask(path: str, parts: Sequence[Part]) -> Volume:
-    """The mask at `path`; InputError unless it has the shape of the volume of each part, and the values of one."""
+    """The mask at `path`; InputError unless it lies on the volume of each part."""
     shapes = {part.image.shape for part in parts}
     mask = open_volume(path, expected=shapes, labels=True)
     for part in parts:
@@ -27,22 +27,6 @@ def open_mask(path: str, parts: Sequence[Part]) -> Volume:
                 "and of its labels too, such as volume.tif[0:20,0:512,0:512], or predict the whole volume."
             )
         check_orientation(part.image, mask)
-    least = np.inf
-    for z in sorted({z for part in parts for z in part.labelled_zs}):
-        native = mask[z]
-        least = min(least, native.min())
-        check_jpeg(native, "binary", mask.path, mask.names)
-        if is_uneven(native):
-            raise InputError(
-                f"data.test_mask={path} holds values that change from pixel to pixel, as in a probability or an image; "
-                "expected a mask: 0 for background, and one value, or a number for each mitochondrion. Name the mask "
-                "instead, or save where the probability is above its threshold."
-            )
-    if least != 0:
-        raise InputError(
-            f"data.test_mask={path} holds values from {least:g} on; expected 0 for background, and above it "
-            "mitochondria: of the classes 1 and 2 of ilastik subtract 1."
-        )
     return mask
 
 
@@ -50,16 +34,38 @@ def score_mask(mask: Volume, parts: Sequence[Part], *, show: int = 4) -> tuple[s
     """Scores of the labelled slices of `parts`, and `show` of them as pictures (image, mask, label, title).
 
     Every value of the mask above 0 is mitochondrion. Parts have the pixel size of their volume.
+
+    Raises:
+        InputError: values that are not those of a mask.
     """
     slices = [(part, z) for part in parts for z in part.labelled_zs]
     shown = evenly_spaced(range(len(slices)), show)
-    scores, samples = segmentation.Scores(), []
+    scores, samples, lowest = segmentation.Scores(), [], np.inf
     for i, (part, z) in enumerate(slices):
-        predicted, label = mask[z, *(part.window or ())] > 0, part.native_label_at(z)
+        native = mask[z]
+        _check_values(native, mask)
+        lowest = min(lowest, native.min())
+        predicted, label = native[part.window or ()] > 0, part.native_label_at(z)
         record = scores.update(z, predicted, label)
         if i in shown:
             samples.append((part.image_at(z), predicted, label == 1, f"z = {z}, JAC {record['jac']:.2f}"))
+    if lowest != 0:
+        raise InputError(
+            f"data.test_mask={mask.path} holds values from {lowest:g} on; expected 0 for background, and above it "
+            "mitochondria: of the classes 1 and 2 of ilastik subtract 1."
+        )
     return scores, samples
+
+
+def _check_values(native: np.ndarray, mask: Volume) -> None:
+    """InputError for a slice of the mask whose values are those of JPEG, or of a probability or an image."""
+    check_jpeg(native, "binary", mask.path, mask.names)
+    if is_uneven(native):
+        raise InputError(
+            f"data.test_mask={mask.path} holds values that change from pixel to pixel, as in a probability or an "
+            "image; expected a mask: 0 for background, and one value, or a number for each mitochondrion. Name the "
+            "mask instead, or save where the probability is above its threshold."
+        )
 
 
 def score_instances(mask: Volume, parts: Sequence[Part]) -> dict | None:
@@ -71,22 +77,11 @@ def score_instances(mask: Volume, parts: Sequence[Part]) -> dict | None:
     if others or part.rule.kind != "instances" or len(part.labelled_zs) < len(part.zs) or not whole_numbers:
         return None
     window = part.window or ()
-    if not _has_several_numbers(mask[z, *window] for z in part.zs):
-        return None
 
     def scored(numbers: Volume, slices: Iterable[int]) -> Iterator[np.ndarray]:
         for z, i in zip(part.zs, slices, strict=True):
             yield np.where(part.native_label_at(z) == IGNORE, 0, numbers[i, *window])
 
     true = scored(part.label, (part.rule.index[z] for z in part.zs))
-    return instances.compare(instances.overlaps(true, scored(mask, part.zs)))
-
-
-def _has_several_numbers(slices: Iterable[np.ndarray]) -> bool:
-    """Whether there are two values above 0: a binary mask has one."""
-    found: set[int] = set()
-    for slice_yx in slices:
-        found |= set(np.unique(slice_yx[slice_yx > 0])[:2].tolist())
-        if len(found) > 1:
-            return True
-    return False
+    pairs = instances.overlaps(true, scored(mask, part.zs))
+    return instances.compare(pairs) if len(pairs.predicted_voxels) > 1 else None  # one number: a binary mask
