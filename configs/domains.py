@@ -17,6 +17,12 @@ DOMAINS = {  # training region, validation region: no crop, labelled or not, com
     "glycolytic_muscle": ("0:150,,0:560", "160:192,,576:765"),
     "vnc": ("0:14,,0:768", "16:20,,800:1024"),
 }
+FOREIGN_REGIONS = {  # where masks by models of the other domains are scored: nothing of it was learned there
+    "lucchi": "48:80,,0:512",
+    "fly_brain": "100:132",
+    "glycolytic_muscle": "80:112,,0:382",
+    "vnc": "5:20",
+}
 ROWS = {"methods": benchmark.get_config, "ablation": ablation.get_config}
 
 
@@ -32,6 +38,8 @@ def get_config(arg: str = "") -> ConfigDict:
     config.score_on = "validation"  # in-domain the region held out; elsewhere the labelled slices, no test volume
     config.masks = True  # in-domain also score masks as `predict` makes them
     config.foreign_slices = 12  # of each other domain, evenly spaced; 0: all
+    config.foreign_masks = False  # of each other domain also score masks as `predict` makes them, of FOREIGN_REGIONS
+    config.foreign_regions = ConfigDict({name: FOREIGN_REGIONS[name] for name in names}, sort_keys=False)
     config.cpu_minutes = 0.0  # of each training, in place of equal steps (base.train.steps); 0: equal steps
     config.step_seconds = (
         ""  # a step_seconds.json of before, for cpu_minutes; empty: measured first, in the work folder

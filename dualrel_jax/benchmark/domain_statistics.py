@@ -22,7 +22,10 @@ QUESTIONS = {
     "slices": "In-domain, single slices",
     "masks": "In-domain, masks as predict makes them",
     "cross": "Cross-domain: trained on one, scored on the others",
+    "cross_masks": "Cross-domain, masks as predict makes them",
 }
+
+CROSS = ("cross", "cross_masks")
 
 Cells = Mapping[tuple[str, int], Mapping[str, Mapping]]  # (domain, seed) -> test set -> summary with counts
 
@@ -86,9 +89,8 @@ def cells_of(config: Mapping, trials: Sequence[Mapping], question: str) -> Cells
         if trial["domain"] not in domains_of(config):
             continue
         own, *others = targets(config, trial["domain"])
-        names, kind = (
-            (others, weights) if question == "cross" else ([own], weights if question == "slices" else "masks")
-        )
+        names = others if question in CROSS else [own]
+        kind = "masks" if question in ("masks", "cross_masks") else weights
         found = {name: trial["targets"].get(name, {}).get(kind) for name in names}
         if found and all(summary and summary["jac_pooled"] is not None for summary in found.values()):
             cells[trial["domain"], trial["seed"]] = found
@@ -162,6 +164,6 @@ def _difference(question: str, domains: Sequence[str], reference: Cells, cells: 
             return None
         differences.append(100 * statistics.fmean(_score(reference[key]) - _score(cells[key]) for key in shared))
     difference = mean_difference(differences)
-    if question == "cross" and difference:  # its means share volumes, so they are no sample for an interval
+    if question in CROSS and difference:  # its means share volumes, so they are no sample for an interval
         return difference[0], None, None
     return difference

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from dualrel_jax.benchmark.domain_statistics import QUESTIONS, DomainEntry
+from dualrel_jax.benchmark.domain_statistics import CROSS, QUESTIONS, DomainEntry
 from dualrel_jax.benchmark.statistics import REFERENCE, MeanDeviation, domains_of
 from dualrel_jax.benchmark.tables import NOTHING, Table, best_cells, interval_text, most_seeds
 from dualrel_jax.utils.tables import csv_table
@@ -65,8 +65,10 @@ def _notes(config: Mapping, trials: Sequence[Mapping], question: str) -> list[st
         "sets the threshold",
         "cross": f"Scored on {elsewhere} of each other domain, the mean over these, by the head and threshold of "
         "`predict`",
+        "cross_masks": "Scored on a region of each other domain, the mean over these, by the head, the threshold and "
+        "the planes of `predict`",
     }
-    interval = "" if question == "cross" else ", with the 95 % interval of the mean over domains (Student's t)"
+    interval = "" if question in CROSS else ", with the 95 % interval of the mean over domains (Student's t)"
     return [
         "Pooled JAC in percent, mean ± standard deviation over seeds; a column is the domain that was trained on. "
         f"{scored[question]}. Trainings of {budget}, pixels: {', '.join(pixels)}.",
@@ -89,7 +91,7 @@ def csv_text(config: Mapping, entries: Sequence[DomainEntry]) -> str:
         whole = [*(entry.mean or (None, None)), entry.rank, *difference, *cost]
         rows.append([*names, "mean", "mean", entry.seeds, *map(_rounded, whole)])
         pairs = dict(entry.pairs)
-        if entry.question == "cross":
+        if entry.question in CROSS:
             pairs = {(domain, "mean"): value for domain, value in entry.domains.items()} | pairs
         rows += [[*names, *pair, None, *map(_rounded, value), *[None] * 6] for pair, value in pairs.items()]
     return csv_table(header, rows)

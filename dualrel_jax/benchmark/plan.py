@@ -168,6 +168,8 @@ def trial_of(
         "test": [own.data.test_image, own.data.test_label],
     }
     scoring |= {key: config[key] for key in ("masks", "foreign_slices") if config.get(key)}
+    if config.get("foreign_masks"):
+        scoring["foreign_masks"] = {name: config.foreign_regions[name] for name in scoring["targets"][1:]}
     folder = folder / labelled.replace("/", "_") / row / f"seed_{seed}"
     return Trial(row, labelled, seed, folder, own, scoring, domain)
 

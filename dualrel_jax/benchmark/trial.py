@@ -5,6 +5,7 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -37,7 +38,9 @@ def run_trial(folder: Path) -> None:
     config = config_lib.resolve(ConfigDict(trial["config"]))
     # Opened before the training, which would be in vain without them.
     own = load_dataset(config.data)
-    parts = parts_to_score(own, config.data, trial["scoring"]["targets"], trial["scoring"]["score_on"])
+    scoring = trial["scoring"]
+    parts = parts_to_score(own, config.data, scoring["targets"], scoring["score_on"])
+    regions = foreign_regions(own, config.data, scoring.get("foreign_masks", {}))
     path = folder / "scores.json"
     earlier = 0.0
     if path.exists():  # trained, and scored anew
@@ -59,7 +62,7 @@ def run_trial(folder: Path) -> None:
         "device": f"{len(record['devices'])} x {jax.devices()[0].device_kind}",
         "pixel_nm": record["pixel_nm"],
         "consistency_weight": _curve(stage_folders(folder)[0], "train/consistency_weight"),
-        "targets": score_parts(folder, config, own, parts, trial["scoring"]),
+        "targets": score_parts(folder, config, own, parts, scoring, regions=regions),
     }
     text = json.dumps(without_nan(scores), allow_nan=False)
     write_text(path, text + "\n")
@@ -88,30 +91,46 @@ def parts_to_score(own: Dataset, data: ConfigDict, targets: list[str], score_on:
     for name, of_name in parts.items():
         if not any(part.labelled_zs for part in of_name):
             raise InputError(f"The data set {name} has no labelled {score_on} slices to score on; see config.score_on.")
-    pixel_nm = own.train[0].pixel_nm
-    return {
-        name: tuple(dataclasses.replace(part, pixel_nm=pixel_nm) for part in of_name) for name, of_name in parts.items()
-    }
+    return {name: _at_pixels_of(own, of_name) for name, of_name in parts.items()}
+
+
+def foreign_regions(own: Dataset, data: ConfigDict, regions: dict[str, str]) -> dict[str, tuple[Part, ...]]:
+    """Data set -> the region of its training volume that `regions` names, as a part, at the pixels of the training."""
+    return {name: _at_pixels_of(own, _foreign(data, name, region).validation) for name, region in regions.items()}
+
+
+def _at_pixels_of(own: Dataset, parts: Sequence[Part]) -> tuple[Part, ...]:
+    return tuple(dataclasses.replace(part, pixel_nm=own.train[0].pixel_nm) for part in parts)
 
 
 def _foreign_parts(data: ConfigDict, name: str, score_on: str) -> tuple[Part, ...]:
-    with data.copy_and_resolve_references().unlocked() as foreign:
-        cleared = ("train_region", "validation_region", "test_image", "test_label", "test_voxel_nm", "unlabelled_from")
-        foreign.update({"name": name, **dict.fromkeys(cleared, "")})
-    dataset = load_dataset(foreign)
+    dataset = _foreign(data, name)
     if score_on == "test" and dataset.test:
         return dataset.test
     return tuple(part for part in (*dataset.train, *dataset.validation) if part.labelled_zs)
 
 
+def _foreign(data: ConfigDict, name: str, validation_region: str = "") -> Dataset:
+    with data.copy_and_resolve_references().unlocked() as foreign:
+        cleared = ("train_region", "test_image", "test_label", "test_voxel_nm", "unlabelled_from")
+        foreign.update({"name": name, "validation_region": validation_region, **dict.fromkeys(cleared, "")})
+    return load_dataset(foreign)
+
+
 def score_parts(
-    folder: Path, config: ConfigDict, own: Dataset, parts: dict[str, tuple[Part, ...]], scoring: dict
+    folder: Path,
+    config: ConfigDict,
+    own: Dataset,
+    parts: dict[str, tuple[Part, ...]],
+    scoring: dict,
+    *,
+    regions: dict[str, tuple[Part, ...]],
 ) -> dict[str, dict]:
     """Data set -> {"parts": names, "teacher" and "student": summary, with the "records" of slices}.
 
     Head and threshold are those that `predict` would choose for the same volumes. With `scoring["masks"]` only the
-    weights of the config are scored, and as "masks" also what `predict` makes of the training data set; of other data
-    sets `scoring["foreign_slices"]` slices, evenly spaced.
+    weights of the config are scored, and as "masks" also what `predict` makes of the slices of the training data set;
+    of other data sets `scoring["foreign_slices"]` slices, evenly spaced, and as "masks" what it makes of `regions`.
     """
     targets = {name: {"parts": [part.name for part in of_name]} for name, of_name in parts.items()}
     both = ("student", "teacher")  # the last one's threshold is kept for later predictions
@@ -125,6 +144,8 @@ def score_parts(
             targets[name][weights] = _summary(scores, choice.prediction_head)
             if scoring.get("masks") and name == config.data.name:
                 targets[name]["masks"] = _summary(*score_masks(trained, of_name))
+        for name, region in regions.items():
+            targets[name]["masks"] = _summary(*score_masks(trained, region, all_planes=True))
     return targets
 
 

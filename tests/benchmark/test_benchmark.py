@@ -319,7 +319,7 @@ def test_a_trial_scores_each_data_set_as_predict_would_segment_it(small_config, 
     choices = {"own": Choice("default", "by head", 0.6, ""), "fly": Choice("prototypes", "by prototypes", 0.5, "")}
     monkeypatch.setattr(trial, "choose_for_parts", lambda run, parts: choices[parts[0].name])
     parts = {name: (SimpleNamespace(name=name),) for name in ("own", "fly")}
-    targets = trial.score_parts(Path(), small_config(), SimpleNamespace(train=()), parts, {})
+    targets = trial.score_parts(Path(), small_config(), SimpleNamespace(train=()), parts, {}, regions={})
     assert seen == [("own", "by head", 0.6), ("fly", "by prototypes", 0.5)] * 2
     assert targets["fly"]["teacher"]["prediction_head"] == "prototypes"
 

@@ -49,10 +49,11 @@ def summary(hits, slices=3):
 
 
 def cell(row, domain, seed, hits=None):
-    """A trial that finds `hits` of 100 pixels in-domain, 10 more as masks of `predict`, 20 less elsewhere."""
+    """A trial that finds `hits` of 100 pixels in-domain, 20 less elsewhere, and 10 more as masks of `predict`."""
     hits = HITS[row] + (hits or 0)
     found = {domain: {"parts": [], "teacher": summary(hits), "masks": summary(hits + 10)}}
-    found |= {name: {"parts": [], "teacher": summary(hits - 20)} for name in DOMAINS if name != domain}
+    elsewhere = {"parts": [], "teacher": summary(hits - 20), "masks": summary(hits - 10)}
+    found |= {name: elsewhere for name in DOMAINS if name != domain}
     cost = {"steps": 120, "cpu_seconds_per_step": 0.5, "pixel_nm": [5.0, 5.0]}
     return {"domain": domain, "row": row, "labelled": "1", "seed": seed, "targets": found, **cost}
 
@@ -83,6 +84,7 @@ def test_means_and_differences_are_those_of_the_counts():
     assert entry_of(entries, "dualrel", "masks").mean[0] == pytest.approx(66.0)
     cross = entry_of(entries, "dualrel", "cross")
     assert cross.mean[0] == pytest.approx(36.0)
+    assert entry_of(entries, "dualrel", "cross_masks").mean[0] == pytest.approx(46.0)
     assert cross.pairs.keys() == {("here", "there"), ("there", "here")}
     value, low, high = entry_of(entries, "cps").difference
     assert value == pytest.approx(8.0)  # 10 here, 6 there, however many slices each has
@@ -132,7 +134,7 @@ def test_a_table_a_question_reads_back():
         lines = [line for line in block.splitlines() if line.startswith("|")]
         assert len({line.count("|") for line in lines}) == 1
     lines = list(csv.DictReader(io.StringIO(domain_tables.csv_text(config, entries))))
-    assert len(lines) == 3 * (3 + 3 + 5)
+    assert len(lines) == 3 * (3 + 3 + 5 + 5)
     pair = next(
         line for line in lines if (line["row"], line["scored_on"], line["question"]) == ("cps", "there", "cross")
     )
@@ -245,8 +247,8 @@ def test_a_trial_scores_what_the_protocol_asks_for(monkeypatch):
         asked.append((parts[0].name, max_slices))
         return SimpleNamespace(summary=dict, records=[], threshold=threshold), []
 
-    def score_masks(run, parts):
-        asked.append((parts[0].name, "masks"))
+    def score_masks(run, parts, all_planes=False):
+        asked.append((parts[0].name, "masks of all planes" if all_planes else "masks"))
         return SimpleNamespace(summary=dict, records=[], threshold=0.7), "prototypes"
 
     choice = Choice("default", None, 0.5, "")
@@ -256,10 +258,15 @@ def test_a_trial_scores_what_the_protocol_asks_for(monkeypatch):
     monkeypatch.setattr(trial.run, "load_run", lambda folder, config: SimpleNamespace(variables={}))
     config = config_lib.get_config("supervised:vnc,1")
     parts = {name: (SimpleNamespace(name=name),) for name in ("vnc", "lucchi")}
-    targets = trial.score_parts(Path(), config, None, parts, {"masks": True, "foreign_slices": 7})
+    scoring = {"masks": True, "foreign_slices": 7}
+    targets = trial.score_parts(Path(), config, None, parts, scoring, regions={})
     assert asked == [("vnc", 0), ("vnc", "masks"), ("lucchi", 7)]  # and the student's weights not at all
     assert targets["vnc"]["masks"] == {"prediction_head": "prototypes", "threshold": 0.7, "records": []}
     assert set(targets["lucchi"]) == {"parts", "teacher"}
+    regions = {"lucchi": (SimpleNamespace(name="lucchi/region"),)}
+    targets = trial.score_parts(Path(), config, None, parts, scoring, regions=regions)
+    assert asked[3:] == [*asked[:3], ("lucchi/region", "masks of all planes")]
+    assert set(targets["lucchi"]) == {"parts", "teacher", "masks"}
 
 
 def test_validation_reads_no_test_volume_of_another_data_set(tmp_path, monkeypatch):

@@ -21,6 +21,13 @@ class Grey:
         return images.astype(np.float32) / 255
 
 
+class Above(Grey):
+    """What lies one row above is bright."""
+
+    def __call__(self, variables, images):
+        return np.roll(super().__call__(variables, images), 1, axis=1)
+
+
 @pytest.mark.parametrize("smoothing_nm", [0.0, 10.0])
 def test_masks_are_averaged_along_z_over_slices_around_the_region_too(smoothing_nm, monkeypatch):
     image = np.random.default_rng(0).integers(0, 256, (12, 9, 14), np.uint8)
@@ -32,7 +39,7 @@ def test_masks_are_averaged_along_z_over_slices_around_the_region_too(smoothing_
     part = Part("a/validation", volume, Volume.from_array(label), (4, 5, 6, 7), zs, rule, None, (0, 255), window)
     seen = []
 
-    def choose(run, volumes, smoothing, whole_masks):
+    def choose(run, volumes, smoothing, *, whole_masks, all_planes):
         seen.append((volumes[0].path, smoothing))
         return Choice("default", Grey(), 0.6, "")
 
@@ -51,3 +58,30 @@ def test_masks_are_averaged_along_z_over_slices_around_the_region_too(smoothing_
         assert record["fp"] == pytest.approx(np.count_nonzero(mask & ~true), abs=1)
         assert sum(record[key] for key in ("tp", "fp", "fn", "tn")) == true.size
         assert record["confusion_density"] == pytest.approx(np.abs(true - mean).mean(), abs=1 / 255)
+
+
+def test_planes_of_all_axes_are_averaged_where_predict_would(monkeypatch):
+    image = np.random.default_rng(0).integers(0, 256, (12, 13, 14), np.uint8)
+    label = (image > 140).astype(np.uint8)
+    rule = LabelRule("instances", -1, {z: z for z in range(12)})
+    window, zs = (slice(2, 8), slice(5, 14)), (4, 5, 6, 7)
+    volume = Volume.from_array(image, (5.0, 5.0, 5.0), "a")
+    part = Part("a/validation", volume, Volume.from_array(label), zs, zs, rule, None, (0, 255), window)
+    asked = []
+
+    def choose(run, volumes, smoothing, *, whole_masks, all_planes):
+        asked.append(all_planes)
+        return Choice("default", Above(), 0.6, "", planes="xyz" if all_planes else "xy")
+
+    monkeypatch.setattr(mask_scoring, "choose", choose)
+    predict = SimpleNamespace(z_smoothing_nm=0.0, tile=16, overlap=4)
+    run = SimpleNamespace(config=SimpleNamespace(predict=predict), variables={}, pixel_nm=None)
+    for all_planes in (False, True):
+        scores, _ = mask_scoring.score_masks(run, [part], all_planes=all_planes)
+        for record in scores.records:
+            z = record["z"]
+            mean = image[z, 1:7, 5:14] / 255  # in slices the row above is y - 1, in planes across z it is z - 1
+            if all_planes:
+                mean = (mean + image[z - 1, 2:8, 5:14] / 255) / 2
+            assert record["tp"] == pytest.approx(np.count_nonzero((mean > 0.6) & (label[z][window] > 0)), abs=1)
+    assert asked == [False, True]
