@@ -6,6 +6,7 @@ import numpy as np
 
 from dualrel_jax.constants import IGNORE
 from dualrel_jax.data.datasets.geometry import check_orientation
+from dualrel_jax.data.datasets.label_index import check_same_numbers
 from dualrel_jax.data.datasets.labels import check_jpeg, is_uneven
 from dualrel_jax.data.datasets.registry import Part
 from dualrel_jax.data.io.volume import Volume, open_volume
@@ -27,6 +28,7 @@ def open_mask(path: str, parts: Sequence[Part]) -> Volume:
                 "and of its labels too, such as volume.tif[0:20,0:512,0:512], or predict the whole volume."
             )
         check_orientation(part.image, mask)
+        check_same_numbers(part.image, mask, None)
     return mask
 
 

@@ -9,17 +9,21 @@ from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.errors import InputError
 
 
-def check_same_numbers(image: Volume, label: Volume) -> None:
-    """InputError where files of images and as many of labels, taken in order, have numbers that do not go together."""
+def check_same_numbers(image: Volume, label: Volume, key: str | None) -> None:
+    """InputError where files of images and as many of labels, taken in order, have numbers that do not go together.
+
+    `key`: the field that could say which slices are labelled; None: there is none.
+    """
     numbers = [slice_numbers(volume.names) for volume in (image, label)]
     if any(not column or None in column or len(set(column)) < len(column) for column in numbers):
         return
     apart = [b - a for a, b in zip(*numbers, strict=True)]
     if len(set(apart)) > 1 or abs(apart[0]) > 1:  # one may count from 0, the other from 1
         place = next(i for i, step in enumerate(apart) if step)
+        instead = f", or give {key}" if key else ""
         raise InputError(
             f"{label.path} and {image.path} have as many files, but {label.names[place]} would be the label of "
-            f"{image.names[place]}; expected files with the same numbers: rename them, or give data.labelled_slices."
+            f"{image.names[place]}; expected files with the same numbers: rename them{instead}."
         )
 
 
@@ -81,7 +85,7 @@ def index_from_names(image: Volume, label: Volume, key: str | None) -> dict[int,
     named = numbers and None not in numbers and len(set(numbers)) == len(numbers)
     z_of = dict(zip(numbers, range(len(numbers)), strict=True)) if named else None
     index = {}
-    for i, number in enumerate(numbers_in(label)):
+    for i, number in enumerate(numbers_in(label, key)):
         if z_of is None:
             _check_z(number, image, f"{file_of(label, i)} labels")
         elif number not in z_of:

@@ -270,16 +270,19 @@ def unnumbered(volume: Volume) -> str:
     )
 
 
-def numbers_in(volume: Volume) -> list[int]:
+def numbers_in(volume: Volume, key: str | None = None) -> list[int]:
     """The number in the file name of each slice of a folder, as `slice_numbers`.
+
+    `key`: the field that could name the slices instead, for messages; None: there is none.
 
     Raises:
       InputError: a name without a number, two files with the same one, or a single file with several numbers.
     """
+    instead = f", or give {key}" if key else ""
     if len(volume.names) == 1 and len(re.findall(r"\d+", Path(volume.names[0]).stem)) > 1:
         raise InputError(
             f"{file_of(volume, 0)} has several numbers in its name; which is its slice? Rename it to have that number "
-            "alone, as in mask_0042.tif, or give data.labelled_slices."
+            f"alone, as in mask_0042.tif{instead}."
         )
     places_of: dict[int, int] = {}
     for i, number in enumerate(slice_numbers(volume.names)):
@@ -287,8 +290,7 @@ def numbers_in(volume: Volume) -> list[int]:
             same = f"has the same number as {volume.names[places_of[number]]}" if number is not None else ""
             raise InputError(
                 f"{file_of(volume, i)} {same or 'has no number in its name'}; expected the number of its slice, "
-                "counted from 0, at the end of each name, as in mask_0042.tif: rename the files, or give "
-                "data.labelled_slices."
+                f"counted from 0, at the end of each name, as in mask_0042.tif: rename the files{instead}."
             )
         places_of[number] = i
     numbers = list(places_of)

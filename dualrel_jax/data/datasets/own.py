@@ -109,7 +109,7 @@ def _read_labelled(image_path: str, label_path: str, voxel_nm, listed: str, conf
     if listed:
         index = index_from_list(image, label, listed)
     elif len(label) == len(image):
-        check_same_numbers(image, label)
+        check_same_numbers(image, label, "data.labelled_slices")
         index = index_of_stack(label, config.ignore_value)
     else:
         index = index_from_names(image, label, "data.labelled_slices")
@@ -174,6 +174,8 @@ def read_test(config: ConfigDict) -> Source:
     label = open_label(config.test_label, image)
     check_shapes(image, label)
     whole = len(label) == len(image)
+    if whole:
+        check_same_numbers(image, label, None)
     if whole and label.path in split_paths(config.label):
         index = index_of_stack(label, config.ignore_value)
     elif whole:

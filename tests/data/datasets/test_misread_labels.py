@@ -11,6 +11,7 @@ from tiny import volume, write_slices
 from dualrel_jax.data.datasets.registry import load_dataset
 from dualrel_jax.data.io.volume import open_volume
 from dualrel_jax.errors import InputError
+from dualrel_jax.inference.mask_file_scoring import open_mask
 
 MASK = volume(24)[1].astype(np.uint8)
 
@@ -81,7 +82,7 @@ def test_a_label_that_was_removed_after_a_training_is_named(own):
 @pytest.mark.parametrize(
     ("masks", "said"),
     [
-        ([*range(7), *range(8, 11), 11, 12], "7.png would be the label of|8.png would be the label of"),
+        ([*range(7), *range(8, 11), 11, 12], "(7|8).png would be the label of"),
         (range(3, 15), "3.png would be the label of 00.png"),
         (range(1, 13), None),  # counted from 1
         (range(12), None),
@@ -91,11 +92,20 @@ def test_files_of_labels_go_by_their_numbers(own, tmp_path, masks, said):
     write_slices(tmp_path / "slices", volume(12)[0], [f"{z:02d}.png" for z in range(12)])
     config = own({f"{number}.png": MASK[z] for z, number in enumerate(masks)})
     config.image = str(tmp_path / "slices")
+    whole = own(MASK[:12])
+    whole.image = whole.test_image = config.image
+    whole.test_label = config.label
     if said is None:
         assert len(load_dataset(config).train[0].rule.index) == 12
-    else:
-        with pytest.raises(InputError, match=said):
-            load_dataset(config)
+        (test,) = load_dataset(whole).test
+        assert open_mask(config.label, [test]).shape == test.image.shape
+        return
+    with pytest.raises(InputError, match=f"{said}.*, or give data.labelled_slices"):
+        load_dataset(config)
+    for read in (lambda: load_dataset(whole).test, lambda: open_mask(config.label, load_dataset(whole).train)):
+        with pytest.raises(InputError, match=said) as caught:
+            read()
+        assert str(caught.value).endswith("expected files with the same numbers: rename them.")
 
 
 @pytest.mark.parametrize(
