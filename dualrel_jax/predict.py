@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from dualrel_jax import config as config_lib
 from dualrel_jax.data.checks.volume import check_prediction_input
 from dualrel_jax.data.datasets.own import named_files, parse_voxel, split_paths
-from dualrel_jax.data.io.pyramid import Choice as LevelChoice
+from dualrel_jax.data.io.pyramid import LevelChoice
 from dualrel_jax.data.io.remote import RemotePath, as_place
 from dualrel_jax.data.io.volume import Volume, open_volume
 from dualrel_jax.errors import InputError

@@ -30,7 +30,7 @@ from dualrel_jax.methods import create_method
 from dualrel_jax.methods.base import LabelledOnly, Method
 from dualrel_jax.training import memory, profiling, schedules, stages
 from dualrel_jax.training.checkpoint import Checkpoints, abstract
-from dualrel_jax.training.metric_writer import MetricLogger, Progress, StepTimer
+from dualrel_jax.training.metric_writer import MetricLogger, StepTimer, TrainingProgress
 from dualrel_jax.training.state import (
     SkippedSteps,
     TrainState,
@@ -140,7 +140,7 @@ def run_stage(
     # ---- State: new, or that of the last checkpoint ------------------------------------------------------------------
     optimizer = create_optimizer(method, config.train)
     with (
-        contextlib.closing(Progress(config.train.steps)) as progress,  # before any sentence about an end
+        contextlib.closing(TrainingProgress(config.train.steps)) as progress,  # before any sentence about an end
         Checkpoints(workdir / "checkpoints", config.train.keep_checkpoints, clean=True) as checkpoints,
         memory.explain_out_of_memory(config),
     ):

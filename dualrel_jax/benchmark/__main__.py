@@ -33,7 +33,7 @@ from ml_collections import ConfigDict
 from dualrel_jax.benchmark import budget
 from dualrel_jax.benchmark.outputs import outputs_of, remake_outputs, write_outputs
 from dualrel_jax.benchmark.plan import collect, on_disk, plan, plan_measurements
-from dualrel_jax.benchmark.progress import Progress
+from dualrel_jax.benchmark.progress import BenchmarkProgress
 from dualrel_jax.benchmark.scheduler import end_with_parent, make_slots, run_all
 from dualrel_jax.errors import InputError
 from dualrel_jax.main import parse
@@ -102,7 +102,7 @@ def run(config: ConfigDict, workdir: Path) -> int:
     write_outputs(plain, collect(config, workdir), workdir)
     slots = make_slots(config.processes, len(waiting)) if waiting else []
     print(f"{len(trials)} trials, {len(waiting)} of them to run, {len(slots)} at a time.", flush=True)
-    progress, failed = Progress(trials, list(waiting.values()), len(slots)), []
+    progress, failed = BenchmarkProgress(trials, list(waiting.values()), len(slots)), []
     for trial in waiting.values():
         trial.write()
     commands = {log: [*COMMAND, str(trial.folder)] for log, trial in waiting.items()}

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dualrel_jax.benchmark.plan import Trial
 
 
-class Progress:
+class BenchmarkProgress:
     """One line per ended trial, with the time that the rest will take, from the times of each row."""
 
     def __init__(self, trials: Sequence[Trial], waiting: Sequence[Trial], slots: int):

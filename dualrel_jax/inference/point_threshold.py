@@ -26,7 +26,7 @@ from dualrel_jax.metrics.segmentation import BINS
 # where c is far below 0, and gain 1 where 0.5 is right.
 PRIOR_SHIFT, PRIOR_LOG_SLOPE = 1.5, 0.5
 _SHIFTS, _SLOPES = np.linspace(-6, 6, 97), np.exp(np.linspace(-1.5, 1.5, 25))
-LIMITS = 0.02, 0.98
+_TRUSTED = 0.02, 0.98
 # Mean probability of points on background minus that of points on mitochondria. Of a poor model, JAC 0.5 to 0.7, on its
 # own tissue and on fly brain: below 0 in 361 tables of 6 to 30 right points; above this with exchanged classes in all
 # of 264 tables of 10 or more, and in 93 of 97 of 6.
@@ -93,7 +93,7 @@ def threshold_of_points(probability: np.ndarray, histogram: np.ndarray, points: 
     weights /= weights.sum()
     q = weights @ q_bins
     jac = _expected_jac(share, q)
-    inside = slice(int(LIMITS[0] * BINS), int(LIMITS[1] * BINS) + 1)
+    inside = slice(int(_TRUSTED[0] * BINS), int(_TRUSTED[1] * BINS) + 1)
     best = inside.start + int(np.argmax(jac[inside]))
     order = np.argsort(fractions)
     below = np.cumsum(weights[order])

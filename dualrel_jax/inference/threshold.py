@@ -20,7 +20,7 @@ from dualrel_jax.metrics.segmentation import BINS, probability_histogram
 from dualrel_jax.utils.ranges import central_window, evenly_spaced
 
 UNCALIBRATED = 0.5
-LIMITS = 0.25, 0.75  # one slice says little of a volume: no threshold is further off
+CALIBRATED_RANGE = 0.25, 0.75  # one slice says little of a volume: no threshold is further off
 # Along z. Lucchi's slices 10 and 20 nm away together hold what the one between them does, +-3 %; those 35 and 100 nm
 # away +-11 %. Of thicker sections it is the next one, and none beyond 100 nm.
 REACH_NM, FARTHEST_NM, UNKNOWN_NM = 20.0, 100.0, 50.0
@@ -36,7 +36,7 @@ def calibrate(
     *,
     smoothing_nm: float = 0.0,
 ) -> float | None:
-    """The threshold at which slices near labelled ones are covered as those are, within LIMITS.
+    """The threshold at which slices near labelled ones are covered as those are, within CALIBRATED_RANGE.
 
     None where no unlabelled slice is near a labelled one, or the labels show no mitochondrion.
 
@@ -65,8 +65,8 @@ def calibrate(
 
 
 def of_coverage(counts: np.ndarray, wanted: int) -> float | None:
-    """The threshold within LIMITS at which `wanted` of the pixels are covered, `counts` by probability; None for 0."""
-    return float(np.clip(_covering(counts, wanted), *LIMITS)) if wanted else None
+    """The threshold in CALIBRATED_RANGE at which `wanted` pixels are covered, `counts` by probability; None for 0."""
+    return float(np.clip(_covering(counts, wanted), *CALIBRATED_RANGE)) if wanted else None
 
 
 def explain(threshold: float | None, smoothing_nm: float = 0.0) -> str:
@@ -75,8 +75,8 @@ def explain(threshold: float | None, smoothing_nm: float = 0.0) -> str:
         return f"The threshold is {UNCALIBRATED:.2f}, not calibrated: no slice without labels lies near a labelled one."
     of = "slices averaged along z" if smoothing_nm else "single slices"
     limit, cover = "", "cover as much as"
-    if threshold in LIMITS:
-        limit, cover = ", its limit", f"still cover {'more' if threshold == LIMITS[1] else 'less'} than"
+    if threshold in CALIBRATED_RANGE:
+        limit, cover = ", its limit", f"still cover {'more' if threshold == CALIBRATED_RANGE[1] else 'less'} than"
     return f"The threshold of {of} is {threshold:.2f}{limit}: there masks beside labelled slices {cover} the labels do."
 
 

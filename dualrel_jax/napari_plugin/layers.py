@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dualrel_jax.data.datasets.own import parse_voxel
-from dualrel_jax.data.io.pyramid import Choice
+from dualrel_jax.data.io.pyramid import LevelChoice
 from dualrel_jax.data.io.remote import is_remote
 from dualrel_jax.data.io.volume import Volume, open_volume
 from dualrel_jax.data.io.voxel import Voxel, unit_nm, voxel_of
@@ -55,7 +55,7 @@ def _read(path: str) -> LayerData:
     volume = open_volume(path)
     if is_remote(path) or math.prod(volume.shape) * volume.dtype.itemsize > _IN_MEMORY_BYTES:
         levels = range(1, volume.level.count if volume.level else 1)
-        coarser = [open_volume(path, verbose=False, choice=Choice(str(level))) for level in levels]
+        coarser = [open_volume(path, verbose=False, choice=LevelChoice(str(level))) for level in levels]
         data = [LazyArray(level) for level in (volume, *coarser)]
         data, attributes, kind = data if coarser else data[0], _attributes(volume), "image"
         return data, attributes | {"multiscale": bool(coarser)}, kind

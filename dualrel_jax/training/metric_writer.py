@@ -73,7 +73,7 @@ class StepTimer:
         return seconds
 
 
-class Progress:
+class TrainingProgress:
     """Steps done, the loss and the time left: a bar on a terminal, lines elsewhere; the first host only."""
 
     def __init__(self, steps: int, every_s: float = 5.0):

@@ -3,7 +3,7 @@
 import json
 import time
 
-from dualrel_jax.training.metric_writer import MetricLogger, Progress, StepTimer
+from dualrel_jax.training.metric_writer import MetricLogger, StepTimer, TrainingProgress
 from dualrel_jax.utils.jsonl import read_records
 
 
@@ -34,7 +34,7 @@ def test_what_is_not_finite_is_left_out_of_a_record(tmp_path):
 
 
 def test_progress_is_a_line_for_each_state_where_there_is_no_terminal(capsys):
-    progress = Progress(steps=6, every_s=0.0)
+    progress = TrainingProgress(steps=6, every_s=0.0)
     progress.update(2, "loss 0.900")
     progress.write(2, "JAC 0.500 on validation slices")
     progress.update(6, "loss 0.100")
@@ -46,20 +46,20 @@ def test_progress_is_a_line_for_each_state_where_there_is_no_terminal(capsys):
 
 
 def test_a_training_of_one_report_has_one_line_without_the_time_left(capsys):
-    Progress(steps=2).update(2, "loss 0.100")
+    TrainingProgress(steps=2).update(2, "loss 0.100")
     assert capsys.readouterr().out.splitlines() == ["step 2/2: loss 0.100"]
 
 
 def test_other_hosts_than_the_first_show_no_progress(monkeypatch, capsys):
     monkeypatch.setattr("dualrel_jax.training.metric_writer.is_first_host", lambda: False)
-    progress = Progress(steps=2)
+    progress = TrainingProgress(steps=2)
     for step in (1, 2):
         progress.update(step, "loss 0.100")
     assert capsys.readouterr().out == ""
 
 
 def test_progress_is_rare_but_for_its_last_line(capsys):
-    progress = Progress(steps=100, every_s=60.0)
+    progress = TrainingProgress(steps=100, every_s=60.0)
     for step in range(1, 101):
         progress.update(step, f"loss {step}")
     assert [line.split(",")[0] for line in capsys.readouterr().out.splitlines()] == [

@@ -21,7 +21,7 @@ from dualrel_jax.data.datasets.label_index import (
 )
 from dualrel_jax.data.datasets.labels import LabelRule, Source, check_kind, check_values
 from dualrel_jax.data.io.points import draw_discs, read_points
-from dualrel_jax.data.io.pyramid import FINEST, Choice
+from dualrel_jax.data.io.pyramid import FINEST, LevelChoice
 from dualrel_jax.data.io.volume import Volume, open_volume
 from dualrel_jax.data.io.voxel import Voxel, check_likely, is_voxel
 from dualrel_jax.errors import InputError
@@ -151,9 +151,9 @@ def _open_pair(image_path: str, label_path: str, voxel_nm, listed: str, config: 
     return image, open_label(label_path, image, listed)
 
 
-def level_choice(config: ConfigDict) -> Choice:
+def level_choice(config: ConfigDict) -> LevelChoice:
     """The level of pyramids that `config.data` asks for."""
-    return Choice(config.level, (config.pixel_nm,) * 2 if config.pixel_nm else None, key="data.level")
+    return LevelChoice(config.level, (config.pixel_nm,) * 2 if config.pixel_nm else None, key="data.level")
 
 
 def read_test(config: ConfigDict) -> Source:
@@ -215,7 +215,9 @@ def _of_test_labels(config: ConfigDict) -> ConfigDict:
     return config
 
 
-def open_label(path: str, image: Volume, listed: str = "", verbose: bool = True, choice: Choice = FINEST) -> Volume:
+def open_label(
+    path: str, image: Volume, listed: str = "", verbose: bool = True, choice: LevelChoice = FINEST
+) -> Volume:
     """The labels of `image`: of each of its slices, or of those `listed` in data.labelled_slices."""
     counts = (len(image), listed.count(",") + 1)
     shapes = [(count, *image.shape[1:]) for count in counts]
@@ -283,7 +285,7 @@ def _rule(config: ConfigDict, label: Volume, index: dict[int, int]) -> LabelRule
     return LabelRule(config.label_kind, config.ignore_value, index, foreground)
 
 
-def _open_unlabelled(path: str, voxel_nm: Voxel | None, choice: Choice) -> Volume:
+def _open_unlabelled(path: str, voxel_nm: Voxel | None, choice: LevelChoice) -> Volume:
     """A volume without labels; the voxel size of its file comes first, as it may be of another microscope."""
     stated = open_volume(path, verbose=False).voxel_nm
     return open_volume(path, voxel_nm if stated is None else None, choice=choice)

@@ -12,7 +12,7 @@ _TOLERANCE = 1.01  # sizes are rounded: a level of 20.1 nm is one of 20 nm
 
 
 @dataclass(frozen=True)
-class Choice:
+class LevelChoice:
     """What level is asked for.
 
     Attributes:
@@ -28,7 +28,7 @@ class Choice:
     key: str = "level"
 
 
-FINEST = Choice()
+FINEST = LevelChoice()
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Level:
         return dataclasses.replace(self, shape=shape, full_shape=full_shape, shift=tuple(shift))
 
 
-def choose_level(levels: Sequence[Level], choice: Choice, path: str) -> tuple[Level, str]:
+def choose_level(levels: Sequence[Level], choice: LevelChoice, path: str) -> tuple[Level, str]:
     """(the level that is read, why in words).
 
     `auto` takes the coarsest level whose pixels (y, x) are not larger than those of the training. Of levels with fewer
@@ -110,7 +110,7 @@ def choose_level(levels: Sequence[Level], choice: Choice, path: str) -> tuple[Le
     return level, f"the coarsest whose pixels are not larger than the {trained}{slices}"
 
 
-def _voxel(level: Level, choice: Choice) -> Voxel | None:
+def _voxel(level: Level, choice: LevelChoice) -> Voxel | None:
     if choice.voxel_nm is None:
         return level.voxel_nm
     return scaled(choice.voxel_nm, level.factors)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from dualrel_jax.data.io.padding import tissue_values
-from dualrel_jax.data.io.pyramid import FINEST, Choice, Level, scaled
+from dualrel_jax.data.io.pyramid import FINEST, Level, LevelChoice, scaled
 from dualrel_jax.data.io.readers import chunked, image_folder
 from dualrel_jax.data.io.readers.base import Stack, array_stack, unreadable
 from dualrel_jax.data.io.readers.formats import SUPPORTED, Expected, advice, format_of
@@ -152,7 +152,7 @@ def open_volume(
     voxel_nm: Sequence[float] | None = None,
     verbose: bool = True,
     expected: Collection[tuple[int, int, int]] = (),
-    choice: Choice = FINEST,
+    choice: LevelChoice = FINEST,
     *,
     labels: bool = False,
 ) -> Volume:
@@ -258,7 +258,7 @@ def _is_container(file: Path) -> bool:
     return file.suffix.lower() in chunked.SUFFIXES or (kind is not None and kind.holds_arrays)
 
 
-def _read_stack(file: Path | RemotePath, inner: str | None, expected: Expected, choice: Choice) -> Stack:
+def _read_stack(file: Path | RemotePath, inner: str | None, expected: Expected, choice: LevelChoice) -> Stack:
     if isinstance(file, RemotePath):
         return chunked.read_chunked(file, inner, choice)
     if file.is_dir():

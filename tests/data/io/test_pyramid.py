@@ -6,14 +6,14 @@ import shutil
 import numpy as np
 import pytest
 
-from dualrel_jax.data.io.pyramid import Choice
+from dualrel_jax.data.io.pyramid import LevelChoice
 from dualrel_jax.data.io.volume import open_volume
 from dualrel_jax.data.io.writers import open_writer
 from dualrel_jax.errors import InputError
 
 
 def choose(level, pixel=10.0, **fields):
-    return Choice(level, (pixel, pixel), key="predict.level", **fields)
+    return LevelChoice(level, (pixel, pixel), key="predict.level", **fields)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_the_level_is_said_with_its_reason(pyramid, capsys):
         in said
     )
     assert "predict.level=0 reads the finest" in said
-    open_volume(pyramid, choice=Choice("auto"))
+    open_volume(pyramid, choice=LevelChoice("auto"))
     assert "Level 0 of 0 to 2 is read: the pixel size of the training is unknown." in capsys.readouterr().out
     open_volume(pyramid)
     shown = capsys.readouterr().out

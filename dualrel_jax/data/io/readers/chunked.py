@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dualrel_jax.data.io.pyramid import FINEST, Choice, Level, choose_level, scaled
+from dualrel_jax.data.io.pyramid import FINEST, Level, LevelChoice, choose_level, scaled
 from dualrel_jax.data.io.readers.attributes import FILES, Folder, attributes_of, driver_of
 from dualrel_jax.data.io.readers.axes import along, find_axes, fixed_channel, split_channel
 from dualrel_jax.data.io.readers.base import Stack, array_stack
@@ -33,7 +33,7 @@ def is_chunked(folder: Folder) -> bool:
     return inside or any((folder / name).exists() for name in FILES)
 
 
-def read_chunked(folder: Folder, inner: str | None = None, choice: Choice = FINEST) -> Stack:
+def read_chunked(folder: Folder, inner: str | None = None, choice: LevelChoice = FINEST) -> Stack:
     """An array, or a group with one array or with a pyramid, of which `choice` picks a level.
 
     `inner` is a path inside, or a channel, or both: "0:Channel 1".
@@ -122,7 +122,7 @@ def _level_folders(array: Folder) -> dict[int, Folder]:
     return folders
 
 
-def _choose_level(array: Folder, choice: Choice, path: str, channel: int | None) -> tuple[Level | None, str]:
+def _choose_level(array: Folder, choice: LevelChoice, path: str, channel: int | None) -> tuple[Level | None, str]:
     """(level, reason) in the pyramid whose level 0 is `array`; (None, "") where it has only one."""
     folders = _level_folders(array)
     if len(folders) == 1:

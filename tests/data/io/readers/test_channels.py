@@ -8,7 +8,7 @@ import pytest
 import tensorstore as ts
 import tifffile
 
-from dualrel_jax.data.io.pyramid import Choice
+from dualrel_jax.data.io.pyramid import LevelChoice
 from dualrel_jax.data.io.volume import open_volume
 from dualrel_jax.errors import InputError
 
@@ -92,7 +92,7 @@ def test_levels_of_ome_zarr(tmp_path):
     (path / ".zattrs").write_text(json.dumps({"multiscales": [{"axes": axes, "datasets": levels}]}))
     check(path)
     check(f"{path}:0")
-    coarse = opened(f"{path}:Channel 1", choice=Choice("1"))
+    coarse = opened(f"{path}:Channel 1", choice=LevelChoice("1"))
     np.testing.assert_array_equal(coarse[:], EM[1, :, ::2, ::2])
     assert coarse.voxel_nm == (30, 16, 16)
     np.testing.assert_array_equal(opened(coarse.path)[:], coarse[:])
@@ -111,7 +111,7 @@ def test_frames_of_ome_zarr_and_hdf5_are_slices(tmp_path):
     (path / ".zgroup").write_text('{"zarr_format": 2}')
     (path / ".zattrs").write_text(json.dumps({"multiscales": [{"axes": axes, "datasets": levels}]}))
     for level in range(2):
-        volume = opened(path, choice=Choice(str(level)))
+        volume = opened(path, choice=LevelChoice(str(level)))
         np.testing.assert_array_equal(volume[:], EM[0, :, :: 2**level, :: 2**level])
         assert volume.voxel_nm == pytest.approx((np.nan, 8 * 2**level, 8 * 2**level), nan_ok=True)
         assert "its frames as slices" in volume.format

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorstore as ts
 
-from dualrel_jax.data.io.pyramid import Choice
+from dualrel_jax.data.io.pyramid import LevelChoice
 from dualrel_jax.data.io.readers import chunked
 from dualrel_jax.data.io.volume import open_volume
 from dualrel_jax.errors import InputError
@@ -174,7 +174,7 @@ def test_a_byte_order_mark_and_paths_from_here(tmp_path):
         level["path"] = f"./{level['path']}/"
     file.write_text(json.dumps({"multiscales": images}), encoding="utf-8-sig")
     check(tmp_path, (30, 10, 8))
-    assert open_volume(tmp_path, choice=Choice("1")).voxel_nm == (30, 20, 16)
+    assert open_volume(tmp_path, choice=LevelChoice("1")).voxel_nm == (30, 20, 16)
 
 
 @pytest.mark.parametrize("order", ORDERS)
