@@ -1,5 +1,6 @@
 """The napari plugin in Qt's offscreen mode. The canvas needs OpenGL and is not shown: layers live in a ViewerModel."""
 
+import dataclasses
 import os
 import time
 import types
@@ -263,7 +264,7 @@ def test_suggestions_are_frames_and_rows_that_lead_to_their_slices(viewer, widge
 
 
 def test_pyramids_too_large_for_memory_stay_on_disk(viewer, widget, tmp_path, monkeypatch):
-    full = np.random.default_rng(0).integers(0, 255, (6, 40, 48)).astype(np.uint8)
+    full = np.random.default_rng(0).integers(0, 255, (6, 520, 560)).astype(np.uint8)
     with open_writer(tmp_path / "em.zarr", full.shape, full.dtype, (30.0, 8.0, 8.0)) as writer:
         for z, slice_yx in enumerate(full):
             writer.write(z, slice_yx)
@@ -271,6 +272,7 @@ def test_pyramids_too_large_for_memory_stay_on_disk(viewer, widget, tmp_path, mo
     [(data, attributes, kind)] = layers.get_reader(str(tmp_path / "em.zarr"))(str(tmp_path / "em.zarr"))
     layer = viewer.add_image(data, **attributes)
     assert isinstance(layers.finest(layer), layers.LazyArray) and kind == "image"
+    assert layer.multiscale and [level.shape for level in data] == [(6, 520, 560), (6, 260, 280), (6, 130, 140)]
     volume = widget._volume()
     assert volume.voxel_nm == (30, 8, 8) and (volume[3] == full[3]).all()
     for index in (2, (slice(None), 3), (slice(1, 5, 2), slice(None, None, 3), 7), (-1, slice(4, 9))):
@@ -309,6 +311,14 @@ def test_an_image_in_a_file_is_not_copied_and_a_large_one_in_part(started_run, t
     [(path, kept)] = by_image.items()
     copy = open_volume(path, verbose=False)
     assert len(copy) == 3 and list(kept) == [1] and (copy[1] == file[9]).all()
+
+
+def test_a_known_pixel_size_is_learned_with_where_z_is_unknown(started_run, tmp_path):
+    run, old = started_run
+    file = dataclasses.replace(open_volume(old.data.image, verbose=False), voxel_nm=(np.nan, 8.0, 8.0))
+    labels = {9: np.eye(48, dtype=np.uint8)}
+    _, config, _ = decoded(corrections.prepare(run, tmp_path / "a", file, labels, keep_old=False, steps=3))
+    assert config.data.voxel_nm == "?,8,8"
 
 
 def test_what_the_starter_learns_lies_beside_the_image(tmp_path, monkeypatch):

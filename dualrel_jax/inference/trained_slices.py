@@ -55,7 +55,7 @@ def _image_of(run: Run, name: str) -> Path | None:
     """The volume of a part of the training; None for that of a public data set, which has files of its own."""
     if run.config.data.name != "own":
         return None
-    place, images = name.removeprefix("labelled"), split_paths(run.config.data.image)
+    place, images = name.removeprefix("own/labelled"), split_paths(run.config.data.image)
     i = 0 if name.endswith("/train") else int(place) - 1 if place.isdecimal() else len(images)
     return Path(images[i]).resolve() if i < len(images) else None
 

@@ -17,6 +17,7 @@ from dualrel_jax.constants import IGNORE
 from dualrel_jax.data.io.volume import Volume, open_volume
 from dualrel_jax.data.io.writers import open_writer
 from dualrel_jax.errors import InputError
+from dualrel_jax.napari_plugin.layers import voxel_text
 
 _MOST_BYTES = 1 << 30  # a larger volume is not copied whole for a training
 _AROUND = 12  # slices on either side of a corrected one that are copied instead
@@ -85,11 +86,10 @@ def prepare(
     fields = {key: [] for key in ("image", "label", "labelled_slices", "voxel_nm")}
     for i, (path, image, known) in enumerate(entries):
         label = _write(known, sorted(known), image, folder / f"labels_{i}.tif")
-        sizes = image.voxel_nm or (np.nan,)
         fields["image"].append(path)
         fields["label"].append(str(label))
         fields["labelled_slices"].append(",".join(str(z) for z in sorted(known)))
-        fields["voxel_nm"].append("" if np.isnan(sizes).any() else ",".join(f"{size:.6g}" for size in sizes))
+        fields["voxel_nm"].append(voxel_text(image.voxel_nm))
     if bad := [path for path in (*fields["image"], *fields["label"]) if "," in path]:
         raise InputError(f"{bad[0]} has a comma in its name, which separates volumes; choose a folder without one.")
     data = {key: (";" if key in ("labelled_slices", "voxel_nm") else ",").join(value) for key, value in fields.items()}

@@ -1,5 +1,6 @@
 """Conversion between volumes and napari layers: arrays, what of them is on screen, and the voxel size as scale."""
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Callable
@@ -54,8 +55,10 @@ def get_reader(path: str | list[str]) -> Callable[[str], list[LayerData]] | None
 def _read(path: str) -> LayerData:
     volume = open_volume(path)
     if is_remote(path) or math.prod(volume.shape) * volume.dtype.itemsize > _IN_MEMORY_BYTES:
-        levels = range(1, volume.level.count if volume.level else 1)
-        coarser = [open_volume(path, verbose=False, choice=LevelChoice(str(level))) for level in levels]
+        coarser = []
+        for level in range(1, volume.level.last + 1 if volume.level else 1):
+            with contextlib.suppress(InputError):  # a level that is not there
+                coarser.append(open_volume(path, verbose=False, choice=LevelChoice(str(level))))
         data = [LazyArray(level) for level in (volume, *coarser)]
         data, attributes, kind = data if coarser else data[0], _attributes(volume), "image"
         return data, attributes | {"multiscale": bool(coarser)}, kind

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dualrel_jax.constants import BEST_BY
 from dualrel_jax.utils.jsonl import read_records
 from dualrel_jax.visualization.canvas import LINES, new_figure, save
 
@@ -82,10 +83,11 @@ def _readable(name: str) -> str:
 
 def _plot_group(axes, title, group, is_loss) -> None:
     """Several curves in one panel. Losses that are never negative and span a factor of 10 get a logarithmic axis."""
+    best_by = next((f"validation/{score}" for score in BEST_BY if f"validation/{score}" in group), None)
     for i, (name, points) in enumerate(group.items()):
         style = {"color": LINES[i % len(LINES)], "linestyle": ("-", "--", ":")[i // len(LINES) % 3]}
         text = _readable(name)
-        if name == "validation/jac_pooled":
+        if name == best_by:
             step, best = max(zip(*points, strict=True), key=lambda point: point[1])
             text += f" (best {best:.3f} at step {step})"
             axes.plot(step, best, "*", markersize=11, color=style["color"])

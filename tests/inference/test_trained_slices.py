@@ -6,7 +6,7 @@ import shutil
 import pytest
 import tifffile
 
-from dualrel_jax.data.datasets.partition import Partition
+from dualrel_jax.data.datasets.partition import Partition, make_partition
 from dualrel_jax.evaluate import evaluate
 from dualrel_jax.inference.run import Run
 from dualrel_jax.inference.trained_slices import trained_on
@@ -53,3 +53,20 @@ def test_a_validation_region_beside_the_training_is_not(trained, capsys):
 def test_other_slices_are_not(scored, trained, volume_files):
     assert "trained on" not in scored(volume_files["test_image"], volume_files["test_label"])
     assert "trained on" not in (trained[0] / "summary.txt").read_text()
+
+
+def test_slices_of_a_second_volume_are_named_without_checksums(trained, volume_files, tmp_path):
+    """Exported runs, and those of earlier versions, hold none."""
+    _, config = trained
+    second = [
+        shutil.copy(volume_files[f"train_{kind}"], tmp_path / f"second_{kind}.tif") for kind in ("image", "label")
+    ]
+    for key, path in zip(("image", "label"), second, strict=True):
+        config.data[key] = f"{config.data[key]},{path}"
+    config.data.labelled = "all"
+    run = Run(tmp_path, config, None, None, None, 0, None)
+    (tmp_path / "run.json").write_text("{}")
+    make_partition(run.dataset.train, config.data).save(tmp_path / "partition.json")
+    found = trained_on(run, run.dataset.train)
+    assert [part.name for part, _ in found] == ["own/train", "own/labelled2"]
+    assert [zs for _, zs in found] == [list(part.labelled_zs) for part in run.dataset.train]

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 from pixels import read
@@ -46,6 +47,19 @@ def test_a_repeated_step_counts_once(tmp_path):
     plain = read(training_curves(records, tmp_path / "plain.png"))
     assert (read(training_curves(wrong + records, tmp_path / "continued.png")) == plain).all()
     assert (read(training_curves(records + wrong, tmp_path / "other.png")) != plain).any()
+
+
+def test_the_star_marks_the_checkpoint_that_is_kept(tmp_path):
+    """By the calibrated score, where a validation has one."""
+
+    def curves(name, *calibrated):
+        scores = zip((10, 20), (0.8, 0.7), calibrated, strict=True)
+        records = [{"step": at, "validation/jac_pooled": p, "validation/jac_calibrated": c} for at, p, c in scores]
+        text = (training_curves(records, tmp_path / f"{name}.svg")).read_text()
+        return re.findall(r"<!-- (.*best.*) -->", text)
+
+    assert curves("second", 0.6, 0.9) == ["JAC calibrated (best 0.900 at step 20)"]
+    assert curves("first", 0.9, 0.6) == ["JAC calibrated (best 0.900 at step 10)"]
 
 
 @pytest.mark.parametrize(

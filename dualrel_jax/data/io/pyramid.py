@@ -33,7 +33,7 @@ FINEST = LevelChoice()
 
 @dataclass(frozen=True)
 class Level:
-    """A level of a pyramid; all but `index` and `count` are z y x.
+    """A level of a pyramid; all but `index` and `last` are z y x.
 
     Attributes:
         index: 0 is the finest.
