@@ -35,9 +35,13 @@ SCORES = {  # key of metrics.json -> name, meaning
 }
 PROTOTYPES_CAPTION = (
     "Activation of each prototype over one slice. Orange frames: foreground prototypes (mitochondria); blue frames: "
-    "background prototypes. Reliability is the weight of a prototype for this slice, with mean 1: it is higher where "
-    "two views of the slice give more similar prototypes."
+    "background prototypes. Reliability is the weight of a prototype for this slice, with mean 1"
 )
+RELIABLE = {  # method.reliability -> what a high weight means
+    "class": ": it is higher where the model expects more of the prototype's pixels to be of its own class.",
+    "consistency": ": it is higher where two views of the slice give more similar prototypes.",
+    "uniform": "; here all are equal.",
+}
 
 
 def write_report(workdir: str | Path, config: ConfigDict | None = None) -> Path:
@@ -59,7 +63,7 @@ def _write_report(files: RunFiles, config: ConfigDict | None) -> Path:
         "slices": slice_section(files, config),
         "volume": volume_section(files.workdir),
         "training": training_section(files),
-        "prototypes": prototype_section(files.workdir),
+        "prototypes": prototype_section(files),
         "labels": label_section(files),
         "config": config_section(files.config),
         "machine": machine_section(files),
@@ -236,12 +240,13 @@ def training_section(files: RunFiles) -> Section | None:
     return Section("Training", figures=figures, details=details)
 
 
-def prototype_section(workdir: Path) -> Section | None:
-    path = workdir / "pictures" / "prototypes.png"
+def prototype_section(files: RunFiles) -> Section | None:
+    path = files.workdir / "pictures" / "prototypes.png"
     if not path.exists():
         return None
     alt = "Activation of each prototype over one slice, with its reliability"
-    return Section("Prototypes", figures=[embed_picture(path, alt, caption=PROTOTYPES_CAPTION)], style="wide")
+    caption = PROTOTYPES_CAPTION + RELIABLE[files.config.method.reliability]
+    return Section("Prototypes", figures=[embed_picture(path, alt, caption=caption)], style="wide")
 
 
 def label_section(files: RunFiles) -> Section | None:

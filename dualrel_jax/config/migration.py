@@ -31,7 +31,7 @@ VALUES = {
     "predict.planes": {"False": "auto", "True": "xyz"},
     "method.reliability": {"uncertainty": "class"},
 }
-# Fields that shape a training -> what versions without the field did. Fields that do not (`config.FREE`) need no line.
+# Fields that shape a training -> what versions without the field did. Fields that do not (`config._FREE`) need no line.
 ADDED = {
     "train.ramp_fraction": 1.0,  # only configs of the supervised method lacked it, which has no ramp
     "data.upsample": False,

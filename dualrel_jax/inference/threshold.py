@@ -72,7 +72,10 @@ def of_coverage(counts: np.ndarray, wanted: int) -> float | None:
 def explain(threshold: float | None, smoothing_nm: float = 0.0) -> str:
     """A sentence about what `calibrate` found of slices averaged along z by `smoothing_nm`; 0: of single slices."""
     if threshold is None:
-        return f"The threshold is {UNCALIBRATED:.2f}, not calibrated: no slice without labels lies near a labelled one."
+        return (
+            f"The threshold is {UNCALIBRATED:.2f}, not calibrated: no slice without labels lies near one whose label "
+            "shows a mitochondrion."
+        )
     of = "slices averaged along z" if smoothing_nm else "single slices"
     limit, cover = "", "cover as much as"
     if threshold in CALIBRATED_RANGE:

@@ -39,7 +39,10 @@ class UniMatchNetwork(nn.Module):
 
 
 class UniMatch(Method):
-    """1/2 [L_x + 1/4 L_s1 + 1/4 L_s2 + 1/2 L_fp]; the unlabelled terms are soft Dice on confident pixels."""
+    """1/2 [L_x + w (1/4 L_s1 + 1/4 L_s2 + 1/2 L_fp)], w the ramped consistency weight.
+
+    The unlabelled terms are soft Dice on confident pixels.
+    """
 
     strong_views = 2
 
@@ -59,7 +62,7 @@ class UniMatch(Method):
         target = jax.lax.stop_gradient(losses.softmax(weak.logits))
 
         pairs = [(cutmix.paste_next(mask, target), view.logits) for mask, view in zip(masks, strong, strict=True)]
-        further = self.further_terms(jax.random.fold_in(rng, 3), masks, strong, weak)
+        further = self.further_terms(jax.random.fold_in(rng, 3), masks, strong, weak)  # none of the keys above
         terms = {
             "supervised": lambda: losses.supervised(labelled.logits, batch.label),
             "strong": lambda: sum(self.pseudo_dice(logits, pasted) for pasted, logits in pairs) / 2,

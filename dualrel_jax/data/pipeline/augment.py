@@ -131,7 +131,8 @@ def photometric(key: jax.Array, image: jax.Array, augment: ConfigDict, strength:
     Each comes with its own chance, `augment.probability`.
     """
     if augment.filter or augment.curve:
-        image = as_another_microscope(jax.random.fold_in(key, 2), image, augment, strength)
+        other_key = jax.random.fold_in(key, 2)  # not one of the two below: split(key, n)[i] is fold_in(key, i)
+        image = as_another_microscope(other_key, image, augment, strength)
     draw_key, noise_key = jax.random.split(key)
     u = jax.random.uniform(draw_key, (10,))  # one draw: each call of the generator costs compile time
     applied = jnp.where(u[:5] < augment.probability, strength, 0.0)

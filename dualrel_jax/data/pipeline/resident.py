@@ -21,7 +21,7 @@ class Slices(NamedTuple):
     sizes: jax.Array  # n 2 int32, size of each slice without its margin
     labels: jax.Array  # n y x uint8; n 0 0 where there are none
     known: jax.Array  # n 2 2 int32, see crops.tissue_box
-    points: jax.Array  # n POINTS 2 int32, mitochondrion pixels
+    points: jax.Array  # n POINTS 2 int32, mitochondrion pixels; n 1 2 of slices without labels
     num_points: jax.Array  # n int32
 
 
