@@ -124,6 +124,17 @@ def refuse(*_):
     raise InputError("no <checkpoint>")
 
 
+@pytest.mark.parametrize(
+    ("reliability", "meaning"),
+    [("class", "to be of its own class."), ("consistency", "more similar prototypes."), ("uniform", "all are equal.")],
+)
+def test_the_caption_says_what_this_reliability_means(folder, reliability, meaning):
+    workdir = folder(method__reliability=reliability)
+    fill(workdir)
+    assert f"with mean 1{report.RELIABLE[reliability]}".endswith(meaning)
+    assert report.RELIABLE[reliability] in Page(report.write_report(workdir)).text
+
+
 def test_page_stands_alone(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     monkeypatch.setattr(report, "load_run", None)  # the pictures are there
