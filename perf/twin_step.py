@@ -101,13 +101,13 @@ def losses(student: DualRelNetwork, teacher: DualRelNetwork, batch: Batch, metho
     of_prototypes = upsample(fuse(weak.maps), images)
     zoomed = zoom(head)
     target = confusion(view.maps.detach(), zoomed[:, 1:])
-    clipped, relative = z.clamp(-5, 5), target / (target.mean() + 1e-6)
+    relative = (target / (target.mean() + 1e-6)).clamp(math.exp(-5), math.exp(5))
     terms = {
         "supervised": supervised(logits[:b], batch.label),
         "prototype": supervised(fused[:b], batch.label),
         "diversity": diversity(prototype.maps),
         "prototype_consistency": (weights * d).mean(),
-        "reliability": (torch.exp(-clipped) * relative + clipped).mean(),
+        "reliability": (torch.exp(-z) * relative + z).mean(),
         "pixel_consistency": (logits[b : b + u].softmax(dim=1) - zoomed).square().mean(),
         "cross_pseudo_label": F.cross_entropy(logits[b + u :], mix(of_prototypes.argmax(dim=1)))
         + F.cross_entropy(fused[b + u :], mix(head.argmax(dim=1))),

@@ -1,5 +1,7 @@
 """Module 2, reliable prototype selection: how far each prototype of an image can be trusted."""
 
+import math
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -67,11 +69,11 @@ def reliability_loss(target: jax.Array, z: jax.Array, known: jax.Array | None = 
     """What the reliability learns, (b k, b k, b) -> b k; it moves z and not the prototypes.
 
     exp(-z) e~ + z, the likelihood of an error with log-variance z (Kendall and Gal 2017), e~ = e / mean(e), where the
-    `target` e is a confusion or a discrepancy. Without that normalisation e is about 0.02 and every z runs into
-    its clamp. Images that are not `known` (0 or 1; default: all are) teach nothing.
+    `target` e is a confusion or a discrepancy; e~ is clipped, so that the optimum log e~ lies in -5 to 5. Images that
+    are not `known` (0 or 1; default: all are) teach nothing.
     """
     target = jax.lax.stop_gradient(target)
     weight = jnp.ones_like(target) if known is None else jnp.broadcast_to(known[:, None], target.shape)
     relative = target / (jnp.sum(target * weight) / jnp.maximum(weight.sum(), 1.0) + 1e-6)
-    z = jnp.clip(z, -5, 5)
+    relative = jnp.clip(relative, math.exp(-5), math.exp(5))
     return (jnp.exp(-z) * relative + z) * weight

@@ -95,11 +95,17 @@ def test_consistency_moves_the_prototypes_and_reliability_the_weights_and_neithe
 
 @pytest.mark.parametrize("scale", [1e-4, 1e-2, 1.0])
 def test_the_learned_log_variance_is_the_log_of_the_relative_discrepancy_at_any_scale(scale):
-    """Its optimum is z_k = log(d_k / mean d), far from the clamp however small the discrepancies are."""
+    """Its optimum is z_k = log(d_k / mean d), however small the discrepancies are."""
     d = scale * jnp.array([[0.5, 0.8, 1.2, 1.5]])
     gradient = jax.grad(lambda z: r.reliability_loss(d, z).sum())
     z = jax.lax.fori_loop(0, 100, lambda _, z: z - 0.3 * gradient(z), jnp.zeros((1, 4)))
     np.testing.assert_allclose(z, np.log(d / d.mean()), atol=0.03)
+
+
+def test_a_log_variance_beyond_the_largest_optimum_is_pulled_back():
+    target, z = jnp.array([[1e-6, 0.1, 0.1, 0.3]]), jnp.array([[-6.0, 6.0, -6.0, 0.0]])
+    gradient = jax.grad(lambda z: r.reliability_loss(target, z).sum())(z)[0]
+    assert gradient[0] < 0 < gradient[1] and gradient[2] < 0  # each step goes towards the optimum, at least -5
 
 
 def test_head_is_symmetric_and_does_not_shape_the_prototypes():
