@@ -52,7 +52,7 @@ DATA = {
         float,
         "in-plane pixel size of the training; a training volume of larger pixels keeps its own without data.upsample",
         unit="nm",
-        minimum=0,
+        minimum=0.5,
         maximum=100,
         special="the size of the training volume",
     ),

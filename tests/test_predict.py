@@ -326,11 +326,7 @@ def test_sections_across_z_count_as_much_as_slices(predict, volume):
     [
         ({"planes": "xyz"}, (30, 8, 8), "30 x 8 x 8 nm.*1.5 times"),
         ({"planes": "xyz"}, None, "needs the voxel size"),
-        ({"z_smoothing_nm": -1.0}, VOXEL_NM, "is -1.0; expected 0"),
         ({"region": "5:99,,"}, VOXEL_NM, "z is '5:99'"),
-        ({"intensity_range": "9,3"}, VOXEL_NM, "intensity_range is '9,3'"),
-        ({"intensity_range": "black"}, VOXEL_NM, "intensity_range is 'black'"),
-        ({"window_px": -1}, VOXEL_NM, "window_px is -1"),
     ],
 )
 def test_what_cannot_be_is_explained(predict, volume, change, voxel_nm, said):

@@ -43,10 +43,9 @@ def _is_box(text: str) -> bool:
 
 def _is_slice_list(text: str) -> bool:
     lists = [entry.split(",") if entry.strip() else [] for entry in text.split(";")]
-    numbers = [[word.strip() for word in words] for words in lists]
-    return all(
-        re.fullmatch(r"\d{1,9}", word, re.ASCII) and words.count(word) == 1 for words in numbers for word in words
-    )
+    if not all(re.fullmatch(r"\s*\d{1,9}\s*", word, re.ASCII) for words in lists for word in words):
+        return False
+    return all(len({int(word) for word in words}) == len(words) for words in lists)
 
 
 def _is_labelled(text: str) -> bool:

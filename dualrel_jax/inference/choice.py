@@ -37,7 +37,6 @@ from dualrel_jax.utils.jsonl import read_json
 from dualrel_jax.utils.ranges import evenly_spaced
 
 LENIENT = 0.4
-_DOMAIN_CHOICES = ("auto", "training", "other")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,8 +132,6 @@ def is_known(run: Run, volumes: Sequence[Volume]) -> tuple[bool, str]:
     Of a run that recorded no such volume and whose files are gone nothing speaks against it.
     """
     domain = run.config.predict.domain
-    if domain not in _DOMAIN_CHOICES:
-        raise InputError(f"config.predict.domain is {domain!r}; expected one of {', '.join(_DOMAIN_CHOICES)}.")
     if domain != "auto":
         return domain == "training", f"config.predict.domain is {domain}"
     learned = _learned_from(run)

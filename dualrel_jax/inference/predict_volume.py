@@ -174,8 +174,6 @@ def check_settings(volume: Volume, settings: ConfigDict) -> None:
         )
     if settings.points:
         read_points(settings.points, volume.shape).inside(parse_region(settings.region, volume.shape))
-    if settings.window_px < 0:
-        raise InputError(f"config.predict.window_px is {settings.window_px}; expected pixels, or 0 for whole slices.")
 
 
 def output_paths(output: Path) -> dict[str, Path]:
@@ -228,20 +226,13 @@ def open_writers(volume: Volume, region: Box, output: Path, settings: ConfigDict
 
 def grey_range(volume: Volume, text: str) -> tuple[float, float]:
     """`predict.intensity_range` or, where it is empty, the range of a sample."""
-    if not text:
-        low, high = intensity_range(volume)
-        if not low < high:
-            raise InputError(
-                f"{volume.path}: the slices looked at hold hardly anything but {low:g}, so that the range of greys is "
-                "unknown; set --config.predict.intensity_range=low,high, such as 0,255."
-            )
+    if text:
+        low, high = map(float, text.split(","))
         return low, high
-    try:
-        low, high = (float(value) for value in text.split(","))
-    except ValueError:
-        low, high = 0.0, 0.0
-    if not -np.inf < low < high < np.inf:
+    low, high = intensity_range(volume)
+    if not low < high:
         raise InputError(
-            f"config.predict.intensity_range is {text!r}; expected two intensities, the lower first, such as 0,255."
+            f"{volume.path}: the slices looked at hold hardly anything but {low:g}, so that the range of greys is "
+            "unknown; set --config.predict.intensity_range=low,high, such as 0,255."
         )
     return low, high

@@ -22,11 +22,11 @@ class Tiles:
     Attributes:
         shape_yx: shape of the slice, pixels.
         tile: largest side of a tile, pixels; rounded up to `multiple`.
-        overlap: least number of pixels that neighbouring tiles share.
+        overlap: least number of pixels that neighbouring tiles share; below `tile`.
         multiple: what the model's downsampling divides a side by, stem 2^(depth - 1) for a U-Net.
 
     Raises:
-        InputError: `tile` or `overlap` is out of range, or the slice is empty.
+        InputError: the slice is empty.
     """
 
     shape_yx: tuple[int, int]
@@ -35,15 +35,6 @@ class Tiles:
     multiple: int = 1
 
     def __post_init__(self):
-        if self.tile < 1:
-            raise InputError(
-                f"config.predict.tile is {self.tile}, expected at least 1 pixel: set it to 256, for example."
-            )
-        if not 0 <= self.overlap < self.tile:
-            raise InputError(
-                f"config.predict.overlap is {self.overlap}, expected 0 to {self.tile - 1} "
-                f"(less than config.predict.tile, {self.tile}): set it to {self.tile // 4}, for example."
-            )
         if len(self.shape_yx) != 2 or min(self.shape_yx) < 1:
             raise InputError(
                 f"A slice of shape {tuple(self.shape_yx)} cannot be tiled, expected y x of at least 1 x 1."

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from dualrel_jax.data.io.volume import Volume
-from dualrel_jax.errors import InputError
 from dualrel_jax.inference.volume_predictor import ProbabilitySlice
 
 _MIRRORED = (1, 1), (-1, -1), (-1, 1), (1, -1)  # steps along y, x: every fourth slice is seen as it is
@@ -21,9 +20,7 @@ def knows_z(volume: Volume) -> bool:
 
 
 def smoothing_slices(volume: Volume, smoothing_nm: float) -> float:
-    """`predict.z_smoothing_nm` in slices, 0 where the distance of slices is unknown; InputError below 0."""
-    if not 0 <= smoothing_nm < math.inf:
-        raise InputError(f"config.predict.z_smoothing_nm is {smoothing_nm}; expected 0 (off) or a length in nm.")
+    """`predict.z_smoothing_nm` in slices, 0 where the distance of slices is unknown."""
     if smoothing_nm and not knows_z(volume):
         print(
             f"{volume.path} does not say the distance of its slices, so that nothing is averaged along z; "

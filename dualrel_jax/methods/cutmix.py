@@ -3,8 +3,6 @@
 import jax
 import jax.numpy as jnp
 
-from dualrel_jax.errors import InputError
-
 
 def boxes(key: jax.Array, count: int, side: int, area: tuple[float, float], aspect: tuple[float, float]) -> jax.Array:
     """`count` masks y x bool of one box each, on crops of side x side pixels.
@@ -42,15 +40,7 @@ def paste(mask: jax.Array, crop: jax.Array, other: jax.Array) -> jax.Array:
 
 
 def paste_next(mask: jax.Array, crops: jax.Array) -> jax.Array:
-    """Each crop with the next one of the batch pasted where its mask is set: b y x or b y x c.
-
-    InputError for a single crop, which would be pasted into itself.
-    """
-    if len(crops) < 2:
-        raise InputError(
-            f"config.train.batch_unlabelled is {len(crops)}; expected 2 or more for CutMix, which pastes a part of one "
-            "crop into another."
-        )
+    """Each crop with the next one of the batch pasted where its mask is set: b y x or b y x c, b 2 or more."""
     return paste(mask, crops, jnp.roll(crops, 1, axis=0))
 
 

@@ -78,8 +78,6 @@ class Checkpoints:
         checkpoint start at 0. InputError if it holds another state; any other error passes as it is. `partial`: only
         what `abstract_state` has is read, whatever else the checkpoint holds.
         """
-        if which not in ("last", "best"):
-            raise InputError(f"config.predict.checkpoint is {which!r}; expected last or best.")
         checkpoints = list(self._checkpointer.checkpoints)
         checkpoints.sort(key=lambda c: c.step, reverse=True)
         if which == "best":

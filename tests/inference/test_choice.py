@@ -189,8 +189,3 @@ def test_a_run_without_a_record_compares_with_its_files_or_with_nothing(run):
     old.appearances = gone
     choice = choose(old, [FOREIGN])
     assert choice.prediction_head == "default" and "not recorded" in choice.explanation
-
-
-def test_an_unknown_domain_is_refused(run):
-    with pytest.raises(InputError, match="predict.domain is 'mine'; expected one of auto, training, other"):
-        choose(run(domain="mine"), [TRAINED])

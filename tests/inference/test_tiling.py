@@ -119,19 +119,6 @@ def test_cost_is_linear_in_pixels():
         assert len(tiles) * np.prod(tiles.tile_yx) / side**2 < (256 / 192) ** 2
 
 
-@pytest.mark.parametrize(
-    ("tile", "overlap", "words"),
-    [
-        (64, 64, "config.predict.overlap is 64.*0 to 63"),
-        (64, -1, "config.predict.overlap is -1"),
-        (0, 0, "config.predict.tile is 0"),
-    ],
-)
-def test_impossible_tiles_name_the_config_key(tile, overlap, words):
-    with pytest.raises(InputError, match=words):
-        Tiles((100, 100), tile, overlap)
-
-
 def test_arrays_of_another_shape_are_refused():
     tiles = Tiles((100, 80), 32, 8)
     with pytest.raises(ValueError, match="100, 80"):

@@ -3,9 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
-from dualrel_jax.errors import InputError
 from dualrel_jax.methods import cutmix
 
 SIDE = 64
@@ -51,8 +49,3 @@ def test_paste_takes_the_other_inside_the_mask():
     crop, other = jnp.zeros((1, 4, 4, 2)), jnp.ones((1, 4, 4, 2))
     np.testing.assert_array_equal(cutmix.paste(mask, crop, other)[..., 0], mask)
     np.testing.assert_array_equal(cutmix.paste(mask, crop[..., 0], other[..., 0]), mask)
-
-
-def test_a_single_crop_has_nothing_to_paste():
-    with pytest.raises(InputError, match="batch_unlabelled is 1; expected 2 or more"):
-        cutmix.paste_next(jnp.ones((1, 4, 4), bool), jnp.zeros((1, 4, 4, 1)))

@@ -12,7 +12,6 @@ from dualrel_jax.data.datasets.geometry import check_shapes
 from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.errors import InputError
 
-KINDS = ("binary", "instances", "grey")
 _LISTED = 6  # distinct label values looked for before giving up
 # Of neighbouring pixels above 0, how many differ. In instances of two tissues 0.001, in cells of 20 pixels that fill a
 # slice 0.06; in a probability 0.5, in one four times as steep 0.10, in JPEG and anti-aliased masks 0.17 or more.
@@ -78,12 +77,6 @@ def fully_labelled(image: Volume, label: Volume, kind: str) -> Source:
         )
     zs = tuple(range(len(image)))
     return Source(image, zs, label, LabelRule(kind, -1, {z: z for z in zs}))
-
-
-def check_kind(kind: str) -> None:
-    """Raises InputError for an unknown `data.label_kind`."""
-    if kind not in KINDS:
-        raise InputError(f"data.label_kind={kind} is unknown; expected one of {', '.join(KINDS)}.")
 
 
 def check_values(

@@ -19,7 +19,7 @@ from dualrel_jax.data.datasets.label_index import (
     index_of_stack,
     is_labelled,
 )
-from dualrel_jax.data.datasets.labels import LabelRule, Source, check_kind, check_values
+from dualrel_jax.data.datasets.labels import LabelRule, Source, check_values
 from dualrel_jax.data.io.points import draw_discs, read_points
 from dualrel_jax.data.io.pyramid import FINEST, LevelChoice
 from dualrel_jax.data.io.volume import Volume, open_volume
@@ -276,7 +276,6 @@ _WHAT = {"image": "your volume", "label": "its labels (a stack, or a folder of s
 
 
 def _rule(config: ConfigDict, label: Volume, index: dict[int, int]) -> LabelRule:
-    check_kind(config.label_kind)
     if not index:
         raise InputError(f"{label.path} holds no labelled slice; label some slices of the volume, a handful is enough.")
     slices = (label[i] for i in index.values())

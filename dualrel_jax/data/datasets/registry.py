@@ -13,7 +13,7 @@ from dualrel_jax.data.datasets.public import LAYOUTS, read_layout
 from dualrel_jax.data.datasets.regions import regions
 from dualrel_jax.data.io.resample import resample_image, resample_label, resample_window
 from dualrel_jax.data.io.volume import Volume, intensity_range, to_uint8
-from dualrel_jax.data.io.voxel import PIXEL_NM, check_likely
+from dualrel_jax.data.io.voxel import check_likely
 from dualrel_jax.data.phantom import phantom
 from dualrel_jax.errors import InputError
 
@@ -125,10 +125,8 @@ def load_dataset(config: ConfigDict) -> Dataset:
     """Opens the volumes of `config.name` and cuts them into parts; `config` has the fields of `config.data`.
 
     Raises:
-      InputError: unknown data set, missing or unusable files, bad ranges, or a voxel size that is needed but unknown.
+      InputError: missing or unusable files, bad ranges, or a voxel size that is needed but unknown.
     """
-    if config.name not in DATASETS:
-        raise InputError(f"data.name={config.name} is unknown; expected one of {', '.join(DATASETS)}.")
     raw = DATASETS[config.name](config)
     sources = dict(raw.sources)
     if config.test_image or config.test_label:
@@ -218,10 +216,8 @@ def _public(config: ConfigDict) -> Raw:
         from dualrel_jax.data.datasets.tfds.prepared import read_prepared
 
         sources = read_prepared(config.name, config.tfds_dir)
-    elif config.source == "files":
-        sources = read_layout(config.name, config.dir)
     else:
-        raise InputError(f"data.source={config.source} is unknown; expected files or tfds.")
+        sources = read_layout(config.name, config.dir)
     return Raw(sources, layout.train, layout.validation)
 
 
@@ -253,11 +249,11 @@ def _unlabelled_elsewhere(config: ConfigDict) -> dict[str, Source]:
     there are no others.
     """
     sources = {}
-    for name in filter(None, config.unlabelled_from.split("+")):
-        if name not in DATASETS or name == config.name:
+    for name in filter(None, map(str.strip, config.unlabelled_from.split("+"))):
+        if name == config.name:
             raise InputError(
-                f"data.unlabelled_from={config.unlabelled_from} names {name}; expected other data sets than "
-                f"{config.name}, joined by +, of {', '.join(DATASETS)}."
+                f"data.unlabelled_from={config.unlabelled_from} names {name}; expected other data sets than that of "
+                "data.name."
             )
         own = config.copy_and_resolve_references()
         own.unlock()
@@ -278,11 +274,6 @@ def _training_pixel(config: ConfigDict, sources: dict[str, Source]) -> tuple[flo
 
     It is `config.pixel_nm`; where the training volume has larger pixels and `config.upsample` is off, theirs.
     """
-    if config.pixel_nm != 0 and not PIXEL_NM[0] <= config.pixel_nm <= PIXEL_NM[1]:
-        raise InputError(
-            f"data.pixel_nm={config.pixel_nm} is not a pixel size of electron microscopy; expected {PIXEL_NM[0]:g} to "
-            f"{PIXEL_NM[1]:g} nm, or 0 for that of the volume."
-        )
     unknown = [name for name, source in sources.items() if source.image.voxel_nm is None]
     if len(unknown) == len(sources):
         return None

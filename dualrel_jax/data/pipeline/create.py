@@ -44,8 +44,6 @@ def create_feed(
 
 def choose_pipeline(data: ConfigDict, needed_mib: float) -> str:
     """resident or tf, for slices of so many MiB."""
-    if data.pipeline not in ("auto", "resident", "tf"):
-        raise InputError(f"config.data.pipeline is {data.pipeline!r}; expected auto, resident or tf.")
     if data.pipeline == "auto":
         return "resident" if needed_mib <= data.resident_limit_mib else "tf"
     return data.pipeline

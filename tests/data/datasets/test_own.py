@@ -79,7 +79,6 @@ def test_a_short_stack_needs_the_z_of_each_slice(own):
         ("", "24; expected as many.*data.labelled_slices"),
         ("1,2,3", "names 3 slices.*has 2"),
         ("4,24", "slice 24.*0 to 23.*if yours count from 1, subtract 1"),
-        ("4,4", "twice"),
         ("4;8", "not understood"),
     ):
         with pytest.raises(InputError, match=said):
@@ -136,8 +135,6 @@ def test_own_refuses_what_it_cannot_use(own, tmp_path):
         load_dataset(own(MASK * 255, ignore_value=255))
     with pytest.raises(InputError, match="m5.png: is 40 x 47 uint8; expected 40 x 48 uint8 as in m7.png"):
         load_dataset(own({"m5.png": MASK[5, :, 1:], "m6.png": MASK[6, :, 1:], "m7.png": MASK[7]}))
-    with pytest.raises(InputError, match="data.label_kind=colour"):
-        load_dataset(own(MASK, label_kind="colour"))
     with pytest.raises(InputError, match="data.voxel_nm=5"):
         load_dataset(own(MASK, voxel_nm="5"))
 
@@ -392,12 +389,6 @@ def test_volumes_of_larger_pixels_are_resampled_too_where_wanted(own):
     assert part.pixel_nm == (8.0, 8.0)
 
 
-@pytest.mark.parametrize("pixel_nm", [-1.0, 0.2, 1e6, np.inf, np.nan])
-def test_a_training_pixel_size_that_is_not_of_electron_microscopy(own, pixel_nm):
-    with pytest.raises(InputError, match="data.pixel_nm=.*expected 0.5 to 100 nm, or 0"):
-        load_dataset(own(MASK, voxel_nm="30,8,8", pixel_nm=pixel_nm))
-
-
 def test_unknown_voxel_sizes(own):
     for pixel_nm in (0.0, 20.0):
         part = load_dataset(own(MASK, pixel_nm=pixel_nm)).train[0]
@@ -406,8 +397,6 @@ def test_unknown_voxel_sizes(own):
     assert str(part.image.voxel_nm) == "(nan, 10.0, 10.0)" and part.shape_at_training == (20, 24)
     with pytest.raises(InputError, match=r"data.voxel_nm=5,\?,5 is not understood.*\?,8,8 where z is unknown"):
         load_dataset(own(MASK, voxel_nm="5,?,5"))
-    with pytest.raises(InputError, match="data.pixel_nm=-1"):
-        load_dataset(own(MASK, pixel_nm=-1.0))
 
 
 def test_16_bit_images_come_as_8_bit_whatever_their_range(own, tmp_path):

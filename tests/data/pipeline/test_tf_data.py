@@ -131,8 +131,6 @@ def test_auto_keeps_on_the_device_what_fits():
     assert type(create(resident_limit_mib=0)) is TfDataFeed
     assert type(create(resident_limit_mib=0, pipeline="resident")) is ResidentFeed
     assert type(create(pipeline="tf")) is TfDataFeed
-    with pytest.raises(InputError, match="data.pipeline is 'fast'; expected auto, resident or tf"):
-        create(pipeline="fast")
 
 
 @pytest.mark.parametrize("read_unlabelled", [True, False])
