@@ -12,7 +12,7 @@ from dualrel_jax.inference.choice import choose
 from dualrel_jax.inference.region_predictor import RegionPredictor
 from dualrel_jax.inference.resume import PredictionProgress
 from dualrel_jax.inference.run import Run
-from dualrel_jax.inference.unsure_parts import above, without_unsure_parts
+from dualrel_jax.inference.unsure_parts import without_unsure_parts
 from dualrel_jax.inference.volume_predictor import VolumePredictor, to_bytes
 from dualrel_jax.metrics import segmentation
 
@@ -49,7 +49,7 @@ def score_masks(run: Run, parts: Sequence[Part], *, all_planes: bool = False) ->
             for slice_yx, probability in zip(values, task.probability_slices(whole, zs), strict=True):
                 slice_yx[...] = to_bytes(probability, slice_yx.shape)
         sure = without_unsure_parts(values, choice.threshold, choice.unsure_margin)
-        values[above(values, choice.threshold) & ~sure] = 0
+        values[segmentation.above(values, choice.threshold) & ~sure] = 0
         for z, slice_yx in zip(zs, values, strict=True):
             if z in labelled:
                 scores.update(z, slice_yx / np.float32(255), part.native_label_at(z))

@@ -14,6 +14,7 @@ from scipy import ndimage
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from dualrel_jax.metrics.segmentation import above
 from dualrel_jax.utils.boxes import Box, Shape, grown, size, within
 
 NONE = 1.0  # a margin at which nothing is unsure
@@ -62,11 +63,6 @@ def label_parts(values: np.ndarray, threshold: float) -> tuple[np.ndarray, int]:
     """
     mask = above(values, threshold)
     return ndimage.label(mask) if mask.any() else (np.zeros(mask.shape, np.int32), 0)
-
-
-def above(values: np.ndarray, threshold: float) -> np.ndarray:
-    """Bool: where a probability, uint8 0..255, is above `threshold`, 0..1."""
-    return values > math.floor(threshold * 255)  # the same for whole numbers, without making them real ones
 
 
 def measure_parts(values: np.ndarray, threshold: float, box: Box, shape: Shape) -> BoxParts:

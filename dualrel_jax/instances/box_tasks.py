@@ -20,8 +20,9 @@ from dualrel_jax.data.io.voxel import Voxel
 from dualrel_jax.data.io.writers import open_writer
 from dualrel_jax.instances import morphometry
 from dualrel_jax.instances.morphometry import Parts, Sums
-from dualrel_jax.instances.segment import above, label_box
+from dualrel_jax.instances.segment import check_range, label_box
 from dualrel_jax.instances.stitch import Basins, Passes
+from dualrel_jax.metrics.segmentation import above
 from dualrel_jax.utils import boxes
 from dualrel_jax.utils.atomic import write_bytes
 from dualrel_jax.utils.boxes import Box, Shape
@@ -118,7 +119,10 @@ def label_task(task: BoxTask) -> None:
 
     def read_mask(outer: Box) -> np.ndarray:
         region = values if outer == core else volume[outer]
-        return region != 0 if job.threshold is None else above(region, job.threshold, volume.path, outer[0].start)
+        if job.threshold is None:
+            return region != 0
+        check_range(region, volume.path, outer[0].start)
+        return above(region, job.threshold)
 
     pieces = label_box(read_mask, core, job.shape, voxel_nm=job.voxel_nm, settings=job.rules)
     if len(pieces.basins.ids):

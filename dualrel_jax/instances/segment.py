@@ -9,7 +9,6 @@ from dualrel_jax.data.io.voxel import Voxel
 from dualrel_jax.errors import InputError
 from dualrel_jax.instances import basins
 from dualrel_jax.instances.basins import Pieces
-from dualrel_jax.instances.morphometry import full_scale
 from dualrel_jax.instances.stitch import Necks, stitch
 from dualrel_jax.utils import boxes
 from dualrel_jax.utils.boxes import Box, Shape
@@ -19,24 +18,21 @@ _ROUNDING = 1e-3  # real numbers may lie outside 0..1 by this much
 _MASK_FRACTION = 0.001  # more voxels of 1 than this, and none above: a mask, not probabilities of 1/255
 
 
-def above(values: np.ndarray, threshold: float, name: str, first_z: int = 0) -> np.ndarray:
-    """`z y x` bool: probability above `threshold`, 0..1. Values are 0..255 (uint8) or 0..1 (float).
+def check_range(values: np.ndarray, name: str, first_z: int = 0) -> None:
+    """InputError for real numbers `z y x` outside 0..1.
 
     Args:
         name, first_z: of the volume, and of the first slice in it, for the message.
-
-    Raises:
-        InputError: real numbers outside 0..1.
     """
-    if values.dtype.kind == "f":
-        for z, slice_yx in enumerate(values, start=first_z):
-            low, high = slice_yx.min(), slice_yx.max()
-            if not -_ROUNDING <= low <= high <= 1 + _ROUNDING:
-                raise InputError(
-                    f"{name}: slice {z} holds values from {low:g} to {high:g}; expected probabilities as real "
-                    "numbers from 0 to 1, or as uint8 from 0 to 255: save it as 8 bit, or divide it by its full scale"
-                )
-    return values > threshold * full_scale(values.dtype)
+    if values.dtype.kind != "f":
+        return
+    for z, slice_yx in enumerate(values, start=first_z):
+        low, high = slice_yx.min(), slice_yx.max()
+        if not -_ROUNDING <= low <= high <= 1 + _ROUNDING:
+            raise InputError(
+                f"{name}: slice {z} holds values from {low:g} to {high:g}; expected probabilities as real numbers "
+                "from 0 to 1, or as uint8 from 0 to 255: save it as 8 bit, or divide it by its full scale"
+            )
 
 
 def check_scale(dtype: np.dtype, highest: float, nonzero: int, voxels: int, name: str) -> None:

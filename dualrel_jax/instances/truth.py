@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 from dualrel_jax.data.datasets.labels import check_values
 from dualrel_jax.data.io.volume import Volume, open_volume
 from dualrel_jax.errors import InputError
-from dualrel_jax.instances.segment import above
+from dualrel_jax.metrics.segmentation import above
 from dualrel_jax.utils.ranges import evenly_spaced
 from dualrel_jax.utils.text import format_shape
 
@@ -23,7 +23,7 @@ _REMEDIES = {"instances.label": _WHOLE, "instances.image": "name the volume that
 def check_whole(truth: Volume, probability: Volume, threshold: float) -> str:
     """A sentence where slices of `truth` are empty in which much is predicted; else an empty text."""
     zs = evenly_spaced(range(len(truth)), _CHECKED)
-    found = {z: above(probability[z][None], threshold, probability.path, z).mean() for z in zs}
+    found = {z: above(probability[z], threshold).mean() for z in zs}
     empty = [found[z] for z in zs if not truth[z].any()]
     if not empty or np.mean(empty) <= _AS_DENSE * np.mean(list(found.values())):
         return ""

@@ -88,6 +88,13 @@ class Scores:
         }
 
 
+def above(values: np.ndarray, threshold: float) -> np.ndarray:
+    """Bool: where a probability, 0..255 as uint8, else 0..1, is above `threshold`, 0..1."""
+    if values.dtype == np.uint8:
+        return values > math.floor(threshold * 255)  # the same for whole numbers, without making them real ones
+    return values > threshold
+
+
 def probability_histogram(probability: np.ndarray) -> np.ndarray:
     """Pixels of each probability, rounded down to a multiple of 1 / BINS: any shape -> BINS + 1 counts."""
     return np.bincount((probability.ravel().clip(0, 1) * BINS).astype(int), minlength=BINS + 1)

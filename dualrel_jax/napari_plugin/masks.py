@@ -8,6 +8,7 @@ import numpy as np
 
 from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.errors import InputError
+from dualrel_jax.metrics.segmentation import above
 from dualrel_jax.napari_plugin import layers as layers_lib
 from dualrel_jax.napari_plugin.preview import Patch
 from dualrel_jax.utils.text import format_shape
@@ -58,7 +59,7 @@ def write(viewer: Any, layer: Any, patches: Iterable[Patch], threshold: float) -
     for patch in patches:
         probability[patch.z, *patch.yx] = patch.probability
         if patch.z not in kept:
-            layer.data[patch.z, *patch.yx] = _above(patch.probability, threshold)
+            layer.data[patch.z, *patch.yx] = above(patch.probability, threshold)
         zs.add(patch.z)
     _show(viewer, layer, zs)
 
@@ -67,12 +68,8 @@ def apply_threshold(viewer: Any, layer: Any, zs: Iterable[int], threshold: float
     """Makes the mask of slices `zs` again from their probability, but not of those that a person painted."""
     zs = set(zs) - kept_slices(layer)
     for z in zs:
-        layer.data[z] = _above(np.asarray(probability_of(layer)[z]), threshold)
+        layer.data[z] = above(np.asarray(probability_of(layer)[z]), threshold)
     _show(viewer, layer, zs)
-
-
-def _above(probability: np.ndarray, threshold: float) -> np.ndarray:
-    return (probability > 255 * threshold).astype(np.uint8)
 
 
 def _show(viewer: Any, layer: Any, zs: set[int]) -> None:

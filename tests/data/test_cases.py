@@ -14,7 +14,7 @@ from dualrel_jax.data.datasets.own import parse_voxel
 from dualrel_jax.data.datasets.registry import load_dataset
 from dualrel_jax.data.io.volume import open_volume
 from dualrel_jax.errors import InputError
-from dualrel_jax.instances.segment import above
+from dualrel_jax.instances.segment import check_range
 
 CASES = Path(__file__).parents[3] / "shared" / "cases" / "make_cases.py"
 
@@ -61,7 +61,7 @@ def test_voxel_sizes_of_no_microscope(folder):
 def test_probabilities_above_1(folder):
     for case in cases(folder, "range"):
         with pytest.raises(InputError, match="values from 0 to 20; expected .* 0 to 1"):
-            above(open_volume(folder / case["path"])[:], 0.5, case["path"])
+            check_range(open_volume(folder / case["path"])[:], case["path"])
 
 
 def test_labels(folder):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from dualrel_jax.metrics.segmentation import Scores, write_metrics
+from dualrel_jax.metrics.segmentation import Scores, above, write_metrics
 
 SUMMARY_KEYS = {
     *("jac_pooled", "dsc_pooled", "jac_per_slice_mean", "dsc_per_slice_mean", "precision_pooled", "recall_pooled"),
@@ -190,3 +190,9 @@ def test_files(tmp_path):
     assert float(rows[2]["jac"]) == scores.records[2]["jac"] and rows[1]["jac"] == ""
     write_metrics(tmp_path, Scores().summary(), [])
     assert json.loads((tmp_path / "metrics.json").read_text())["jac_pooled"] is None
+
+
+@given(threshold=st.floats(0, 1))
+def test_bytes_are_above_a_threshold_as_real_numbers_are(threshold):
+    values = np.arange(256, dtype=np.uint8)
+    np.testing.assert_array_equal(above(values, threshold), values.astype(float) > threshold * 255)
