@@ -15,14 +15,12 @@ single slices keep. Planes along all three axes are segmented where `orthogonal_
 import contextlib
 import dataclasses
 import io
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from dualrel_jax.data.datasets.appearance import Appearance, appearance
 from dualrel_jax.data.datasets.registry import Part
+from dualrel_jax.data.io.fingerprint import checksum
 from dualrel_jax.data.io.volume import Volume
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference import orthogonal_planes
@@ -176,7 +174,7 @@ def is_replaced(run: Run, volume: Volume) -> bool:
     recorded = read_json(run.workdir / "run.json", {}, COPY_RUN).get("slice_checksums", {})
     slices = [(int(z), image) for of_part in recorded.values() for z, (image, _) in of_part.items()]
     for view in views:
-        if any(z < len(view) and zlib.crc32(np.ascontiguousarray(view[z])) == image for z, image in slices):
+        if any(z < len(view) and checksum(view[z]) == image for z, image in slices):
             return False
     if slices and views[1:]:
         return True

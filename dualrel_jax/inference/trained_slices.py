@@ -1,14 +1,12 @@
 """Which of the slices to be scored a run was trained on: their score says nothing about other slices."""
 
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
 
 from dualrel_jax.data.datasets.own import split_paths
 from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.data.datasets.registry import Part
+from dualrel_jax.data.io.fingerprint import checksum
 from dualrel_jax.inference.run import Run
 from dualrel_jax.utils.jsonl import read_json
 from dualrel_jax.utils.ranges import consecutive_runs
@@ -30,7 +28,7 @@ def trained_on(run: Run, parts: Sequence[Part]) -> list[tuple[Part, list[int]]]:
             continue
         path = Path(part.image.container or part.image.path).resolve()
         learned = {z for name, z in labelled if path == _image_of(run, name)}
-        zs = [z for z in part.labelled_zs if z in learned or (checksums and _checksum(part, z) in checksums)]
+        zs = [z for z in part.labelled_zs if z in learned or (checksums and checksum(part.view[z]) in checksums)]
         if zs:
             found.append((part, zs))
     return found
@@ -64,7 +62,3 @@ def _checksums(run: Run) -> set[int]:
     """Those of the images of the labelled slices; none in runs of earlier versions."""
     recorded = read_json(run.workdir / "run.json", {}, "copy it from where the run was trained").get("slice_checksums")
     return {image for slices in (recorded or {}).values() for image, _ in slices.values()}
-
-
-def _checksum(part: Part, z: int) -> int:
-    return zlib.crc32(np.ascontiguousarray(part.view[z]))

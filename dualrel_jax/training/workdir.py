@@ -7,18 +7,17 @@ import json
 import platform
 import re
 import subprocess
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from dualrel_jax import config as config_lib
 from dualrel_jax.data.datasets.appearance import appearances
 from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.data.datasets.registry import Dataset
+from dualrel_jax.data.io.fingerprint import checksum
 from dualrel_jax.data.io.remote import is_remote
 from dualrel_jax.errors import InputError
 from dualrel_jax.utils import sharding
@@ -86,7 +85,7 @@ def slice_checksums(dataset: Dataset, partition: Partition) -> dict[str, dict[st
     parts, checksums = {part.name: part for part in dataset.train}, {}
     for name, z in partition.labelled:
         arrays = parts[name].view[z], parts[name].native_label_at(z)
-        checksums.setdefault(name, {})[str(z)] = [zlib.crc32(np.ascontiguousarray(array)) for array in arrays]
+        checksums.setdefault(name, {})[str(z)] = [checksum(array) for array in arrays]
     return checksums
 
 

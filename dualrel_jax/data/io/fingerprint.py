@@ -1,4 +1,4 @@
-"""A number that tells a volume from another one of the same name, from a sample of its voxels."""
+"""Numbers that tell a volume from another one of the same name: of a sample of its voxels, of a whole slice."""
 
 import itertools
 import math
@@ -26,3 +26,8 @@ def fingerprint(volume: Volume) -> int:
     for z, y, x in itertools.product(evenly_spaced(range(len(volume)), _SLICES), *corners):
         crc = zlib.crc32(volume[z, y : y + side, x : x + side].tobytes(), crc)
     return crc
+
+
+def checksum(array: np.ndarray) -> int:
+    """CRC-32 of all values of an array."""
+    return zlib.crc32(np.ascontiguousarray(array))
