@@ -17,7 +17,7 @@ from dualrel_jax import config as config_lib
 from dualrel_jax.config.rules import side_multiple
 from dualrel_jax.data.checks.finding import Finding, list_words, places
 from dualrel_jax.data.checks.labels import check_blank, check_labels, check_numbering, check_wholly_labelled
-from dualrel_jax.data.checks.rules import check_image, check_kinds, check_view
+from dualrel_jax.data.checks.rules import check_image, check_kinds, check_place, check_view
 from dualrel_jax.data.datasets.partition import make_partition
 from dualrel_jax.data.datasets.registry import Dataset, Part, load_dataset
 from dualrel_jax.data.pipeline import create, crops, resident
@@ -63,6 +63,7 @@ def _findings(config: ConfigDict, workdir: Path) -> Iterator[Finding]:
     for part in (*dataset.train, *dataset.test):
         yield from check_image(part, config.data)
         if part.labelled_zs:
+            yield from check_place(part)
             for finding in check_labels(part):
                 suspicious += [(part, z) for z in finding.slices]
                 yield finding

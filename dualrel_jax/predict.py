@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from dualrel_jax import config as config_lib
 from dualrel_jax.data.checks.volume import check_prediction_input
 from dualrel_jax.data.datasets.own import named_files, parse_voxel, split_paths
+from dualrel_jax.data.io.box_path import file_and_box
 from dualrel_jax.data.io.pyramid import LevelChoice
 from dualrel_jax.data.io.remote import RemotePath, as_place
 from dualrel_jax.data.io.volume import Volume, open_volume
@@ -123,8 +124,8 @@ def _test_volume(run: Run) -> Volume:
 
 
 def _in_training(run: Run, path: str) -> Volume | None:
-    """This very file as the data set of the training has it, with the voxel size it had there; None if it has not."""
-    data, same = run.config.data, lambda other: Path(other).resolve() == Path(path).resolve()
+    """This file, or another box of it, as the training has it, with the voxel size it had there; None if it has not."""
+    data, same = run.config.data, lambda other: file_and_box(other)[0] == file_and_box(path)[0]
     named = (name for key in ("image", "unlabelled", "test_image") for name in split_paths(data[key]))
     if data.name == "own" and not any(map(same, named)):
         return None  # its labels, which may be many, need not be read

@@ -73,10 +73,18 @@ def suggest(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, 
 
     Returns:
         table, picture and partition -> path.
+
+    Raises:
+        InputError: there is no run, or `config.suggest.input` is set without `points`.
     """
     if config is not None and config.suggest.points:
         with lock.folder_writer(Path(workdir) / "points"):
             return write_places(Path(workdir), config)
+    if config is not None and config.suggest.input:
+        raise InputError(
+            f"config.suggest.input is {config.suggest.input}, but slices to label next are those of the training "
+            "volumes; leave it out, or set config.suggest.points=15 as well, which are drawn from it."
+        )
     run = load_run(workdir, config)
     with lock.folder_writer(run.workdir / "suggestions"):
         return _suggest(run, run.workdir / "suggestions")

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from dualrel_jax import config as config_lib
 from dualrel_jax.data.checks.labels import check_numbering
-from dualrel_jax.data.checks.rules import check_view, check_voxel
+from dualrel_jax.data.checks.rules import check_place, check_view, check_voxel
 from dualrel_jax.data.checks.single_masks import check_single_masks
 from dualrel_jax.data.datasets.partition import Partition, make_partition
 from dualrel_jax.data.datasets.registry import Dataset, load_dataset
@@ -194,7 +194,7 @@ def print_start(
     findings = [*check_voxel(first.image, first.name), *check_view(first, config.train.crop_px)]
     for part in dataset.train:
         if part.labelled_zs:
-            findings += [*check_numbering(part, config.data), *check_single_masks(part)]
+            findings += [*check_place(part), *check_numbering(part, config.data), *check_single_masks(part)]
     for finding in findings:
         print(finding)
     if initial is not None:

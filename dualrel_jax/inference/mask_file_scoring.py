@@ -1,16 +1,19 @@
 """Scores of a mask in a file, whatever program made it, on labelled slices."""
 
+import contextlib
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from dualrel_jax.constants import IGNORE
-from dualrel_jax.data.datasets.geometry import check_orientation
+from dualrel_jax.data.datasets.geometry import check_orientation, differing_place
 from dualrel_jax.data.datasets.label_index import check_same_numbers
 from dualrel_jax.data.datasets.labels import check_jpeg, is_uneven
 from dualrel_jax.data.datasets.registry import Part
 from dualrel_jax.data.io.volume import Volume, open_volume
 from dualrel_jax.errors import InputError
+from dualrel_jax.inference.prediction_record import edges_to_be_moved
 from dualrel_jax.metrics import instances, segmentation
 from dualrel_jax.utils.ranges import evenly_spaced
 from dualrel_jax.utils.text import format_shape
@@ -20,6 +23,9 @@ def open_mask(path: str, parts: Sequence[Part]) -> Volume:
     """The mask at `path`; InputError unless it lies on the volume of each part."""
     shapes = {part.image.shape for part in parts}
     mask = open_volume(path, expected=shapes, labels=True)
+    with contextlib.suppress(InputError):  # a record of another program
+        if edges_to_be_moved(Path(path)):
+            print(f"look: the edges of {path} are still to be moved (--edge-nm); the same predict command does it.")
     for part in parts:
         if mask.shape != part.image.shape:
             raise InputError(
@@ -29,6 +35,8 @@ def open_mask(path: str, parts: Sequence[Part]) -> Volume:
             )
         check_orientation(part.image, mask)
         check_same_numbers(part.image, mask, None)
+        if sentence := differing_place(part.image, mask):
+            print(f"look: {sentence}")
     return mask
 
 
@@ -60,13 +68,19 @@ def score_mask(mask: Volume, parts: Sequence[Part], *, show: int = 4) -> tuple[s
 
 
 def _check_values(native: np.ndarray, mask: Volume) -> None:
-    """InputError for a slice of the mask whose values are those of JPEG, or of a probability or an image."""
-    check_jpeg(native, "binary", mask.path, mask.names)
-    if is_uneven(native):
+    """InputError for a slice of the mask with NaN or negative values, or those of JPEG, a probability or an image."""
+    if not (lowest := native.min()) >= 0:
+        found = "NaN" if np.isnan(lowest) else f"the negative value {lowest:g}"
         raise InputError(
-            f"data.test_mask={mask.path} holds values that change from pixel to pixel, as in a probability or an "
-            "image; expected a mask: 0 for background, and one value, or a number for each mitochondrion. Name the "
-            "mask instead, or save where the probability is above its threshold."
+            f"data.test_mask={mask.path} holds {found}; expected 0 for background, and values above it for "
+            "mitochondria: save everything else as 0."
+        )
+    check_jpeg(native, "binary", mask.path, mask.names)
+    if is_uneven(native) or (native.dtype.kind == "f" and (native != np.rint(native)).any()):
+        raise InputError(
+            f"data.test_mask={mask.path} holds values that change from pixel to pixel, or are no whole numbers, as in "
+            "a probability or an image; expected a mask: 0 for background, and one value, or a number for each "
+            "mitochondrion. Name the mask instead, or save where the probability is above its threshold."
         )
 
 

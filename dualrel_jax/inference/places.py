@@ -14,6 +14,7 @@ from dualrel_jax.data.io.points import table_of_places
 from dualrel_jax.data.io.remote import RemotePath, absolute_path, is_remote
 from dualrel_jax.data.io.volume import Volume, intensity_range, open_volume, to_uint8
 from dualrel_jax.errors import InputError
+from dualrel_jax.inference.prediction_record import EDGE
 from dualrel_jax.inference.windows import parse_region
 from dualrel_jax.utils.atomic import write_text
 from dualrel_jax.utils.jsonl import read_json
@@ -42,7 +43,7 @@ def write_places(workdir: Path, config: ConfigDict) -> dict[str, Path]:
         table and picture -> path.
 
     Raises:
-        InputError: there is no probability volume, or it is the same everywhere.
+        InputError: there is no probability volume, it is enlarged, or the same everywhere.
     """
     path = config.suggest.input or last_prediction(workdir)
     if is_remote(path):
@@ -60,6 +61,11 @@ def write_places(workdir: Path, config: ConfigDict) -> dict[str, Path]:
     fields = {"volume": str, "config.predict.region": str}
     made_from = read_json(record, fields, "give the probability volume that dualrel predict wrote")
     image = open_volume(made_from["volume"], probability.voxel_nm, verbose=False)
+    if made_from.get("config.predict.full_size") and image.level is not None:
+        raise InputError(
+            f"{path} was enlarged from a coarser level of {made_from['volume']} (--full-size), whose voxels points "
+            "cannot name; predict without it, and draw points of that."
+        )
     corner = [part.start for part in parse_region(made_from["config.predict.region"], image.shape)]
     places = draw_places(probability, config.suggest.points, config.seed) + corner
     folder = workdir / "points"
@@ -110,6 +116,7 @@ def _next_command(workdir: Path, config: ConfigDict, probability: Volume, record
     for name in _MADE_BY:
         value = record.get(f"config.predict.{name}", config.predict[name])
         words += ["--set", f"predict.{name}={value}"] if value != config.predict[name] else []
+    words += ["--edge-nm", f"{edge:g}"] if (edge := record.get(EDGE, 0.0)) else []
     words += ["--region", region] if (region := record["config.predict.region"]) else []
     return shlex.join(words)
 

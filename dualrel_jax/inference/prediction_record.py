@@ -67,9 +67,13 @@ def mark_unmoved(job: dict, settings: ConfigDict) -> dict:
 
 def is_unmoved(output: Path | RemotePath, job: dict) -> bool:
     """Whether the record beside `output` is that of a mask of this job, with its edges still to be moved."""
-    local = beside(output)
-    record = local.with_name(f"{local.stem}.json")
-    return record.is_file() and read_json(record, {}, "remove it").get(UNMOVED) == _digest_of_job(job)
+    return edges_to_be_moved(beside(output)) == _digest_of_job(job)
+
+
+def edges_to_be_moved(mask: Path) -> str | None:
+    """The digest of the job that made `mask`, where the record beside it says that its edges are still to be moved."""
+    record = mask.with_name(f"{mask.stem}.json")
+    return read_json(record, {}, "remove it").get(UNMOVED) if record.is_file() else None
 
 
 def _digest_of_job(job: dict) -> str:

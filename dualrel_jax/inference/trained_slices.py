@@ -1,13 +1,14 @@
 """Which of the slices to be scored a run was trained on: their score says nothing about other slices."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from dualrel_jax.data.datasets.own import split_paths
 from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.data.datasets.registry import Part
+from dualrel_jax.data.io.box_path import file_and_box
 from dualrel_jax.data.io.fingerprint import checksum
 from dualrel_jax.inference.run import Run
+from dualrel_jax.utils.boxes import Box
 from dualrel_jax.utils.jsonl import read_json
 from dualrel_jax.utils.ranges import consecutive_runs
 
@@ -22,13 +23,14 @@ def trained_on(run: Run, parts: Sequence[Part]) -> list[tuple[Part, list[int]]]:
     if not path.is_file():
         return []
     labelled, checksums = Partition.load(path).labelled, _checksums(run)
+    learned = [(image, z) for name, z in labelled if (image := _image_of(run, name))]
     found = []
     for part in parts:
         if part.name.endswith("/validation"):
             continue
-        path = Path(part.image.container or part.image.path).resolve()
-        learned = {z for name, z in labelled if path == _image_of(run, name)}
-        zs = [z for z in part.labelled_zs if z in learned or (checksums and checksum(part.view[z]) in checksums)]
+        scored = file_and_box(part.image.container or part.image.path)
+        here = {z + image[1][0].start - scored[1][0].start for image, z in learned if _share_voxels(image, scored)}
+        zs = [z for z in part.labelled_zs if z in here or (checksums and checksum(part.view[z]) in checksums)]
         if zs:
             found.append((part, zs))
     return found
@@ -49,13 +51,20 @@ def explain(found: Sequence[tuple[Part, list[int]]]) -> list[str]:
     return sentences
 
 
-def _image_of(run: Run, name: str) -> Path | None:
-    """The volume of a part of the training; None for that of a public data set, which has files of its own."""
+def _share_voxels(image: tuple[str, Box], other: tuple[str, Box]) -> bool:
+    """Whether two boxes are of one file and overlap along y and x."""
+    (file, (_, *yx)), (other_file, (_, *other_yx)) = image, other
+    overlap = (a.start < b.stop and b.start < a.stop for a, b in zip(yx, other_yx, strict=True))
+    return file == other_file and all(overlap)
+
+
+def _image_of(run: Run, name: str) -> tuple[str, Box] | None:
+    """The volume of a part of the training, by `file_and_box`; None for that of a public data set."""
     if run.config.data.name != "own":
         return None
     place, images = name.removeprefix("own/labelled"), split_paths(run.config.data.image)
     i = 0 if name.endswith("/train") else int(place) - 1 if place.isdecimal() else len(images)
-    return Path(images[i]).resolve() if i < len(images) else None
+    return file_and_box(images[i]) if i < len(images) else None
 
 
 def _checksums(run: Run) -> set[int]:

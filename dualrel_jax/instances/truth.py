@@ -3,6 +3,7 @@
 import numpy as np
 from ml_collections import ConfigDict
 
+from dualrel_jax.data.datasets.geometry import differing_place
 from dualrel_jax.data.datasets.labels import check_values
 from dualrel_jax.data.io.volume import Volume, open_volume
 from dualrel_jax.errors import InputError
@@ -17,7 +18,11 @@ _WHOLE = (
     "the truth must be whole, one label image for each slice: predict the labelled part alone "
     "(dualrel predict --region), or score single slices (dualrel evaluate)"
 )
-_REMEDIES = {"instances.label": _WHOLE, "instances.image": "name the volume that was segmented"}
+_REMEDIES = {
+    "instances.label": _WHOLE,
+    "instances.image": "name what was segmented, with its level and box where these were chosen, such as "
+    "em.zarr:1[0:100,,0:512]",
+}
 
 
 def check_whole(truth: Volume, probability: Volume, threshold: float) -> str:
@@ -42,6 +47,8 @@ def open_like(probability: Volume, path: str, key: str, labels: bool = False) ->
             f"{key}={path} has {format_shape(volume.shape)} voxels (z y x), but {probability.path} has "
             f"{format_shape(probability.shape)}; expected the same: {_REMEDIES[key]}."
         )
+    if sentence := differing_place(probability, volume):
+        print(f"look: {sentence}")
     return volume
 
 

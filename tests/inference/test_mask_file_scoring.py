@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from dualrel_jax.errors import InputError
 from dualrel_jax.evaluate import evaluate
+from dualrel_jax.inference.prediction_record import UNMOVED
 
 
 @pytest.fixture
@@ -77,14 +78,27 @@ def test_slices_that_were_trained_on_are_named(score, volume_files, capsys):
     assert "were trained on (3 of the 12 slices scored)" in capsys.readouterr().out
 
 
+def test_edges_that_a_stopped_predict_did_not_move_are_named(score, truth, tmp_path, capsys):
+    record = tmp_path / "theirs" / "theirs.json"
+    record.parent.mkdir()
+    for content, named in ((json.dumps({UNMOVED: "a1"}), True), ("{}", False), ("[1]", False), ("no json", False)):
+        record.write_text(content)
+        score(truth)
+        assert ("are still to be moved (--edge-nm)" in capsys.readouterr().out) == named
+
+
 def test_what_is_no_mask_of_the_volume_is_refused(score, truth):
     with pytest.raises(InputError, match=r"has 11 x 48 x 48 voxels .* has 12 x 48 x 48; expected the same"):
         score(truth[1:])
-    with pytest.raises(InputError, match="change from pixel to pixel, as in a probability"):
+    with pytest.raises(InputError, match="change from pixel to pixel, or are no whole numbers, as in a probability"):
         score(np.random.default_rng(0).integers(0, 256, truth.shape, np.uint8))
-    for background, mitochondrion in ((1, 2), (-1, 1)):
-        with pytest.raises(InputError, match=f"values from {background} on; expected 0 for background"):
-            score(np.where(truth, mitochondrion, background).astype(np.int16))
+    with pytest.raises(InputError, match="values from 1 on; expected 0 for background"):
+        score(np.where(truth, 2, 1).astype(np.int16))
+    for other, said in ((-1, "the negative value -1"), (np.nan, "holds NaN; expected 0"), (0.4, "no whole numbers")):
+        mask = truth.astype(np.float32)
+        mask[-1, 0, 0] = other  # in a single slice
+        with pytest.raises(InputError, match=said):
+            score(mask)
 
 
 def test_advice_on_test_labels_names_their_fields(score, truth, tmp_path):

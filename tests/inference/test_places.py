@@ -11,6 +11,7 @@ import dualrel_jax
 from dualrel_jax.data.datasets.registry import load_dataset
 from dualrel_jax.data.io.points import read_points
 from dualrel_jax.data.io.volume import Volume
+from dualrel_jax.data.io.writers import open_writer
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference.places import draw_places, explain_other_places, last_prediction, note_last_prediction
 from dualrel_jax.suggest import suggest
@@ -46,6 +47,9 @@ def test_suggest_writes_a_table_and_a_picture_of_places_in_the_volume(volume_fil
     assert "--set predict.planes=xyz" in capsys.readouterr().out  # as the prediction that the places are of
     other = explain_other_places(paths["table"], record | {"config.predict.planes": "xy"})
     assert "drawn from another prediction (predict.planes=xyz)" in other
+    (folder / "mask.json").write_text(json.dumps(record | {"config.predict.edge_nm": -8.0}))
+    suggest(tmp_path, config)
+    assert " --edge-nm -8 --region" in capsys.readouterr().out
     (folder / "mask.json").write_text(json.dumps(record))
     suggest(tmp_path, config)
     whole = explain_other_places(paths["table"], record | {"config.predict.region": "", "model": "b2"})
@@ -93,3 +97,26 @@ def test_the_last_prediction_is_known_wherever_it_was_written(tmp_path, capsys):
     note_last_prediction(run, None)
     with pytest.raises(InputError, match="left out its probability"):
         last_prediction(run)
+
+
+def test_an_input_without_points_is_refused(tmp_path):
+    config = dualrel_jax.get_config("dualrel:own")
+    config.suggest.input = "other.tif"
+    with pytest.raises(InputError, match=r"suggest.input is other.tif, but .*set config.suggest.points"):
+        suggest(tmp_path, config)
+
+
+def test_points_are_not_drawn_from_an_enlarged_prediction(tmp_path):
+    """They count voxels of level 0, but the model saw those of a coarser level."""
+    folder = tmp_path / "prediction"
+    folder.mkdir()
+    for path, high in ((tmp_path / "em.zarr", 255), (folder / "mask_probability.zarr", 200)):
+        with open_writer(path, (8, 600, 600), np.uint8, (20.0, 4.0, 4.0)) as writer:
+            for z in range(8):
+                writer.write(z, np.full((600, 600), high, np.uint8))
+    record = {"volume": str(tmp_path / "em.zarr"), "config.predict.region": "", "config.predict.full_size": True}
+    (folder / "mask.json").write_text(json.dumps(record))
+    config = dualrel_jax.get_config("dualrel:own")
+    config.suggest.points = 10
+    with pytest.raises(InputError, match="was enlarged from a coarser level .*; predict without it"):
+        suggest(tmp_path, config)

@@ -7,6 +7,7 @@ import pytest
 import tifffile
 
 from dualrel_jax.data.datasets.partition import Partition, make_partition
+from dualrel_jax.data.datasets.registry import load_dataset
 from dualrel_jax.evaluate import evaluate
 from dualrel_jax.inference.run import Run
 from dualrel_jax.inference.trained_slices import trained_on
@@ -70,3 +71,33 @@ def test_slices_of_a_second_volume_are_named_without_checksums(trained, volume_f
     found = trained_on(run, run.dataset.train)
     assert [part.name for part, _ in found] == ["own/train", "own/labelled2"]
     assert [zs for _, zs in found] == [list(part.labelled_zs) for part in run.dataset.train]
+
+
+def test_boxes_of_a_volume_are_of_its_slices(scored, trained, volume_files):
+    learned = [z for _, z in Partition.load(trained[0] / "partition.json").labelled]
+    image, label = (volume_files[f"train_{kind}"] for kind in ("image", "label"))
+    box = "[2:12,8:40,0:30]"
+    said = f"z = {', '.join(str(z - 2) for z in learned if z >= 2)} of {image}{box} were trained on"
+    assert said in scored(f"{image}{box}", f"{label}{box}")
+
+
+@pytest.mark.parametrize(
+    ("trained_box", "scored_box", "zs"),
+    [
+        ("[3:9,,]", "", [3 + 2]),
+        ("[3:9,,]", "[4:12,,]", [1]),
+        ("[,0:20,]", "[,20:40,]", []),
+        ("[,0:20,]", "[,9:40,]", [2]),
+    ],
+)
+def test_boxes_are_compared_by_the_voxels_they_share(trained, volume_files, tmp_path, trained_box, scored_box, zs):
+    _, config = trained
+    image, label = (volume_files[f"train_{kind}"] for kind in ("image", "label"))
+    config.data.update({"image": f"{image}{trained_box}", "label": f"{label}{trained_box}"})
+    config.data.update({"train_region": "", "validation_region": "none"})
+    Partition((("own/train", 2),), ()).save(tmp_path / "partition.json")
+    (tmp_path / "run.json").write_text("{}")
+    with config.unlocked():
+        config.data.update({"test_image": f"{image}{scored_box}", "test_label": f"{label}{scored_box}"})
+    found = trained_on(Run(tmp_path, config, None, None, None, 0, None), load_dataset(config.data).test)
+    assert [found_zs for _, found_zs in found] == ([zs] if zs else [])

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 
 from dualrel_jax.data.checks.finding import Finding
 from dualrel_jax.data.checks.volume import LABELS, check_volume, flatness
+from dualrel_jax.data.datasets.geometry import differing_place
 from dualrel_jax.data.datasets.own import for_each, open_label, split_paths
 from dualrel_jax.data.datasets.registry import Part
 from dualrel_jax.data.io.volume import Volume, open_volume
@@ -108,6 +109,12 @@ def check_voxel(image: Volume, name: str) -> Iterator[Finding]:
             "file is right.",
             look=True,
         )
+
+
+def check_place(part: Part) -> Iterator[Finding]:
+    """Whether the files of image and labels state the same voxel size and place."""
+    if part.label is not None and (sentence := differing_place(part.image, part.label)):
+        yield Finding(sentence, look=True)
 
 
 def check_view(part: Part, patch: int) -> Iterator[Finding]:

@@ -1,8 +1,13 @@
-"""Whether labels lie on their image: size of slices, order of axes, orientation."""
+"""Whether labels lie on their image: size of slices, order of axes, orientation, and the place that files state."""
+
+from collections.abc import Iterable
 
 from dualrel_jax.data.io.volume import Volume
+from dualrel_jax.data.io.voxel import Voxel
 from dualrel_jax.errors import InputError
 from dualrel_jax.utils.text import format_shape
+
+_VOXEL_OFF = 0.01  # fraction by which two stated voxel sizes may differ: both are rounded
 
 
 def check_shapes(image: Volume, label: Volume) -> None:
@@ -36,3 +41,28 @@ def check_orientation(image: Volume, label: Volume) -> None:
         f"{of_image} (left, right, anterior, posterior, superior, inferior); expected the same, as masks "
         "would be mirrored or turned: save the labels in the orientation of the image, or as TIFF if they lie right."
     )
+
+
+def differing_place(image: Volume, label: Volume) -> str:
+    """A sentence where the file of `label` states another voxel size or another place than `image` has; else ""."""
+    axes = range(3) if len(image) == len(label) else (1, 2)  # labels of some slices have a z of their own
+    of_label, sizes = label.stated_nm, [size for size in (image.voxel_nm, image.stated_nm) if size]
+    if of_label and sizes and not any(_alike(of_label, of_image, axes) for of_image in sizes):
+        in_label, in_image = (format_shape(f"{nm:g}" for nm in size) for size in (of_label, sizes[0]))
+        return (
+            f"{label.path} states voxels of {in_label} nm (z y x), but {image.path} has {in_image} nm: check that they "
+            "belong together."
+        )
+    apart = [abs(a - b) for a, b in zip(label.origin_nm, image.origin_nm, strict=True)]
+    if any(label.origin_nm) and sizes and any(apart[axis] > sizes[0][axis] for axis in axes):
+        of_label, of_image = (", ".join(f"{nm:g}" for nm in volume.origin_nm) for volume in (label, image))
+        return (
+            f"{label.path} states that its first voxel lies at {of_label} nm (z y x), but that of {image.path} lies at "
+            f"{of_image}: check that both show the same place."
+        )
+    return ""
+
+
+def _alike(sizes: Voxel, others: Voxel, axes: Iterable[int]) -> bool:
+    """Whether two voxel sizes are equal along `axes`, as far as both are known."""
+    return not any(abs(sizes[axis] - others[axis]) > _VOXEL_OFF * others[axis] for axis in axes)

@@ -11,7 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from dualrel_jax.constants import IGNORE
-from dualrel_jax.data.datasets.geometry import check_shapes
+from dualrel_jax.data.datasets.geometry import check_shapes, differing_place
 from dualrel_jax.data.datasets.label_index import (
     check_same_numbers,
     index_from_list,
@@ -20,6 +20,7 @@ from dualrel_jax.data.datasets.label_index import (
     is_labelled,
 )
 from dualrel_jax.data.datasets.labels import LabelRule, Source, check_values
+from dualrel_jax.data.io.box_path import file_and_box
 from dualrel_jax.data.io.points import draw_discs, read_points
 from dualrel_jax.data.io.pyramid import FINEST, LevelChoice
 from dualrel_jax.data.io.volume import Volume, open_volume
@@ -173,6 +174,8 @@ def read_test(config: ConfigDict) -> Source:
     image = open_volume(config.test_image, _test_voxel(config))
     label = open_label(config.test_label, image)
     check_shapes(image, label)
+    if sentence := differing_place(image, label):
+        print(f"look: {sentence}")
     whole = len(label) == len(image)
     if whole:
         check_same_numbers(image, label, None)
@@ -196,13 +199,11 @@ def read_test(config: ConfigDict) -> Source:
 
 
 def _test_voxel(config: ConfigDict) -> Voxel | None:
-    """That of `data.test_voxel_nm`; without it, of a volume of the training, the one it had there."""
+    """That of `data.test_voxel_nm`; without it, of a volume of the training or a box of it, the one it had there."""
     if config.test_voxel_nm:
         return parse_voxel(config.test_voxel_nm, "data.test_voxel_nm")
-    paths = [Path(path).resolve() for path in split_paths(config.image)]
-    if not config.voxel_nm or Path(config.test_image).resolve() not in paths:
-        return None
-    return _voxel_sizes(config)[paths.index(Path(config.test_image).resolve())]
+    files, file = [file_and_box(path)[0] for path in split_paths(config.image)], file_and_box(config.test_image)[0]
+    return _voxel_sizes(config)[files.index(file)] if config.voxel_nm and file in files else None
 
 
 def _of_test_labels(config: ConfigDict) -> ConfigDict:

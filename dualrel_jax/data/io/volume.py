@@ -3,12 +3,12 @@
 import dataclasses
 import itertools
 import math
-import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from dualrel_jax.data.io.box_path import split_box
 from dualrel_jax.data.io.padding import tissue_values
 from dualrel_jax.data.io.pyramid import FINEST, Level, LevelChoice, scaled
 from dualrel_jax.data.io.readers import chunked, image_folder
@@ -21,7 +21,6 @@ from dualrel_jax.utils.boxes import format_box, parse_box, whole
 from dualrel_jax.utils.ranges import evenly_spaced
 from dualrel_jax.utils.text import format_shape
 
-_BOX = re.compile(r"(.+)\[([\d:,\s]*)\]\s*")
 _RANGE_SLICES = 16
 _RANGE_PIXELS = 1 << 20  # of each slice, at most
 _RANGE_WHOLE_PIXELS = 1 << 26  # larger slices are not read whole for it
@@ -183,12 +182,12 @@ def open_volume(
     except Exception as error:  # each library has its own; all mean that the content does not fit the name
         damaged = f"cannot be opened ({_short(error)}); expected a whole file of the kind that its name states"
         raise unreadable(file, error, f"{damaged}: check it, or copy it again") from error
-    whole = _split_box(path)[0]
+    whole = split_box(path)[0]
     name = str(whole) if isinstance(file, Path) else ":".join(filter(None, (str(file), inner)))
     volume = Volume._from_stack(name, stack)
     if choice.voxel_nm is not None:
         volume = volume.at_level(choice.voxel_nm)
-    if box := _split_box(path)[1]:
+    if box := split_box(path)[1]:
         volume = _boxed(volume, box)
     if verbose:
         print(volume.describe())
@@ -198,14 +197,6 @@ def open_volume(
             f"{f'; {choice.key}=0 reads the finest' if volume.level.index else ''}."
         )
     return volume
-
-
-def _split_box(path: str | Path | RemotePath) -> tuple[str | Path | RemotePath, str | None]:
-    """'a.zarr[0:9,,]' -> ('a.zarr', '0:9,,'); (path, None) without a box, or where a file has that name."""
-    match = _BOX.fullmatch(str(path))
-    if not match or (not is_remote(path) and Path(path).expanduser().exists()):
-        return path, None
-    return match[1], match[2]
 
 
 def _boxed(volume: Volume, text: str) -> Volume:
@@ -235,7 +226,7 @@ def split_inner(path: str | Path | RemotePath) -> tuple[Path | RemotePath, str |
 
     A path that exists is one, whatever colons it has. `a.h5/raw` is understood as well; of zarr and n5 it is a folder.
     """
-    path = _split_box(path)[0]
+    path = split_box(path)[0]
     if is_remote(path):
         address, inner = split_address(str(path))
         return as_place(address), inner

@@ -66,10 +66,15 @@ def fixed_channel(
 ) -> dict[int, int]:
     """{axis of channels: the one to read}; {} where there are none. `shape` and `names` as for `find_axes`.
 
+    Of four axes without names the shorter one of the first and the last has the channels, if one is named.
+
     Raises:
         InputError: several channels of which none is named, or no such channel.
     """
-    at = _letters_of(names, len(shape)).find("c")
+    letters = _letters_of(names, len(shape))
+    at = letters.find("c")
+    if letters == "????" and channel is not None:
+        at = 0 if shape[0] <= shape[-1] else 3
     count = shape[at] if at >= 0 else 0
     if channel is None and count <= 1:
         return {}
@@ -141,7 +146,8 @@ def _by_length(shape: Sequence[int], named: str, names: Sequence[object] | None,
 
 def _refuse(shape: Sequence[int], names: Sequence[object] | None, path: str, reason: str = "") -> InputError:
     stated = f", with the axes {' '.join(map(str, names))}" if names is not None else ""
+    channel = f", or name a channel as {path}:Channel 0" if _letters_of(names, len(shape)) == "????" else ""
     return InputError(
         f"{path}: is {len(shape)}-D ({format_shape(shape)}){stated}; expected one stack (z, y, x): "
-        f"{reason or 'save one channel and time point alone'}"
+        f"{reason or 'save one channel and time point alone'}{channel}"
     )
