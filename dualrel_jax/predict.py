@@ -57,7 +57,7 @@ def predict(workdir: str | Path, config: ConfigDict | None = None, cluster: str 
     if cluster:
         check_tasks(config.predict, output)
     check_output_paths(output, [config.predict.input, *named_files(config.data)], config.predict)
-    with sole_writer(output, config.predict), open_cluster(cluster) as tasks:
+    with sole_writer(output), open_cluster(cluster) as tasks:
         return _predict(load_run(workdir, config), output, tasks if cluster else None)
 
 

@@ -80,7 +80,7 @@ def _pixels(trials: Sequence[Mapping]) -> set[tuple[float, ...]]:
     return {tuple(trial["pixel_nm"] or ()) for trial in trials}
 
 
-def csv_text(config: Mapping, entries: Sequence[DomainEntry]) -> str:
+def csv_text(entries: Sequence[DomainEntry]) -> str:
     """A line an entry and domain (`mean`: over all), and one a pair of domains; scores in percent."""
     header = ["question", "labelled", "row", "title", "trained_on", "scored_on", "seeds", "jac_percent", "jac_sd"]
     header += ["rank", "dualrel_minus_row", "dualrel_minus_row_low", "dualrel_minus_row_high", "steps", "cpu_minutes"]

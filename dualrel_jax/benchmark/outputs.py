@@ -31,7 +31,7 @@ def write_outputs(config: Mapping, trials: Sequence[Mapping], workdir: Path) -> 
     if "domains" in config:
         entries = compare_domains(config, trials)
         made = domain_tables.make_tables(config, trials, entries)
-        write_text(workdir / "table.csv", domain_tables.csv_text(config, entries))
+        write_text(workdir / "table.csv", domain_tables.csv_text(entries))
         write_text(workdir / "table.md", tables.markdown(made))
         write_text(workdir / "table.tex", tables.latex(made))
         return

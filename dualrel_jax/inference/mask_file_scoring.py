@@ -40,8 +40,8 @@ def open_mask(path: str, parts: Sequence[Part]) -> Volume:
     return mask
 
 
-def score_mask(mask: Volume, parts: Sequence[Part], *, show: int = 4) -> tuple[segmentation.Scores, list]:
-    """Scores of the labelled slices of `parts`, and `show` of them as pictures (image, mask, label, title).
+def score_mask(mask: Volume, parts: Sequence[Part]) -> tuple[segmentation.Scores, list]:
+    """Scores of the labelled slices of `parts`, and four of them as pictures (image, mask, label, title).
 
     Every value of the mask above 0 is mitochondrion. Parts have the pixel size of their volume.
 
@@ -49,7 +49,7 @@ def score_mask(mask: Volume, parts: Sequence[Part], *, show: int = 4) -> tuple[s
         InputError: values that are not those of a mask.
     """
     slices = [(part, z) for part in parts for z in part.labelled_zs]
-    shown = evenly_spaced(range(len(slices)), show)
+    shown = evenly_spaced(range(len(slices)), 4)
     scores, samples, lowest = segmentation.Scores(), [], np.inf
     for i, (part, z) in enumerate(slices):
         native = mask[z]

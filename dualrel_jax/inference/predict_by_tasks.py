@@ -65,7 +65,7 @@ def predict_by_tasks(
     Raises:
         InputError: as `predict_volume`; or boxes that failed, after all others are done.
     """
-    with sole_writer(output, settings):
+    with sole_writer(output):
         return _predict(run, choice, volume, output, settings=settings, tasks=tasks)
 
 

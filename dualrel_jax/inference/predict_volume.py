@@ -61,7 +61,7 @@ def predict_volume(
     Raises:
         InputError: a bad region or setting, an earlier call that was another, or one that writes there now.
     """
-    with sole_writer(output, settings):
+    with sole_writer(output):
         return _predict_volume(predictor, variables, volume, output, settings, pixel_nm=pixel_nm)
 
 
@@ -197,7 +197,7 @@ def check_output_paths(output: Path, inputs: list[str], settings: ConfigDict, so
 
 
 @contextlib.contextmanager
-def sole_writer(output: Path, settings: ConfigDict) -> Iterator[None]:
+def sole_writer(output: Path) -> Iterator[None]:
     """Holds all outputs; InputError if another command writes one of them."""
     with contextlib.ExitStack() as stack:
         for path in output_paths(output).values():

@@ -59,9 +59,7 @@ class Method(abc.ABC):
     ) -> tuple[jax.Array, tuple[Diagnostics, Variables]]:
         """-> (scalar, (scalars to log, variables with updated batch statistics)). No gradient reaches `teacher`."""
 
-    def labelled_loss(
-        self, variables: Variables, batch: Batch, step: jax.Array
-    ) -> tuple[jax.Array, tuple[Diagnostics, Variables]]:
+    def labelled_loss(self, variables: Variables, batch: Batch) -> tuple[jax.Array, tuple[Diagnostics, Variables]]:
         """What the method learns from labelled crops alone, returned as by `loss`: all that a second stage learns."""
         total = 0.0
         for name in self.segmenters:
@@ -111,7 +109,7 @@ class LabelledOnly(Method):
         self.init, self.optimizers, self.predict = method.init, method.optimizers, method.predict
 
     def loss(self, variables, teacher, batch, rng, step):
-        return self.method.labelled_loss(variables, batch, step)
+        return self.method.labelled_loss(variables, batch)
 
 
 def compute(terms: Mapping[str, Callable[[], jax.Array]]) -> dict[str, jax.Array]:

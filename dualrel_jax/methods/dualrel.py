@@ -129,7 +129,7 @@ class DualRel(Method):
         )
         return total, (diagnostics, variables)
 
-    def labelled_loss(self, variables, batch, step):
+    def labelled_loss(self, variables, batch):
         (logits, prototype, z), variables = self.apply_train("student", variables, batch.image)
         is_class = jax.nn.one_hot(batch.label, 2)  # of neither where it is to be ignored
         terms = {

@@ -7,4 +7,4 @@ class Supervised(Method):
     """Cross-entropy and soft Dice on labelled crops; unlabelled slices are never read."""
 
     def loss(self, variables, teacher, batch, rng, step):
-        return self.labelled_loss(variables, batch, step)
+        return self.labelled_loss(variables, batch)

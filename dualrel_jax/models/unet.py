@@ -121,7 +121,6 @@ class Decoder(nn.Module):
     norm: str
     dtype: jnp.dtype
     stem: int = 1
-    num_classes: int = 2
 
     @nn.compact
     def __call__(self, levels: Sequence[jax.Array], train: bool) -> UNetOutput:
@@ -134,8 +133,8 @@ class Decoder(nn.Module):
             features.append(x)
         # Sums of float32 from features of `dtype`, which are never written out as float32.
         wide = functools.partial(jax.lax.conv_general_dilated, preferred_element_type=jnp.float32)
-        channels, init = self.num_classes * self.stem**2, equal_pixels(self.stem)
-        x = nn.Conv(channels, (1, 1), dtype=self.dtype, conv_general_dilated=wide, kernel_init=init)(x)
+        init = equal_pixels(self.stem)
+        x = nn.Conv(2 * self.stem**2, (1, 1), dtype=self.dtype, conv_general_dilated=wide, kernel_init=init)(x)
         return UNetOutput(pixel_shuffle(x, self.stem), tuple(reversed(features)))
 
 

@@ -133,7 +133,7 @@ def test_a_table_a_question_reads_back():
     for block in tables.markdown(made).split("## ")[1:]:
         lines = [line for line in block.splitlines() if line.startswith("|")]
         assert len({line.count("|") for line in lines}) == 1
-    lines = list(csv.DictReader(io.StringIO(domain_tables.csv_text(config, entries))))
+    lines = list(csv.DictReader(io.StringIO(domain_tables.csv_text(entries))))
     assert len(lines) == 3 * (3 + 3 + 5 + 5)
     pair = next(
         line for line in lines if (line["row"], line["scored_on"], line["question"]) == ("cps", "there", "cross")
