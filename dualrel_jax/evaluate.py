@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from dualrel_jax import config as config_lib
 from dualrel_jax.config.rules import side_multiple
 from dualrel_jax.data.datasets.registry import Part, load_test
 from dualrel_jax.data.io.volume import split_inner
@@ -80,8 +81,8 @@ def _evaluate_run(run: Run) -> dict[str, float]:
 
 def evaluate_mask(run: Run) -> dict:
     """Scores the mask `config.data.test_mask`, of any program, as `evaluate` does."""
-    data = run.config.data.copy_and_resolve_references().unlock()
-    data.test_image = data.test_image or data.test_mask  # to draw the outlines on
+    data = run.config.data
+    data = config_lib.changed(data, {"test_image": data.test_image or data.test_mask})  # to draw the outlines on
     parts = (load_test(data, None),) if data.test_label else run.test_parts
     parts = [dataclasses.replace(part, pixel_nm=None) for part in parts]
     mask = open_mask(data.test_mask, parts)

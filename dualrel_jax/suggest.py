@@ -13,12 +13,11 @@ from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.data.datasets.registry import Part
 from dualrel_jax.data.pipeline.crops import known_box
 from dualrel_jax.errors import InputError
-from dualrel_jax.inference.disagreement import DisagreementMethod
+from dualrel_jax.inference.disagreement import disagreement_predictor
 from dualrel_jax.inference.places import write_places
 from dualrel_jax.inference.run import Run, load_run
-from dualrel_jax.inference.slice_predictor import Predictor
 from dualrel_jax.inference.threshold import UNKNOWN_NM
-from dualrel_jax.utils import lock, sharding
+from dualrel_jax.utils import lock
 from dualrel_jax.utils.atomic import write_text
 from dualrel_jax.utils.ranges import evenly_spaced
 from dualrel_jax.utils.tables import csv_table
@@ -93,9 +92,7 @@ def suggest(workdir: str | Path, config: ConfigDict | None = None) -> dict[str, 
 def _suggest(run: Run, folder: Path) -> dict[str, Path]:
     settings = run.config.suggest
     partition = Partition.load(run.workdir / "partition.json")
-    mesh = sharding.available_mesh(run.config.train.devices)
-    method = DisagreementMethod(run.method, run.config.augment)
-    predictor = Predictor(method, _with_default_head(run.config), mesh)
+    predictor = disagreement_predictor(run)
     candidates, labelled = candidates_of(run, partition)
     regions = []
     maps = predictor.each(run.variables, (part.image_at(z) for part, z in candidates))
@@ -227,12 +224,6 @@ def _labelled_region(part: Part, z: int) -> Candidate:
     """The labelled part of a slice: all of it, or the box around its pixels that are not ignored."""
     first, end = known_box(part.native_label_at(z)) + np.array(part.corner)
     return Candidate(part, z, (first[0], end[0]), (first[1], end[1]), 0.0)
-
-
-def _with_default_head(config: ConfigDict) -> ConfigDict:
-    config = config.copy_and_resolve_references().unlock()
-    config.predict.prediction_head = "default"
-    return config
 
 
 def _add_to_labelled(partition: Partition, picks: Sequence[Pick]) -> Partition:

@@ -105,7 +105,7 @@ def run_stages(config: ConfigDict, workdir: Path, dataset: Dataset) -> TrainStat
         )
     folder = workdir if second_config is None else workdir / "first_stage"
     initial = starting_weights(config, folder)
-    first_config = config if second_config is None else stages.with_train(config, second_stage_fraction=0.0)
+    first_config = config if second_config is None else config_lib.changed(config, {"train.second_stage_fraction": 0.0})
     for claimed, its_config in {workdir: config, folder: first_config}.items():
         claim_workdir(its_config, claimed)
         describe_run(claimed, dataset, partition, mesh, init=initial and initial.source)
@@ -122,7 +122,7 @@ def run_stages(config: ConfigDict, workdir: Path, dataset: Dataset) -> TrainStat
     first = run.load_run(folder, for_pseudo_labels(first_config))
     first.dataset = dataset
     pseudo = pseudo_labelled(first, partition, folder / "pseudo_labels")
-    initial = starting_weights(stages.with_train(config, init=str(folder)), workdir)
+    initial = starting_weights(config_lib.changed(config, {"train.init": str(folder)}), workdir)
     return run_stage(second_config, workdir, LabelledOnly(method), *pseudo, mesh=mesh, initial=initial)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from dualrel_jax import config as config_lib
 from dualrel_jax.errors import InputError
 from dualrel_jax.utils.jsonl import read_json
 
@@ -39,12 +40,11 @@ def steps_of(config: ConfigDict, workdir: Path, row: str) -> int:
 
 def measure_config(config: ConfigDict) -> ConfigDict:
     """The training that measures what a step of `config` costs: short, without validation."""
-    config = config.copy_and_resolve_references().unlock()
-    config.data.validation_region = "none"
     per_call = config.train.steps_per_call
-    config.train.steps, config.train.log_every_steps = MEASURED_STEPS * per_call, INTERVAL * per_call
-    config.train.eval_every_steps = config.train.checkpoint_every_steps = config.train.steps
-    return config.lock()
+    steps = dict.fromkeys(("steps", "eval_every_steps", "checkpoint_every_steps"), MEASURED_STEPS * per_call)
+    steps["log_every_steps"] = INTERVAL * per_call
+    train = {f"train.{key}": count for key, count in steps.items()}
+    return config_lib.changed(config, {"data.validation_region": "none", **train}).lock()
 
 
 def save(workdir: Path, measured: dict[str, float]) -> None:

@@ -135,7 +135,7 @@ def score_parts(
     targets = {name: {"parts": [part.name for part in of_name]} for name, of_name in parts.items()}
     both = ("student", "teacher")  # the last one's threshold is kept for later predictions
     for weights in (config.predict.weights,) if scoring.get("masks") else both:
-        trained = run.load_run(folder, with_weights(config, weights))
+        trained = run.load_run(folder, config_lib.changed(config, {"predict.weights": weights}))
         trained.dataset = own
         for name, of_name in parts.items():
             choice = choose_for_parts(trained, of_name)
@@ -152,12 +152,6 @@ def score_parts(
 def _summary(scores: Scores, prediction_head: str) -> dict:
     chosen = {"prediction_head": prediction_head, "threshold": scores.threshold}
     return {**scores.summary(), **chosen, "records": scores.records}
-
-
-def with_weights(config: ConfigDict, weights: str) -> ConfigDict:
-    config = config.copy_and_resolve_references().unlock()
-    config.predict.weights = weights
-    return config
 
 
 def peak_memory_mib() -> float:

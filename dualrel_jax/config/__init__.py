@@ -2,7 +2,7 @@
 
 import importlib.util
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +110,13 @@ def _fields(config: ConfigDict) -> dict[str, Field]:
     if missing := sorted(set(fields) - set(there)):
         raise InputError(f"The config has no value for {missing[0]}: {fields[missing[0]].meaning}; set it.")
     return fields
+
+
+def changed(config: ConfigDict, values: Mapping[str, Any]) -> ConfigDict:
+    """An unlocked copy of a config, or of a section of one, with other values of some fields: key -> value."""
+    config = config.copy_and_resolve_references().unlock()
+    config.update_from_flattened_dict(values)
+    return config
 
 
 def save(config: ConfigDict, path: Path) -> None:

@@ -4,8 +4,12 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
+from dualrel_jax import config as config_lib
 from dualrel_jax.data.pipeline import augment
+from dualrel_jax.inference.run import Run
+from dualrel_jax.inference.slice_predictor import Predictor
 from dualrel_jax.methods.base import Method
+from dualrel_jax.utils import sharding
 
 STRONG_VIEWS = 2  # beside the slice without augmentation
 
@@ -40,6 +44,13 @@ class DisagreementMethod:
             if name not in ("default", "mean")
         ]
         return {"default": disagreement(jnp.stack(probabilities))}
+
+
+def disagreement_predictor(run: Run) -> Predictor:
+    """Predicts the disagreement between the predictions of the model of `run`."""
+    config = config_lib.changed(run.config, {"predict.prediction_head": "default"})
+    method = DisagreementMethod(run.method, config.augment)
+    return Predictor(method, config, sharding.available_mesh(config.train.devices))
 
 
 def disagreement(probabilities: jax.Array) -> jax.Array:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
+from dualrel_jax import config as config_lib
 from dualrel_jax.constants import IGNORE
 from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.data.datasets.registry import Dataset, Part
@@ -49,9 +50,8 @@ def label_of(probability: np.ndarray, threshold: float) -> np.ndarray:
 
 def for_pseudo_labels(config: ConfigDict) -> ConfigDict:
     """`config` without the settings of `predict` that are of one volume or of one output."""
-    config = config.copy_and_resolve_references().unlock()
-    config.predict.update({"region": "", "points": "", "foreground_fraction": 0.0, "full_size": False})
-    return config
+    cleared = {"region": "", "points": "", "foreground_fraction": 0.0, "full_size": False}
+    return config_lib.changed(config, {f"predict.{key}": value for key, value in cleared.items()})
 
 
 def pseudo_labelled(run: Run, partition: Partition, folder: Path) -> tuple[Dataset, Partition]:

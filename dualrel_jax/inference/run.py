@@ -63,8 +63,7 @@ class Run:
         if prediction_head == self.config.predict.prediction_head:
             return self.predictor
         if prediction_head not in self._predictors:
-            config = self.config.copy_and_resolve_references().unlock()
-            config.predict.prediction_head = prediction_head
+            config = config_lib.changed(self.config, {"predict.prediction_head": prediction_head})
             mesh = sharding_lib.available_mesh(config.train.devices)
             self._predictors[prediction_head] = Predictor(self.method, config, mesh)
         return self._predictors[prediction_head]
@@ -151,11 +150,12 @@ def load_run(workdir: str | Path, config: ConfigDict | None = None) -> Run:
 
 def _with_paths_of_training(config: ConfigDict, own: ConfigDict, folder: str | None) -> ConfigDict:
     """`config` whose files are those of the training, whatever folder this is; what was named anew stays."""
-    config = config.copy_and_resolve_references().unlock()
-    for key in FILES:
-        if config.data[key] and config.data[key] == own.data[key]:
-            config.data[key] = ",".join(path_of_training(path, folder) for path in split_paths(config.data[key]))
-    return config.lock()
+    paths = {key: config.data[key] for key in FILES if config.data[key] == own.data[key]}
+    moved = {
+        f"data.{key}": ",".join(path_of_training(path, folder) for path in split_paths(text))
+        for key, text in paths.items()
+    }
+    return config_lib.changed(config, moved).lock()
 
 
 def _load_variables(workdir: Path, config: ConfigDict) -> tuple[int, Variables]:

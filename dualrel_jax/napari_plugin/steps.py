@@ -195,17 +195,10 @@ def suggest(
     segmenter = loaded()
     from dualrel_jax import suggest as suggest_lib
     from dualrel_jax.data.datasets.registry import Part
-    from dualrel_jax.inference.disagreement import DisagreementMethod
-    from dualrel_jax.inference.slice_predictor import Predictor
-    from dualrel_jax.utils import sharding
+    from dualrel_jax.inference.disagreement import disagreement_predictor
 
     run, volume, tiles = segmenter.run, segmenter.volume, segmenter.preview.tiles
-    config = run.config.copy_and_resolve_references().unlock()
-    config.predict.prediction_head = "default"
-    method = DisagreementMethod(run.method, config.augment)
-    model = dataclasses.replace(
-        segmenter.model, predictor=Predictor(method, config, sharding.available_mesh(config.train.devices))
-    )
+    model = dataclasses.replace(segmenter.model, predictor=disagreement_predictor(run))
 
     def part(tile: Any) -> Part:
         return Part("image", volume, None, (), (), None, run.pixel_nm, model.grey, tile.inner)

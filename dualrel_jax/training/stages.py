@@ -6,16 +6,11 @@ learns from labels alone: the true ones, and masks of all training slices that t
 
 from ml_collections import ConfigDict
 
+from dualrel_jax import config as config_lib
+
 
 def second_stage(config: ConfigDict) -> ConfigDict | None:
     """`config` with the steps of the second stage; None where there is none."""
     at_once = config.train.steps_per_call
     steps = round(config.train.second_stage_fraction * config.train.steps / at_once) * at_once
-    return with_train(config, steps=steps) if steps else None
-
-
-def with_train(config: ConfigDict, **fields) -> ConfigDict:
-    """A copy of `config` with other values of `train`."""
-    config = config.copy_and_resolve_references().unlock()
-    config.train.update(fields)
-    return config
+    return config_lib.changed(config, {"train.steps": steps}) if steps else None

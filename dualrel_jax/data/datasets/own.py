@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
+from dualrel_jax import config as config_lib
 from dualrel_jax.constants import IGNORE
 from dualrel_jax.data.datasets.geometry import check_shapes, differing_place
 from dualrel_jax.data.datasets.label_index import (
@@ -208,12 +209,12 @@ def _test_voxel(config: ConfigDict) -> Voxel | None:
 
 def _of_test_labels(config: ConfigDict) -> ConfigDict:
     """`config.data` with the kind and the ignored value of the test labels as those of all labels."""
-    config = config.copy_and_resolve_references().unlock()
+    values = {}
     if config.test_label_kind != "same":
-        config.label_kind = config.test_label_kind
+        values["label_kind"] = config.test_label_kind
     if config.test_ignore_value != -2:
-        config.ignore_value = config.test_ignore_value
-    return config
+        values["ignore_value"] = config.test_ignore_value
+    return config_lib.changed(config, values)
 
 
 def open_label(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from ml_collections import ConfigDict
 
+from dualrel_jax import config as config_lib
 from dualrel_jax.constants import IGNORE
 from dualrel_jax.data.datasets.labels import LabelRule, Source, fully_labelled
 from dualrel_jax.data.datasets.own import read_own, read_test
@@ -255,9 +256,7 @@ def _unlabelled_elsewhere(config: ConfigDict) -> dict[str, Source]:
                 f"data.unlabelled_from={config.unlabelled_from} names {name}; expected other data sets than that of "
                 "data.name."
             )
-        own = config.copy_and_resolve_references()
-        own.unlock()
-        own.update({"name": name, "unlabelled_from": ""})
+        own = config_lib.changed(config, {"name": name, "unlabelled_from": ""})
         others = {split: source for split, source in DATASETS[name](own).sources.items() if split != "test"}
         free = {split: source for split, source in others.items() if source.rule is None} or others
         sources |= {f"{name}/{split}": Source(source.image, source.zs) for split, source in free.items()}
