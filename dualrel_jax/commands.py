@@ -49,13 +49,15 @@ _INSTANCES = {
     "--labels": "instances.label",
     "--label-kind": "instances.label_kind",
 }
-_EVALUATE = {
+_TEST = {
     "--image": "data.test_image",
     "--labels": "data.test_label",
     "--label-kind": "data.test_label_kind",
     "--ignore-value": "data.test_ignore_value",
-    "--mask": "data.test_mask",
     "--voxel-nm": "data.test_voxel_nm",
+}
+_EVALUATE = _TEST | {
+    "--mask": "data.test_mask",
     "--threshold": "predict.threshold",
     "--checkpoint": "predict.checkpoint",
 }
@@ -141,7 +143,10 @@ COMMANDS = {
         options=_EXPORT,
     ),
     "figures": Command(
-        "figures", "the paper's figures, of one run or several", "dualrel figures runs/mine --compare runs/cps"
+        "figures",
+        "the paper's figures, of one run or several, on a labelled volume",
+        "dualrel figures runs/mine --compare runs/cps --image test.tif --labels test_masks",
+        options=_TEST,
     ),
     "download": Command(
         "download",

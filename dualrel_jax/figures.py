@@ -85,7 +85,7 @@ def load_runs(workdirs: Sequence[str | Path], config: ConfigDict | None) -> dict
     runs = [first]
     for workdir in workdirs[1:]:
         own = config_lib.load(Path(workdir) / "config.json")
-        for field in ("dir", "test_image", "test_label", "test_voxel_nm"):
+        for field in ("dir", "test_image", "test_label", "test_label_kind", "test_ignore_value", "test_voxel_nm"):
             own.data[field] = first.config.data[field]
         runs.append(load_run(workdir, own))
         test_set, first_test_set = describe_test_set(runs[-1]), describe_test_set(first)
