@@ -98,15 +98,17 @@ def _predict(run: Run, output: Path, tasks: Tasks | None) -> dict[str, Path]:
     settings.planes, settings.unsure_margin = choice.planes, choice.unsure_margin
     print(choice.explanation)
     if tasks:
-        paths, share = predict_by_tasks(run, choice, volume, output, settings=settings, tasks=tasks)
+        paths, fraction = predict_by_tasks(run, choice, volume, output, settings=settings, tasks=tasks)
     else:
-        paths, share = predict_volume(choice.predictor, run.variables, volume, output, settings, pixel_nm=run.pixel_nm)
+        paths, fraction = predict_volume(
+            choice.predictor, run.variables, volume, output, settings, pixel_nm=run.pixel_nm
+        )
     if settings.edge_nm:
         print(f"The masks are {'grown' if settings.edge_nm > 0 else 'shrunk'} by {abs(settings.edge_nm):g} nm.")
-        moved, share = move_edges_on_disk(shown, region, output, settings)
+        moved, fraction = move_edges_on_disk(shown, region, output, settings)
         paths |= moved
     where = f"the region {asked}" if asked else f"the {len(volume)} slices"
-    print(f"Mitochondria fill {100 * share:.1f} % of {where} of {volume.path}.")
+    print(f"Mitochondria fill {100 * fraction:.1f} % of {where} of {volume.path}.")
     for name, path in paths.items():
         print(f"  {name}: {path}")
     note_last_prediction(run.workdir, paths.get("probability"))

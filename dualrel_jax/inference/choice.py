@@ -120,7 +120,7 @@ def choose_for_parts(run: Run, parts: Sequence[Part]) -> Choice:
     if fraction := run.config.predict.foreground_fraction:
         slices = evenly_spaced([(part, z) for part in parts for z in part.zs], threshold_lib.SAMPLE)
         sample = choice.predictor.each(run.variables, (part.image_at(z) for part, z in slices))
-        choice = dataclasses.replace(choice, threshold=threshold_lib.of_share(sample, fraction))
+        choice = dataclasses.replace(choice, threshold=threshold_lib.of_fraction(sample, fraction))
     return choice
 
 

@@ -70,10 +70,10 @@ def move_edges_on_disk(
         record.pop(UNMOVED, None)
         write_text(about, json.dumps(record, indent=2) + "\n")  # before: a kill must not let them be moved twice
         writer.publish()
-        share = count / math.prod(mask.shape)
-        record |= {EDGE: settings.edge_nm, FRACTION: share}
+        fraction = count / math.prod(mask.shape)
+        record |= {EDGE: settings.edge_nm, FRACTION: fraction}
         paths = write_beside(volume, region, grey_range(volume, settings.intensity_range), output, record)
-    return paths, share
+    return paths, fraction
 
 
 def move_edges(mask: Volume, writer: VolumeWriter, voxel_nm: Voxel, edge_nm: float) -> int:

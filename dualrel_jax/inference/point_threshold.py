@@ -78,10 +78,10 @@ def threshold_of_points(probability: np.ndarray, histogram: np.ndarray, points: 
     """
     is_mitochondrion = points.is_mitochondrion
     bins = _logit((np.arange(BINS + 1) + 0.5) / (BINS + 1))
-    share = histogram / max(histogram.sum(), 1)
+    density = histogram / max(histogram.sum(), 1)
     shift, slope = (grid.ravel() for grid in np.meshgrid(_SHIFTS, _SLOPES, indexing="ij"))
     q_bins = special.expit(slope[:, None] * (bins - shift[:, None]))  # models, bins
-    fractions = q_bins @ share
+    fractions = q_bins @ density
     log_posterior = -0.5 * ((shift / PRIOR_SHIFT) ** 2 + (np.log(slope) / PRIOR_LOG_SLOPE) ** 2)  # and a constant
     arguments = slope[:, None] * (_logit(probability) - shift[:, None])
     signs = np.where(is_mitochondrion, 1, -1)
@@ -92,7 +92,7 @@ def threshold_of_points(probability: np.ndarray, histogram: np.ndarray, points: 
     weights = np.exp(log_posterior - log_posterior.max())
     weights /= weights.sum()
     q = weights @ q_bins
-    jac = _expected_jac(share, q)
+    jac = _expected_jac(density, q)
     inside = slice(int(_TRUSTED[0] * BINS), int(_TRUSTED[1] * BINS) + 1)
     best = inside.start + int(np.argmax(jac[inside]))
     order = np.argsort(fractions)
@@ -103,10 +103,10 @@ def threshold_of_points(probability: np.ndarray, histogram: np.ndarray, points: 
     return PointThreshold(best / BINS, float(jac[best]), fraction, interval, means, _counted(points))
 
 
-def _expected_jac(share: np.ndarray, q: np.ndarray) -> np.ndarray:
+def _expected_jac(density: np.ndarray, q: np.ndarray) -> np.ndarray:
     """At thresholds 0, 1, ... BINS, in bins."""
-    hit, all_hits = np.cumsum((share * q)[::-1])[::-1], share @ q
-    predicted = np.cumsum(share[::-1])[::-1]
+    hit, all_hits = np.cumsum((density * q)[::-1])[::-1], density @ q
+    predicted = np.cumsum(density[::-1])[::-1]
     return hit / np.maximum(predicted + all_hits - hit, 1e-12)
 
 

@@ -123,10 +123,10 @@ def _predict(
             writer.finish(tasks)
         publish(writers.values(), progress)
         paths = written_paths(output, settings)
-        share = found / math.prod(writers["mask"].shape)
-        about = record | {THRESHOLD: progress.threshold, FRACTION: share} | mark_unmoved(record, settings)
+        fraction = found / math.prod(writers["mask"].shape)
+        about = record | {THRESHOLD: progress.threshold, FRACTION: fraction} | mark_unmoved(record, settings)
         paths |= write_beside(shown, region, grey, output, about)
-    return paths, share
+    return paths, fraction
 
 
 def box_slices(settings: ConfigDict, chunk: tuple[int, int, int], side: int, sigma: float) -> int:
@@ -182,5 +182,5 @@ def _threshold(whole: RegionPredictor, job: PredictionJob, settings: ConfigDict,
     places = [TaskBox.of((slice(z, z + 1), *window.inner)) for window, z in whole.sample_places()]
     counts = sum(counts for _, counts in tasks(functools.partial(count_probabilities, job), places))
     threshold = threshold_lib.of_counts(counts, settings.foreground_fraction)
-    tqdm.write(threshold_lib.explain_share(threshold, settings.foreground_fraction))
+    tqdm.write(threshold_lib.explain_fraction(threshold, settings.foreground_fraction))
     return threshold

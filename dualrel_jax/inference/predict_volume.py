@@ -109,10 +109,10 @@ def _predict_volume(
         mask.finish()  # before either has its name: a kill in the long part loses nothing
         publish(writers.values(), progress)
         paths = written_paths(output, settings)
-        about = job | {THRESHOLD: threshold, FRACTION: (share := found / math.prod(mask.shape))}
+        about = job | {THRESHOLD: threshold, FRACTION: (fraction := found / math.prod(mask.shape))}
         paths |= write_beside(shown, region, grey, output, about | mark_unmoved(job, settings))
     remove(planes_path)
-    return paths, share
+    return paths, fraction
 
 
 def predicted_before(output: Path, job: dict, settings: ConfigDict) -> tuple[dict[str, Path], float] | None:
@@ -151,8 +151,8 @@ def _threshold(task: RegionPredictor, settings: ConfigDict) -> float:
         tqdm.write(f"{points.describe()}. {chosen.describe()}")
         return chosen.threshold
     if settings.foreground_fraction:
-        threshold = threshold_lib.of_share(task.sample(), settings.foreground_fraction)
-        tqdm.write(threshold_lib.explain_share(threshold, settings.foreground_fraction))
+        threshold = threshold_lib.of_fraction(task.sample(), settings.foreground_fraction)
+        tqdm.write(threshold_lib.explain_fraction(threshold, settings.foreground_fraction))
         return threshold
     return settings.threshold or UNCALIBRATED
 

@@ -25,7 +25,7 @@ CALIBRATED_RANGE = 0.25, 0.75  # one slice says little of a volume: no threshold
 # away +-11 %. Of thicker sections it is the next one, and none beyond 100 nm.
 REACH_NM, FARTHEST_NM, UNKNOWN_NM = 20.0, 100.0, 50.0
 LABELLED, NEIGHBOURS, SIDE = 8, 4, 1024  # at most so many labelled slices, unlabelled ones near each, pixels a side
-SAMPLE = 16  # slices of a volume whose share is known
+SAMPLE = 16  # slices of a volume whose foreground fraction is known
 
 
 def calibrate(
@@ -83,22 +83,22 @@ def explain(threshold: float | None, smoothing_nm: float = 0.0) -> str:
     return f"The threshold of {of} is {threshold:.2f}{limit}: there masks beside labelled slices {cover} the labels do."
 
 
-def of_share(probabilities: Iterable[np.ndarray], share: float) -> float:
-    """The threshold above which `share` of the pixels of `probabilities`, arrays of any shape, are.
+def of_fraction(probabilities: Iterable[np.ndarray], fraction: float) -> float:
+    """The threshold above which `fraction` of the pixels of `probabilities`, arrays of any shape, are.
 
     Masks of an unseen microscope can be too large or too small by half; no limit holds here but those of a probability.
     """
-    return of_counts(sum(map(probability_histogram, probabilities)), share)
+    return of_counts(sum(map(probability_histogram, probabilities)), fraction)
 
 
-def of_counts(counts: np.ndarray, share: float) -> float:
+def of_counts(counts: np.ndarray, fraction: float) -> float:
     """The same of pixels counted by probability, as `probability_histogram` counts them."""
-    return float(np.clip(_covering(counts, share * counts.sum()), 1 / BINS, 1 - 1 / BINS))
+    return float(np.clip(_covering(counts, fraction * counts.sum()), 1 / BINS, 1 - 1 / BINS))
 
 
-def explain_share(threshold: float, share: float) -> str:
-    """A sentence about what `of_share` found."""
-    return f"The threshold is {threshold:.2f}: there {share:.1%} of a sample is mitochondrion."
+def explain_fraction(threshold: float, fraction: float) -> str:
+    """A sentence about what `of_fraction` found."""
+    return f"The threshold is {threshold:.2f}: there {fraction:.1%} of a sample is mitochondrion."
 
 
 def _covering(counts: np.ndarray, wanted: float) -> float:

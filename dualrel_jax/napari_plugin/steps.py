@@ -140,10 +140,10 @@ def automatic_threshold(segmenter: Segmenter, probability: Any, zs: Iterable[int
     """That of the run for this volume; where `foreground_fraction` leads to it, from slices `zs` of `probability`."""
     if segmenter.threshold:
         return segmenter.threshold
-    from dualrel_jax.inference.threshold import SAMPLE, of_share
+    from dualrel_jax.inference.threshold import SAMPLE, of_fraction
 
     slices = (np.asarray(probability[z]) / 255 for z in evenly_spaced(sorted(zs), SAMPLE))
-    return of_share(slices, segmenter.run.config.predict.foreground_fraction)
+    return of_fraction(slices, segmenter.run.config.predict.foreground_fraction)
 
 
 def label_and_measure(

@@ -138,4 +138,4 @@ def test_a_run_keeps_its_threshold_for_when_the_training_volume_is_gone(small_co
 def test_the_threshold_of_a_known_share_covers_that_share(share):
     rng = np.random.default_rng(1)
     sections = [rng.random((64, 64)).astype(np.float32) ** 3 for _ in range(4)] + [np.zeros((64, 64), np.float32)]
-    assert np.mean(np.stack(sections) > threshold.of_share(sections, share)) == pytest.approx(share, abs=0.003)
+    assert np.mean(np.stack(sections) > threshold.of_fraction(sections, share)) == pytest.approx(share, abs=0.003)

@@ -111,10 +111,10 @@ class Placer:
         self.uphill = np.stack(np.gradient(ndimage.gaussian_filter(self.depth, 1.5), *grid.spacing_nm))
         self.points, self.radii = np.zeros((0, 3)), np.zeros(0)
 
-    def place(self, rng: np.random.Generator, share: float, radius_nm, length_nm, proposals: int = 900) -> Tubes:
-        """Tubes of radii and lengths in these ranges until they fill `share` of the volume."""
+    def place(self, rng: np.random.Generator, fraction: float, radius_nm, length_nm, proposals: int = 900) -> Tubes:
+        """Tubes of radii and lengths in these ranges until they fill `fraction` of the volume."""
         paths, radii, good, host = self._propose(rng, radius_nm, length_nm, proposals)
-        target, filled, kept = share * self.grid.size_nm.prod(), 0.0, []
+        target, filled, kept = fraction * self.grid.size_nm.prod(), 0.0, []
         middle = paths.shape[1] // 2
         for k in np.flatnonzero(good[:, middle]):
             gap = np.linalg.norm(paths[k][:, None] - self.points, axis=-1) - self.radii - radii[k][:, None]

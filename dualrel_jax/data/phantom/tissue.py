@@ -14,13 +14,13 @@ REACH_NM = 120.0  # distances to organelles are exact up to here
 class Tissue:
     """What the specimen is made of. Absorbance runs from 0 (empty resin) to 1 (the darkest stain)."""
 
-    mito_share: float = 0.078  # of the volume
+    mito_fraction: float = 0.078  # of the volume
     mito_radius_nm: tuple[float, float] = (90.0, 200.0)
     mito_length_nm: tuple[float, float] = (300.0, 2400.0)
     matrix: tuple[float, float] = (0.38, 0.84)  # absorbance inside mitochondria, one level each
     crista_contrast: tuple[float, float] = (0.18, 0.42)
     crista_spacing_nm: tuple[float, float] = (48.0, 85.0)
-    body_share: float = 0.028  # lysosomes and endosomes, of the volume
+    body_fraction: float = 0.028  # lysosomes and endosomes, of the volume
     body_radius_nm: tuple[float, float] = (65.0, 190.0)
     body_length_nm: tuple[float, float] = (30.0, 600.0)
     lysosome: tuple[float, float] = (0.55, 1.0)  # absorbance, one level each; dark, clumpy, without a rim
@@ -70,11 +70,11 @@ def grow(
     placer = Placer(grid, np.where(in_sheath, len(cells), cells.argmax(0)), run, clearance)
 
     rng = stream("mitochondria")
-    mito = placer.place(rng, tissue.mito_share, tissue.mito_radius_nm, tissue.mito_length_nm)
+    mito = placer.place(rng, tissue.mito_fraction, tissue.mito_radius_nm, tissue.mito_length_nm)
     mito_nm, mito_owner = grid.signed_distance(mito, REACH_NM)
     mito_nm += 14 * grid.noise(rng, 90)  # dents and bulges
     rng = stream("bodies")
-    body = placer.place(rng, tissue.body_share, tissue.body_radius_nm, tissue.body_length_nm)
+    body = placer.place(rng, tissue.body_fraction, tissue.body_radius_nm, tissue.body_length_nm)
     body_nm, body_owner = grid.signed_distance(body, REACH_NM)
     body_nm += 22 * grid.noise(rng, 70)
     snug = np.clip(30 * grid.noise(stream("snug"), 150), -60, 14)

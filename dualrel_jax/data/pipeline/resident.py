@@ -41,7 +41,7 @@ class ResidentFeed:
     def __init__(self, config: ConfigDict, labelled: list[SliceOf], unlabelled: list[SliceOf], mesh):
         self._crop_px = config.train.crop_px
         self._margin = augment.margin(config.augment, config.train.crop_px)
-        self._foreground_share = config.data.foreground_crop_fraction
+        self._foreground_crop_fraction = config.data.foreground_crop_fraction
         self._batch = config.train.batch_labelled, config.train.batch_unlabelled if unlabelled else 0
         self._mesh = mesh
         slices = _load(labelled, self._margin, True, config.seed), _load(unlabelled, self._margin, False, seed=0)
@@ -53,7 +53,7 @@ class ResidentFeed:
     def crops(self, data: tuple[Slices, Slices], key: jax.Array) -> RawBatch:
         """This step's crops, inside the jitted step: a function of `key` alone."""
         labelled_key, unlabelled_key = jax.random.split(key)
-        image, label = self._cut(data[0], labelled_key, self._batch[0], self._foreground_share)
+        image, label = self._cut(data[0], labelled_key, self._batch[0], self._foreground_crop_fraction)
         unlabelled, _ = self._cut(data[1], unlabelled_key, self._batch[1], 0.0)
         return RawBatch(image, label, unlabelled)
 
