@@ -16,7 +16,6 @@ from dualrel_jax.data.io.voxel import Voxel, unit_nm, voxel_of
 from dualrel_jax.errors import InputError
 from dualrel_jax.utils.text import format_shape
 
-_UNKNOWN = "?"
 _IN_MEMORY_BYTES = 1 << 30  # a larger volume is read slice by slice, as is one at an address
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -100,15 +99,12 @@ def voxel_of_layer(layer: Any) -> Voxel | None:
 
 def voxel_text(voxel_nm: Voxel | None) -> str:
     """(30.0, 8.0, 8.0) -> '30,8,8'; an unknown z is '?'."""
-    return ",".join(_UNKNOWN if math.isnan(size) else f"{size:g}" for size in voxel_nm or ())
+    return ",".join("?" if math.isnan(size) else f"{size:g}" for size in voxel_nm or ())
 
 
 def parse_voxel_text(text: str) -> Voxel | None:
     """The inverse of `voxel_text`, for text that a person typed too; None if empty, InputError if unreadable."""
-    text = text.replace(" ", "")
-    if not text.startswith(f"{_UNKNOWN},"):
-        return parse_voxel(text, "Voxel size")
-    return math.nan, *parse_voxel(text.replace(_UNKNOWN, "1", 1), "Voxel size")[1:]
+    return parse_voxel(text.strip(), "Voxel size")
 
 
 def finest(layer: Any) -> Any:
