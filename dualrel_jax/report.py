@@ -73,11 +73,11 @@ def _write_report(files: RunFiles, config: ConfigDict | None) -> Path:
     page = {
         "title": f"Mitochondria in {data_title(files.config)}, by {method_title(files.config)}",
         "summary": summarize_scores(files),
-        "evaluate_command": "" if files.scores else command_line("dualrel", "evaluate", str(files.workdir)),
+        "evaluate_command": "" if files.scores else shlex.join(["dualrel", "evaluate", str(files.workdir)]),
         "unfinished": None if is_finished else {"step": files.step, "steps": files.planned_steps},
         "facts": run_facts(files),
         "sections": {name: section for name, section in sections.items() if section},
-        "predict_command": command_line("dualrel", "predict", str(files.workdir), "VOLUME"),
+        "predict_command": shlex.join(["dualrel", "predict", str(files.workdir), "VOLUME"]),
         "date": format_date(datetime.now()),
     }
     path = files.workdir / "report.html"
@@ -305,10 +305,6 @@ def method_title(config: ConfigDict) -> str:
 
 def data_title(config: ConfigDict) -> str:
     return ", ".join(Path(path.strip()).name for path in config.data.image.split(",")) or config.data.name
-
-
-def command_line(*words: str) -> str:
-    return shlex.join(words)
 
 
 def format_score(value: float | None) -> str:

@@ -22,6 +22,7 @@ from dualrel_jax.data.io.writers import check_outputs, open_writer
 from dualrel_jax.errors import InputError
 from dualrel_jax.inference.cluster import check_cluster, open_cluster
 from dualrel_jax.inference.places import last_prediction
+from dualrel_jax.inference.prediction_record import THRESHOLD
 from dualrel_jax.inference.windows import parse_region
 from dualrel_jax.instances import morphometry
 from dualrel_jax.instances.box_tasks import Job, numbered
@@ -245,10 +246,10 @@ def _threshold_of_mask(record: dict, path: Path, probability: str) -> float:
             f"{probability}: there is no record of its mask ({path}): the threshold is 0.5; "
             "--config.instances.threshold sets another."
         )
-    threshold = record.get("config.predict.threshold", 0.5)
+    threshold = record.get(THRESHOLD, 0.5)
     if not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
         raise InputError(
-            f"{path} has config.predict.threshold = {threshold!r}; expected a probability: remove it, or set "
+            f"{path} has {THRESHOLD} = {threshold!r}; expected a probability: remove it, or set "
             "--config.instances.threshold."
         )
     return threshold

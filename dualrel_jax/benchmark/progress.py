@@ -4,6 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from dualrel_jax.benchmark.plan import Trial
+from dualrel_jax.utils.text import format_duration
 
 
 class BenchmarkProgress:
@@ -22,8 +23,12 @@ class BenchmarkProgress:
         scores = trial.scores()["targets"]
         jac_of = {name: target[trial.config.predict.weights]["jac_pooled"] for name, target in scores.items()}
         jac = ", ".join(f"{name} {'none' if value is None else f'{value:.1%}'}" for name, value in jac_of.items())
-        left = f"{len(self._left)} left, about {_time(self._remaining(running))}" if self._left else "the last one"
-        return f"{trial}: JAC {jac}; {_time(seconds)}; {left}"
+        left = (
+            f"{len(self._left)} left, about {format_duration(self._remaining(running))}"
+            if self._left
+            else "the last one"
+        )
+        return f"{trial}: JAC {jac}; {format_duration(seconds)}; {left}"
 
     def failed(self, trial: Trial) -> str:
         self._left.remove(trial)
@@ -33,9 +38,3 @@ class BenchmarkProgress:
         means = {row: statistics.fmean(seconds) for row, seconds in self._seconds.items()}
         usual = statistics.fmean(means.values())
         return sum(max(0, means.get(trial.row, usual) - running.get(trial, 0)) for trial in self._left) / self._slots
-
-
-def _time(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -12,8 +12,6 @@ from dualrel_jax.inference.windows import TaskBox
 from dualrel_jax.utils import interrupt
 from dualrel_jax.utils.atomic import write_text
 
-PATIENCE_S = 5.0  # after a signal, to the next result
-
 
 class BoxProgress:
     """The done boxes of a prediction, kept in a file until all are.
@@ -89,7 +87,8 @@ class BoxProgress:
 
     def _describe(self) -> None:
         interrupt.describe(
-            f"Stopped at slice {self._bar.n} of {self._bar.total}; the same command continues.", patience_s=PATIENCE_S
+            f"Stopped at slice {self._bar.n} of {self._bar.total}; the same command continues.",
+            patience_s=interrupt.PATIENCE_S,
         )
 
     def close(self) -> None:

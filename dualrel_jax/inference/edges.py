@@ -21,7 +21,6 @@ from dualrel_jax.utils.boxes import Box
 from dualrel_jax.utils.jsonl import read_json
 
 SIDE, DEPTH = 1024, 16  # of a block, where the mask may be written in blocks; its least slices
-PATIENCE_S = 5.0  # after a signal, to the end of a block
 APART_NM = 1e9  # nm between slices whose distance is unknown
 
 
@@ -57,7 +56,7 @@ def move_edges_on_disk(
     """
     interrupt.describe(
         "Stopped while the edges of the mask were moved; the same command moves them, and predicts nothing again.",
-        patience_s=PATIENCE_S,
+        patience_s=interrupt.PATIENCE_S,
     )
     mask = open_volume(output, verbose=False)
     about = output.with_name(f"{output.stem}.json")

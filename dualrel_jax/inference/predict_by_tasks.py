@@ -175,11 +175,11 @@ def _job(
     )
 
 
-def _threshold(whole: RegionPredictor, job: PredictionJob, settings: ConfigDict, tasks: Tasks) -> float:
+def _threshold(own: RegionPredictor, job: PredictionJob, settings: ConfigDict, tasks: Tasks) -> float:
     """That of the settings or, where the foreground fraction is known, the one that leads to it in a sample."""
     if not settings.foreground_fraction:
         return settings.threshold or UNCALIBRATED
-    places = [TaskBox.of((slice(z, z + 1), *window.inner)) for window, z in whole.sample_places()]
+    places = [TaskBox.of((slice(z, z + 1), *window.inner)) for window, z in own.sample_places()]
     counts = sum(counts for _, counts in tasks(functools.partial(count_probabilities, job), places))
     threshold = threshold_lib.of_counts(counts, settings.foreground_fraction)
     tqdm.write(threshold_lib.explain_fraction(threshold, settings.foreground_fraction))

@@ -12,8 +12,6 @@ from dualrel_jax.utils import interrupt
 from dualrel_jax.utils.atomic import write_text
 from dualrel_jax.utils.jsonl import read_json
 
-PATIENCE_S = 5.0  # after a signal, to the end of a slice
-
 
 def check_same_job(path: Path, earlier: dict, job: dict) -> None:
     """InputError where the unfinished work that `path` records is another than `job`."""
@@ -100,7 +98,8 @@ class PredictionProgress:
     def _describe(self) -> None:
         then = "continues" if self._path else "starts again; one with a .zarr output would continue"
         interrupt.describe(
-            f"Stopped at slice {self._bar.n} of {self._bar.total}; the same command {then}.", patience_s=PATIENCE_S
+            f"Stopped at slice {self._bar.n} of {self._bar.total}; the same command {then}.",
+            patience_s=interrupt.PATIENCE_S,
         )
 
     def close(self) -> None:

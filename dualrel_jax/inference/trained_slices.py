@@ -10,7 +10,7 @@ from dualrel_jax.data.io.fingerprint import checksum
 from dualrel_jax.inference.run import Run
 from dualrel_jax.utils.boxes import Box
 from dualrel_jax.utils.jsonl import read_json
-from dualrel_jax.utils.ranges import consecutive_runs
+from dualrel_jax.utils.ranges import format_runs
 
 
 def trained_on(run: Run, parts: Sequence[Part]) -> list[tuple[Part, list[int]]]:
@@ -40,13 +40,11 @@ def explain(found: Sequence[tuple[Part, list[int]]]) -> list[str]:
     """A sentence for each entry of `trained_on`."""
     sentences = []
     for part, zs in found:
-        runs = consecutive_runs(zs)
-        listed = ", ".join(f"{a}" if a == b else f"{a} to {b}" for a, b in runs[:8]) + (", ..." if runs[8:] else "")
         was, count = "was" if len(zs) == 1 else "were", len(part.labelled_zs)
         share = "" if len(zs) == count else f" ({len(zs)} of the {count} slices scored)"
         sentences.append(
-            f"z = {listed} of {part.image.path} {was} trained on{share}: the score says nothing about other slices; "
-            "score labelled slices that were not."
+            f"z = {format_runs(zs, 8)} of {part.image.path} {was} trained on{share}: the score says nothing "
+            "about other slices; score labelled slices that were not."
         )
     return sentences
 

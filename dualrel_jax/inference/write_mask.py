@@ -20,7 +20,6 @@ from dualrel_jax.utils.boxes import Shape
 from dualrel_jax.utils.tasks import Tasks, in_this_process
 
 SIDES = (64, 512, 512)  # z y x of a box, voxels
-PATIENCE_S = 5.0  # after a signal, to the end of a box
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def write_mask(
     grid = boxes.grid(mask.shape, sides)
     unsure = [np.zeros(0, bool)] * len(grid)
     then = "continues" if mask.resumable else "starts again; one with a .zarr output would continue"
-    interrupt.describe(f"Stopped while the mask was made; the same command {then}.", patience_s=PATIENCE_S)
+    interrupt.describe(f"Stopped while the mask was made; the same command {then}.", patience_s=interrupt.PATIENCE_S)
     if margin < NONE:
         every = [Block(TaskBox.of(box)) for box in grid]
         found = dict(_work(functools.partial(measure_block, job, opened), every, tasks, name="parts"))

@@ -58,7 +58,7 @@ class Scores:
         record = {
             "z": int(z),
             **_scores(tp, fp, fn),
-            "confusion_density": _ratio(float(confusion), pixels),
+            "confusion_density": ratio(float(confusion), pixels),
             **{"tp": tp, "fp": fp, "fn": fn, "tn": pixels - tp - fp - fn},
         }
         self.records.append(record)
@@ -67,7 +67,7 @@ class Scores:
     def jac_at(self, threshold: float) -> float:
         """Pooled JAC at another threshold, rounded to 1 / BINS; NaN where it is 0/0."""
         background, mitochondrion = self.histograms[:, round(threshold * BINS) :].sum(axis=1)
-        return _ratio(int(mitochondrion), int(self.histograms[1].sum() + background))
+        return ratio(int(mitochondrion), int(self.histograms[1].sum() + background))
 
     def summary(self) -> dict:
         """Scores of all slices so far; NaN where a score is undefined (0/0)."""
@@ -78,11 +78,11 @@ class Scores:
         return {
             "jac_pooled": pooled["jac"],
             "dsc_pooled": pooled["dsc"],
-            "jac_per_slice_mean": _ratio(math.fsum(record["jac"] for record in defined), len(defined)),
-            "dsc_per_slice_mean": _ratio(math.fsum(record["dsc"] for record in defined), len(defined)),
+            "jac_per_slice_mean": ratio(math.fsum(record["jac"] for record in defined), len(defined)),
+            "dsc_per_slice_mean": ratio(math.fsum(record["dsc"] for record in defined), len(defined)),
             "precision_pooled": pooled["precision"],
             "recall_pooled": pooled["recall"],
-            "confusion_density": _ratio(confusion, sum(map(_pixels, scored))),
+            "confusion_density": ratio(confusion, sum(map(_pixels, scored))),
             "slices": len(scored),
             "slices_without_foreground": len(scored) - len(defined),
         }
@@ -125,14 +125,15 @@ def _check(z: int, probability: np.ndarray, label: np.ndarray) -> None:
 
 def _scores(tp: int, fp: int, fn: int) -> dict[str, float]:
     return {
-        "jac": _ratio(tp, tp + fp + fn),
-        "dsc": _ratio(2 * tp, 2 * tp + fp + fn),
-        "precision": _ratio(tp, tp + fp),
-        "recall": _ratio(tp, tp + fn),
+        "jac": ratio(tp, tp + fp + fn),
+        "dsc": ratio(2 * tp, 2 * tp + fp + fn),
+        "precision": ratio(tp, tp + fp),
+        "recall": ratio(tp, tp + fn),
     }
 
 
-def _ratio(part: float, whole: float) -> float:
+def ratio(part: float, whole: float) -> float:
+    """part / whole; NaN for a whole of 0."""
     return part / whole if whole else math.nan
 
 

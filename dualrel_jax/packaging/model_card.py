@@ -10,7 +10,7 @@ from dualrel_jax.constants import METHOD_TITLES
 from dualrel_jax.data.datasets.partition import Partition
 from dualrel_jax.inference.run import Run
 from dualrel_jax.utils.jsonl import read_json
-from dualrel_jax.utils.ranges import consecutive_runs
+from dualrel_jax.utils.ranges import format_runs
 from dualrel_jax.utils.tables import markdown_table
 
 TAGS = ("mitochondria", "electron-microscopy", "bioimage-analysis", "unet", "jax", "flax")
@@ -107,15 +107,10 @@ def _slices(partition: Partition) -> str:
             [z for name, z in slices if name == part] for slices in (partition.labelled, partition.unlabelled)
         )
         lines.append(
-            f"- {part}: labels of {len(labelled)} slices (z = {_ranges(labelled) or 'none'}), "
+            f"- {part}: labels of {len(labelled)} slices (z = {format_runs(labelled) or 'none'}), "
             f"{len(unlabelled)} slices without labels"
         )
     return "\n".join(lines)
-
-
-def _ranges(zs: list[int]) -> str:
-    """[3, 4, 5, 9] -> '3 to 5, 9'."""
-    return ", ".join(f"{first} to {last}" if first < last else f"{first}" for first, last in consecutive_runs(zs))
 
 
 def _scores(path: Path) -> str:

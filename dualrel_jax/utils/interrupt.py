@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dualrel_jax.utils import atomic, lock
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+PATIENCE_S = 5.0  # after a signal, to the end of a slice, a box or a block
 UNWIND_S = 10.0  # from the moment a command stops itself until it must have ended
 SAVE_S = 60.0  # the same, where it saves its work first
 _CLEAN_UP_S = 2.0

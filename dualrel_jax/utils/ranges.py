@@ -22,3 +22,10 @@ def consecutive_runs(numbers: Iterable[int]) -> list[tuple[int, int]]:
     numbered = enumerate(sorted(set(numbers)))
     runs = (list(run) for _, run in groupby(numbered, lambda pair: pair[1] - pair[0]))
     return [(run[0][1], run[-1][1]) for run in runs]
+
+
+def format_runs(numbers: Iterable[int], most: int | None = None) -> str:
+    """{3, 4, 5, 9} -> '3 to 5, 9'; `most`: runs before '...'."""
+    runs = consecutive_runs(numbers)
+    words = [f"{first}" if first == last else f"{first} to {last}" for first, last in runs[:most]]
+    return ", ".join([*words, "..."] if len(words) < len(runs) else words)

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import ndimage
 
 from dualrel_jax.constants import IGNORE
+from dualrel_jax.metrics.segmentation import ratio
 
 NEAR_PX = 3  # "at the border": within this many pixels on either side of it
 CONFUSION_EDGES = np.linspace(0, 1, 51)
@@ -88,8 +89,3 @@ def confusion_summary(counts: Sequence[Mapping]) -> dict:
             "confusion_density_by_distance": total["confusion_by_distance"] / total["pixels_by_distance"],
             "pixels_by_distance": total["pixels_by_distance"],
         }
-
-
-def ratio(part: float, whole: float) -> float:
-    """part / whole; NaN for a whole of 0."""
-    return float(part / whole) if whole else math.nan
