@@ -168,7 +168,7 @@ def test_real_numbers_mean_the_same_as_bytes(config, tmp_path):
             {"label": "{}/flat.tif"},
             "instances.label=.*2 x 3 x 4 voxels.*14 x 40 x 60; .* the truth must be whole",
         ),
-        ({"image": "{}/flat.tif"}, "instances.image=.*expected the same: name the volume that was segmented"),
+        ({"image": "{}/flat.tif"}, "instances.image=.*expected the same: name what was segmented"),
         ({"output": "{}/prediction/mask_probability.tif"}, "one of the inputs; choose another name"),
         ({"label": "{}/real.tif", "label_kind": "instances"}, "type float32; expected whole numbers: one per instance"),
         ({"output": "{}/out.png"}, "is of no type that can be written"),
