@@ -1,6 +1,7 @@
 """Scores of a mask in a file, whatever program made it, on labelled slices."""
 
 import contextlib
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -94,9 +95,13 @@ def score_instances(mask: Volume, parts: Sequence[Part]) -> dict | None:
         return None
     window = part.window or ()
 
+    @functools.lru_cache(maxsize=1)  # both volumes are read slice by slice, in step
+    def ignored(z: int) -> np.ndarray:
+        return part.native_label_at(z) == IGNORE
+
     def scored(numbers: Volume, slices: Iterable[int]) -> Iterator[np.ndarray]:
         for z, i in zip(part.zs, slices, strict=True):
-            yield np.where(part.native_label_at(z) == IGNORE, 0, numbers[i, *window])
+            yield np.where(ignored(z), 0, numbers[i, *window])
 
     true = scored(part.label, (part.rule.index[z] for z in part.zs))
     pairs = instances.overlaps(true, scored(mask, part.zs))
