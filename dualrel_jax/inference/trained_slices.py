@@ -29,7 +29,9 @@ def trained_on(run: Run, parts: Sequence[Part]) -> list[tuple[Part, list[int]]]:
         if part.name.endswith("/validation"):
             continue
         scored = file_and_box(part.image.container or part.image.path)
-        here = {z + image[1][0].start - scored[1][0].start for image, z in learned if _share_voxels(image, scored)}
+        factor = part.image.level.factors[0] if part.image.level else 1.0  # boxes count voxels of level 0
+        starts = [(image[1][0].start - scored[1][0].start, z) for image, z in learned if _share_voxels(image, scored)]
+        here = {z + round(start / factor) for start, z in starts}
         zs = [z for z in part.labelled_zs if z in here or (checksums and checksum(part.view[z]) in checksums)]
         if zs:
             found.append((part, zs))

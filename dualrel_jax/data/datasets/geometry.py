@@ -1,9 +1,10 @@
 """Whether labels lie on their image: size of slices, order of axes, orientation, and the place that files state."""
 
+import math
 from collections.abc import Iterable
 
 from dualrel_jax.data.io.volume import Volume
-from dualrel_jax.data.io.voxel import Voxel
+from dualrel_jax.data.io.voxel import Voxel, is_likely
 from dualrel_jax.errors import InputError
 from dualrel_jax.utils.text import format_shape
 
@@ -44,23 +45,39 @@ def check_orientation(image: Volume, label: Volume) -> None:
 
 
 def differing_place(image: Volume, label: Volume) -> str:
-    """A sentence where the file of `label` states another voxel size or another place than `image` has; else ""."""
+    """A sentence where the file of `label` states another voxel size or another place than `image` has; else "".
+
+    Sizes that no microscope has are taken for unknown. Only zarr and n5 state places.
+    """
     axes = range(3) if len(image) == len(label) else (1, 2)  # labels of some slices have a z of their own
     of_label, sizes = label.stated_nm, [size for size in (image.voxel_nm, image.stated_nm) if size]
-    if of_label and sizes and not any(_alike(of_label, of_image, axes) for of_image in sizes):
-        in_label, in_image = (format_shape(f"{nm:g}" for nm in size) for size in (of_label, sizes[0]))
+    if of_label and is_likely(of_label) and sizes and not any(_alike(of_label, of_image, axes) for of_image in sizes):
+        in_label, in_image = (format_shape(map(_text, size)) for size in (of_label, sizes[0]))
         return (
             f"{label.path} states voxels of {in_label} nm (z y x), but {image.path} has {in_image} nm: check that they "
             "belong together."
         )
+    if not (_states_place(image) and _states_place(label)):
+        return ""
     apart = [abs(a - b) for a, b in zip(label.origin_nm, image.origin_nm, strict=True)]
-    if any(label.origin_nm) and sizes and any(apart[axis] > sizes[0][axis] for axis in axes):
+    if any(apart[axis] > image.voxel_nm[axis] for axis in axes):
         of_label, of_image = (", ".join(f"{nm:g}" for nm in volume.origin_nm) for volume in (label, image))
         return (
             f"{label.path} states that its first voxel lies at {of_label} nm (z y x), but that of {image.path} lies at "
             f"{of_image}: check that both show the same place."
         )
     return ""
+
+
+def _text(nm: float) -> str:
+    return "?" if math.isnan(nm) else f"{nm:g}"
+
+
+def _states_place(volume: Volume) -> bool:
+    """Whether its file states where it lies, in voxels of the size that is used."""
+    sizes = volume.stated_nm
+    whole = sizes is not None and sizes == volume.voxel_nm and not math.isnan(sizes[0])
+    return whole and volume.format.startswith(("zarr", "n5"))
 
 
 def _alike(sizes: Voxel, others: Voxel, axes: Iterable[int]) -> bool:

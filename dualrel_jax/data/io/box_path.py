@@ -19,6 +19,13 @@ def split_box(path: str | Path | RemotePath) -> tuple[str | Path | RemotePath, s
 
 
 def file_and_box(path: str) -> tuple[str, Box]:
-    """The absolute path without its box, and the box z y x, whose ends that the path leaves out are far away."""
+    """The absolute path without its box, and the box z y x, whose ends that the path leaves out are far away.
+
+    A path whose brackets hold no box is taken whole: `open_volume` is to refuse it.
+    """
     file, text = split_box(path)
-    return absolute_path(str(file)), parse_box(text, _ENDLESS) if text else _ENDLESS
+    try:
+        box = parse_box(text, _ENDLESS) if text else _ENDLESS
+    except ValueError:
+        file, box = path, _ENDLESS
+    return absolute_path(str(file if is_remote(file) else Path(file).expanduser())), box

@@ -146,8 +146,7 @@ def _by_length(shape: Sequence[int], named: str, names: Sequence[object] | None,
 
 def _refuse(shape: Sequence[int], names: Sequence[object] | None, path: str, reason: str = "") -> InputError:
     stated = f", with the axes {' '.join(map(str, names))}" if names is not None else ""
-    channel = f", or name a channel as {path}:Channel 0" if _letters_of(names, len(shape)) == "????" else ""
     return InputError(
         f"{path}: is {len(shape)}-D ({format_shape(shape)}){stated}; expected one stack (z, y, x): "
-        f"{reason or 'save one channel and time point alone'}{channel}"
+        f"{reason or 'save one channel and time point alone'}"
     )

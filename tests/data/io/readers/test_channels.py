@@ -79,7 +79,7 @@ def test_hdf5(tmp_path):
 def test_axes_without_names_have_channels_first_or_last_if_one_is_asked_for(tmp_path, at):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file["raw"] = np.moveaxis(EM, 0, at)
-    with pytest.raises(InputError, match=r"is 4-D .*, or name a channel as .*a\.h5:raw:Channel 0"):
+    with pytest.raises(InputError, match="is 4-D .*save one channel"):
         opened(f"{tmp_path}/a.h5:raw")
     np.testing.assert_array_equal(opened(f"{tmp_path}/a.h5:raw:Channel 1")[:], EM[1])
 
